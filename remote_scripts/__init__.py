@@ -1,0 +1,1 @@
+"""Programs that run on a target. Package data to everything else: files to copy, never modules to import."""
