@@ -1,0 +1,151 @@
+"""The local executor. With `share = "no"` it behaves like a machine that shares no files with us."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from executors.base import (
+    REPLY_BYTES,
+    Completed,
+    Executor,
+    ExecutorError,
+    Lost,
+    NoSpace,
+    NoSuchFile,
+    Probe,
+    Span,
+    TransferFailed,
+    Unreachable,
+    check_span,
+    checked,
+)
+
+
+class LocalExecutor(Executor):
+    """Runs on this machine, under the folder named by the option `root`."""
+
+    @property
+    def root(self) -> Path:
+        """The folder everything of this target lives in."""
+        return Path(self.options["root"])
+
+    def probe(self, deadline: float) -> Probe:
+        """Always reachable, unless the root cannot be a folder."""
+        home = next((p for p in (self.root, *self.root.parents) if p.exists()), Path("/"))
+        if not home.is_dir() or not os.access(home, os.W_OK):
+            return Probe(False, f"{home} is not a folder that can be written")
+        return Probe(True, cpus=os.cpu_count(), disk_free_bytes=shutil.disk_usage(home).free)
+
+    def __enter__(self) -> Self:
+        """Create the root. Raises Unreachable when that is impossible."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Unreachable(f"{self.name}: cannot create {self.root}: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is held."""
+
+    def put(self, source: Path, span: Span, path: str) -> None:
+        """Write a part through a temporary name, so that it is there whole or not at all."""
+        check_span(span)
+        target = self._path(path)
+        draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
+        with _file_errors(path):
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                draft.write_bytes(_read(source, span, exactly=True))
+                draft.replace(target)
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def get(self, path: str, span: Span) -> bytes:
+        """Read a range of a file."""
+        with _file_errors(path):
+            return _read(self._path(path), span)
+
+    def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+        """Run a command as a session of its own: a Ctrl-C in this terminal is ours to handle, not its."""
+        try:
+            process = subprocess.Popen(
+                argv,
+                cwd=self.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            return Completed(127, b"", str(error).encode())
+        except OSError as error:
+            raise Lost(f"{self.name}: cannot start {argv[0]}: {error.strerror}") from error
+        return self._finish(process, stdin, timeout)
+
+    def _finish(self, process: subprocess.Popen[bytes], stdin: bytes, timeout: float) -> Completed:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout)
+        except subprocess.TimeoutExpired as error:
+            raise Lost(f"{self.name}: a command did not end within {timeout:g} s") from error
+        finally:
+            if process.returncode is None:
+                _kill_group(process)
+        if len(stdout) > REPLY_BYTES:
+            raise TransferFailed(f"{self.name}: a command printed {len(stdout)} bytes; {REPLY_BYTES} is the most")
+        return Completed(process.returncode, stdout, stderr)
+
+    @property
+    def python(self) -> str:
+        """The interpreter this program runs on."""
+        return sys.executable
+
+    def local_path(self, path: str) -> Path | None:
+        """The file itself, unless the target is configured to share nothing."""
+        return None if self.options.get("share") == "no" else self._path(path)
+
+    def _path(self, path: str) -> Path:
+        return self.root / checked(path)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):  # it ended by itself in the meantime
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            with suppress(BrokenPipeError):  # unsent input of a command that is gone
+                pipe.close()
+
+
+def _read(path: Path, span: Span, exactly: bool = False) -> bytes:
+    with path.open("rb") as file:
+        file.seek(span.offset)
+        data = file.read(span.length)
+    if exactly and len(data) != span.length:
+        raise TransferFailed(f"{path} is shorter than it was: {len(data)} of {span.length} bytes could be read")
+    return data
+
+
+@contextmanager
+def _file_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NoSuchFile(f"{path} is not there") from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind: type[ExecutorError] = NoSpace if full else TransferFailed
+        raise kind(f"{path}: {error.strerror}") from error

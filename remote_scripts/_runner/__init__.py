@@ -1,0 +1,1 @@
+"""The runner's neighbours. Standard library only, Python >= 3.8."""

@@ -1,0 +1,99 @@
+"""The one program an executor ever starts on a target: `python runner.py VERB`, a JSON request on stdin.
+
+Runs on any Python >= 3.8 with nothing installed. It lies at `<root>/scripts/<hash>/runner.py`, and everything it
+reads or writes is under that root. It answers with JSON lines; the last one is the reply:
+
+    {"v": 1, ...}                                        exit status 0
+    {"v": 1, "error": {"kind": "...", "message": "..."}}  exit status 3
+
+    verb       request                                    reply
+    facts      {}                                         python, cpus, gpu, memory, disk, tools, platform
+    parts      {sha256: [...]}                            for each: whether the blob is here, else its parts
+    assemble   {sha256, size, parts}                      joins parts into a blob, after checking its sha256
+    prepare    {environment}                              the interpreter a script would get
+    start      {job, script, spec, inputs, environment}   starts the job detached; the same job again is not an error
+    events     {job, since, wait}                         event lines from byte `since`, then {next, state, ...}
+    cancel     {job, grace}                               ends the whole process tree, politely for `grace` seconds
+    ack        {job}                                      the results have arrived: deletes the job
+    ls         {}                                         jobs, with state and age
+    gc         {days, bytes}                              deletes what nobody has asked for in `days`
+
+Error kinds: bad_request, no_job, no_space, integrity, changed (an input is not the file it was), failed.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+VERSION = 1
+
+MODULES = {
+    "facts": "machine",
+    "prepare": "machine",
+    "parts": "blobs",
+    "assemble": "blobs",
+    "gc": "blobs",
+    "start": "jobs",
+    "events": "jobs",
+    "cancel": "jobs",
+    "ack": "jobs",
+    "ls": "jobs",
+}
+
+
+def main() -> int:
+    """Answer one request."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        if sys.argv[1:2] == ["supervise"]:
+            return _supervise(root)
+        reply = _verb(sys.argv[1])(root, _request())
+    except Exception as error:  # noqa: BLE001 - whatever went wrong must reach the caller as a reply
+        return _fail(error)
+    _print({"v": VERSION, **reply})
+    return 0
+
+
+def _supervise(root: Path) -> int:
+    from _runner.supervisor import supervise
+
+    return supervise(root, sys.argv[2], int(sys.argv[3]))
+
+
+def _verb(name: str) -> Callable[[Path, Dict[str, Any]], Dict[str, Any]]:
+    # Imported one at a time: a verb is a new process, and should cost what that verb needs.
+    if name not in MODULES:
+        raise ValueError("no such verb: %r" % name)
+    module = importlib.import_module("_runner." + MODULES[name])
+    verb: Callable[[Path, Dict[str, Any]], Dict[str, Any]] = getattr(module, name)
+    return verb
+
+
+def _request() -> Dict[str, Any]:
+    request: Dict[str, Any] = json.loads(sys.stdin.read() or "{}")
+    if request.pop("v", VERSION) != VERSION:
+        raise ValueError("this runner speaks version %d" % VERSION)
+    return request
+
+
+def _fail(error: Exception) -> int:
+    kind = getattr(error, "kind", "failed")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        kind = "no_space"
+    elif isinstance(error, (ValueError, KeyError, TypeError)):
+        kind = "bad_request"
+    _print({"v": VERSION, "error": {"kind": kind, "message": "%s" % (error,) or type(error).__name__}})
+    return 3
+
+
+def _print(reply: Dict[str, Any]) -> None:
+    print(json.dumps(reply, separators=(",", ":")), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
