@@ -1,0 +1,245 @@
+"""The two passes as ffmpeg argument lists, and the one place that runs ffmpeg.
+
+What keeps the bytes the same on every machine: a pinned build, one OpenMP thread in the detector,
+a constant number of encoder threads, x264 told to ignore which CPU it is on, and no version in the file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import imageio_ffmpeg
+from _job import BadInput, ItemError, LimitExceeded, Missing, sha256
+from _media import Media, guards
+
+THREADS = 6  # of the encoder; constant because x264's output depends on it
+SOURCE, TRANSFORMS, MOTIONS = "input", "transforms.trf", "global_motions.trf"
+MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
+LOG_LINES = 2000
+GLOBAL = ("-hide_banner", "-nostdin", "-nostats", "-y", "-v", "level+verbose")
+PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
+
+# x264's decisions must not follow the instruction set of the machine.
+SAME_EVERYWHERE = {
+    "threads:v": THREADS,
+    "x264-params": "cpu-independent=1",
+    "flags:v": "+bitexact",
+    "fflags": "+bitexact",
+}
+
+# BT.2390-like tone curve in linear light, 100 nits as SDR white; then BT.709 throughout.
+TONE_MAP = (
+    "zscale=transfer=linear:npl=100",
+    "format=gbrpf32le",
+    "zscale=primaries=bt709",
+    "tonemap=hable:desat=0",
+    "zscale=transfer=bt709:matrix=bt709:range=limited:dither=none",
+)
+
+COUNTS = re.compile(
+    r"\[in#0.*Input stream #0:\d+ \(video\): (\d+) packets read .*; (\d+) frames decoded; (\d+) decode err"
+)
+ENCODED = re.compile(r"\[out#0.*Output stream #0:0 \(video\): (\d+) frames encoded")
+DAMAGE = re.compile(
+    r"corrupt decoded frame|Packet corrupt|corrupt input packet|File ended prematurely|Invalid track number"
+    r"|as first byte of an EBML number|exceeds containing master|concealing \d+ DC"
+)
+NOISE = re.compile(r"disabled \(\d+\+\d+\)/|Preprocess transforms")
+PREFIX = re.compile(r"^(?:\[[^\]]*@ 0x[0-9a-f]+\] )*\[(?:error|fatal)\]\s*")
+EMPTY_PHRASES = ("Conversion failed", "Error opening input file", "Error opening output file", "Terminating thread")
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Progress of a pass: `frame` frames written, up to `seconds` of the clip."""
+
+    frame: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """ffmpeg's own count at the end of a pass. `damage` is the first sign of damage it met, or empty."""
+
+    packets: int
+    decoded: int
+    errors: int
+    encoded: int
+    damage: str
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What goes along with the video: stream indexes of the input, and ffmpeg's options for them."""
+
+    container: str
+    kept: tuple[int, ...]
+    options: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def executable() -> str:
+    """The pinned ffmpeg, or what IMAGEIO_FFMPEG_EXE names; Missing when there is none."""
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise Missing("ffmpeg is missing; type: pip install imageio-ffmpeg==0.8.1") from error
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """ffmpeg's version line and the sha256 of its binary."""
+    binary = executable()
+    text = subprocess.run([binary, "-version"], capture_output=True, text=True, check=False).stdout
+    return {"ffmpeg": text.partition("\n")[0], "ffmpeg_sha256": sha256(Path(binary))}
+
+
+def detect(media: Media, params: dict[str, Any], pixels: int) -> list[str]:
+    """Arguments of the first pass: watch the video, write `transforms.trf`."""
+    find = f"vidstabdetect=shakiness={int(params['shakiness'])}:accuracy=15:fileformat=ascii:result={TRANSFORMS}"
+    source = ffmpeg.input(f"file:{SOURCE}", **guards(pixels))
+    return _arguments(
+        ffmpeg.output(
+            source[str(media.index)],
+            "-",
+            format="null",
+            **{"filter:v:0": _chain(media, find), "fps_mode": "passthrough"},
+        )
+    )
+
+
+def transform(media: Media, params: dict[str, Any], pixels: int, tracks: Tracks, target: str) -> list[str]:
+    """Arguments of the second pass: steady the video, carry the other tracks, write `target`."""
+    source = ffmpeg.input(f"file:{SOURCE}", **guards(pixels))
+    options = {
+        "filter:v:0": _chain(media, _steady(params)),
+        "c:v:0": "libx264",
+        "crf": float(params["crf"]),
+        "preset": str(params["preset"]),
+        "fps_mode": "passthrough",
+        "enc_time_base:v": "demux",
+        "map_metadata": 0,
+        "map_chapters": 0,
+        "format": MUXERS[tracks.container],
+        **SAME_EVERYWHERE,
+        **tracks.options,
+    }
+    streams = [source[str(index)] for index in (media.index, *tracks.kept)]
+    return _arguments(ffmpeg.output(*streams, f"file:{target}", **options))
+
+
+def _arguments(node: Any) -> list[str]:
+    return [executable(), *GLOBAL, *PROGRESS, *node.get_args()]
+
+
+def _chain(media: Media, last: str) -> str:
+    # vid.stab and yuv420p need even sizes; vid.stab crashes or fails on anything but planar YUV.
+    colour = TONE_MAP if media.transfer in (16, 18) else ()
+    return ",".join((*colour, "crop=trunc(iw/2)*2:trunc(ih/2)*2", "format=yuv420p", last))
+
+
+def _steady(params: dict[str, Any]) -> str:
+    zoom = "optzoom=1" if params["zoom"] == "auto" else f"optzoom=0:zoom={float(params['zoom'])}"
+    return (
+        f"vidstabtransform=input={TRANSFORMS}:smoothing={int(params['smoothing'])}:optalgo=gauss:{zoom}"
+        ":interpol=bilinear:crop=keep:debug=1"
+    )
+
+
+class Pass:
+    """One run of ffmpeg in `folder`. Iterate for its progress; then `tally` holds its count.
+
+    Raises ItemError (or a kind of it) with ffmpeg's last telling line when ffmpeg does not finish.
+    A pass that is not iterated to its end is killed.
+    """
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.tally: Tally | None = None
+        self._arguments = arguments
+        self._folder = folder
+        self._packets = self._decoded = self._errors = self._encoded = 0
+        self._damage = self._telling = ""
+
+    def __iter__(self) -> Iterator[Tick]:
+        process = self._start()
+        pump = threading.Thread(target=self._read_log, args=(process.stderr,), daemon=True)
+        pump.start()
+        try:
+            finished = yield from _ticks(process.stdout)
+            status = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            pump.join()
+        if status != 0 or not finished:
+            raise self._failure(status)
+        self.tally = Tally(self._packets, self._decoded, self._errors, self._encoded, self._damage)
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._arguments,
+            cwd=self._folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+    def _read_log(self, lines: Any) -> None:
+        for number, line in enumerate(line for line in lines if not NOISE.search(line)):
+            self._notice(line)
+            if number < LOG_LINES:
+                print(line.rstrip()[:500], file=sys.stderr)
+
+    def _notice(self, line: str) -> None:
+        if counts := COUNTS.match(line):
+            self._packets, self._decoded, self._errors = map(int, counts.groups())
+        elif encoded := ENCODED.match(line):
+            self._encoded = int(encoded[1])
+        elif not self._damage and DAMAGE.search(line):
+            self._damage = line.strip()
+        if PREFIX.match(line) and not any(phrase in line for phrase in EMPTY_PHRASES):
+            self._telling = PREFIX.sub("", line).strip()
+
+    def _failure(self, status: int) -> ItemError:
+        if "No space left on device" in self._telling:
+            return LimitExceeded("the disk is full where the job runs")
+        if "not currently supported in container" in self._telling:
+            return BadInput(f"the output's container cannot hold a track ({self._telling}); use -o with a name in .mkv")
+        return ItemError(f"ffmpeg stopped with status {status}: {self._telling or 'it gave no reason'}")
+
+
+def _ticks(lines: Any) -> Iterator[Tick]:
+    """Read `-progress` blocks; returns whether ffmpeg said that it reached the end."""
+    block: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.strip().partition("=")
+        block[key] = value
+        if key == "progress":
+            yield Tick(_number(block.get("frame")), _number(block.get("out_time_us")) / 1e6)
+            if value == "end":
+                return True
+    return False
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.lstrip("-").isdigit() else 0
+
+
+def _die_with_parent() -> None:
+    # prctl(PR_SET_PDEATHSIG, SIGKILL): a script that is killed leaves no encoder behind.
+    ctypes.CDLL(None).prctl(1, 9)

@@ -1,0 +1,218 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["av==18.1.0", "ffmpeg-python==0.2.0", "imageio-ffmpeg==0.8.1"]
+#
+# [tool.offload.extras]
+# report = ["matplotlib>=3.10", "opencv-python-headless>=4.12"]
+# ///
+"""Steady a shaky video in two passes of vid.stab.
+
+    params:  smoothing (frames to each side), shakiness (1-10), zoom ("auto" or percent), crf, preset,
+             to_sdr (tone-map HDR, cut 10 bits to 8), report (draw `report.png`)
+    limits:  pixels (in a frame), seconds (of a clip)
+    options: container (mp4, mov or mkv)
+    output:  stabilized.<container>, and report.png when asked for
+
+The figures in `measured` come from vid.stab's own motions: jitter is that of the camera's path before
+and after smoothing, in pixels of the input.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import _camera
+import _ffmpeg
+import _tracks
+import av
+from _job import BadInput, Item, ItemError, Job, LimitExceeded, Result, run
+from _media import Media, check_seconds, probe
+
+DETECT_SHARE = 0.2  # of the time, measured at preset medium
+EVENT_SECONDS = 0.5
+BITS_PER_PIXEL = 0.2  # of the result at crf 18; real handheld footage takes 0.1 to 0.5, halved by every 6 more
+TRANSFORM_BYTES = 8000  # of the .trf, a frame
+
+
+def stabilize(job: Job, item: Item) -> Result:
+    """Steady one input."""
+    if item is job.items[0]:
+        job.emit("versions", versions=_versions())
+    if job.params["report"]:
+        import _report
+
+        _report.check_packages()
+    with _workplace(item) as folder:
+        media = probe(folder / _ffmpeg.SOURCE, int(job.limits["pixels"]), job.limits["seconds"])
+        _check_colour(media, job.params["to_sdr"])
+        tracks = _tracks.choose(media, item.options["container"])
+        _check_disk(media, folder, float(job.params["crf"]))
+        for note in (*_notes(media), *tracks.notes):
+            job.log(item, note)
+        files, measured = _two_passes(job, item, folder, media, tracks)
+        return Result(files, measured)
+
+
+def _two_passes(
+    job: Job, item: Item, folder: Path, media: Media, tracks: _tracks.Tracks
+) -> tuple[tuple[Path, ...], dict[str, Any]]:
+    name, pixels = f"stabilized.{tracks.container}", int(job.limits["pixels"])
+    meter = Meter(job, item, media)
+    detect = _ffmpeg.Pass(_ffmpeg.detect(media, job.params, pixels), folder)
+    seconds = meter.follow(detect, media.frames, 0.0, DETECT_SHARE)
+    _check_whole(media, detect.tally, _camera.count_frames(folder / _ffmpeg.TRANSFORMS))
+    _tell_hidden(job, item, media, detect.tally)
+    transform = _ffmpeg.Pass(_ffmpeg.transform(media, job.params, pixels, tracks, name), folder)
+    meter.follow(transform, detect.tally.encoded, DETECT_SHARE, 1.0)
+    _check_same(detect.tally, transform.tally)
+    result = (folder / name).replace(item.out / name)
+    path = _camera.read_path(folder / _ffmpeg.MOTIONS)
+    smoothed = _camera.smooth(path, int(job.params["smoothing"]))
+    measured = _measured(media, seconds, path, smoothed, job.params["zoom"])
+    measured["frames"] = transform.tally.encoded
+    files = [result]
+    if job.params["report"]:
+        import _report
+
+        report = _report.Report(folder / _ffmpeg.SOURCE, result, pixels)
+        measured["report"] = report.draw(path, smoothed, item.out / "report.png")
+        files.append(item.out / "report.png")
+    return tuple(files), measured
+
+
+class Meter:
+    """Makes one 0-1 progress out of both passes, at most two events a second."""
+
+    def __init__(self, job: Job, item: Item, media: Media) -> None:
+        self._job, self._item = job, item
+        self._length, self._limit = media.seconds, job.limits["seconds"]
+        self._start = time.monotonic()
+        self._last = -EVENT_SECONDS
+        self._fraction = 0.0
+
+    def follow(self, run: _ffmpeg.Pass, frames: int, start: float, stop: float) -> float:
+        """See a pass of about `frames` through; returns the seconds of the clip that it covered."""
+        seconds = 0.0
+        for tick in run:
+            seconds = tick.seconds
+            check_seconds(seconds, self._limit)
+            share = min(1.0, tick.frame / frames) if frames else 0.0
+            self._tell(start + share * (stop - start))
+        self._tell(stop)
+        return seconds
+
+    def _tell(self, fraction: float) -> None:
+        elapsed = time.monotonic() - self._start
+        if fraction < 1 and elapsed - self._last < EVENT_SECONDS:
+            return
+        self._last, self._fraction = elapsed, max(self._fraction, fraction)
+        rate = self._fraction / max(elapsed, 1e-3)
+        left = (1 - self._fraction) / rate if rate else 0.0
+        self._job.progress(self._item, self._fraction, speed=rate * self._length, eta=left)
+
+
+@contextmanager
+def _workplace(item: Item) -> Iterator[Path]:
+    """A folder of the item's own, where the input has a fixed name; gone when the item is done."""
+    folder = Path("work") / str(item.index)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        (folder / _ffmpeg.SOURCE).symlink_to(item.input.absolute())
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_colour(media: Media, to_sdr: bool) -> None:
+    if media.hdr and not to_sdr:
+        raise BadInput(f"the input is {media.hdr}, more than the 8-bit result can hold; add --to-sdr to convert it")
+    if media.dolby_vision:
+        raise BadInput("the input is Dolby Vision without an HDR10 picture inside, which cannot be converted here")
+
+
+def _check_disk(media: Media, folder: Path, crf: float) -> None:
+    video = media.frames * media.width * media.height * BITS_PER_PIXEL / 8 * 2 ** ((18 - crf) / 6)
+    needed = video + media.frames * TRANSFORM_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise LimitExceeded(
+            f"the disk where the job runs has {free / 1e6:.0f} MB free and the job needs about {needed / 1e6:.0f} MB"
+        )
+
+
+def _notes(media: Media) -> Iterator[str]:
+    if media.lead:
+        yield f"the input starts between keyframes: its first {media.lead} frames cannot be decoded and are left out"
+    if media.interlaced:
+        yield "the input is interlaced; it is steadied as it is, so deinterlace it first for a cleaner picture"
+    if media.cut_packet:
+        yield "the input ends in the middle of a packet: what followed was lost before it came here"
+    if media.hdr:
+        yield f"converted from {media.hdr} to 8-bit SDR (BT.709)"
+    elif "420" not in media.pix_fmt:
+        yield f"colour is written as 4:2:0 (yuv420p); the input has {media.pix_fmt}"
+
+
+def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
+    if tally.packets < media.indexed:
+        raise BadInput(
+            f"the input is cut short: its index lists {media.indexed} frames and {tally.packets} are there;"
+            " copy it again from where it came from"
+        )
+    if tally.errors > media.lead:
+        raise BadInput(
+            f"the input is damaged: {tally.errors} of its {tally.packets} frames cannot be decoded;"
+            " copy it again from where it came from"
+        )
+    if tally.damage:
+        raise BadInput(f"the input is damaged ({tally.damage}); copy it again from where it came from")
+    if tally.encoded < 2:
+        raise BadInput("the input has only one frame, so there is no motion to steady")
+    if not tally.decoded == tally.encoded == found:
+        raise ItemError(f"frames were lost: {tally.decoded} decoded, {tally.encoded} watched, {found} recorded")
+
+
+def _tell_hidden(job: Job, item: Item, media: Media, tally: _ffmpeg.Tally) -> None:
+    hidden = tally.packets - tally.decoded - media.lead
+    if hidden > 0:
+        job.log(item, f"{hidden} of {tally.packets} packets show no picture (hidden, or cut by an edit list)")
+
+
+def _check_same(first: _ffmpeg.Tally, second: _ffmpeg.Tally) -> None:
+    if first != second:
+        raise ItemError(f"the two passes saw different frames: {first}, then {second}")
+
+
+def _measured(
+    media: Media, seconds: float, path: _camera.CameraPath, smoothed: _camera.CameraPath, zoom: str | float
+) -> dict[str, Any]:
+    percent = _camera.optimal_zoom(path, smoothed, media.width, media.height) if zoom == "auto" else float(zoom)
+    return {
+        "seconds": round(seconds, 3),
+        "width": media.width,
+        "height": media.height,
+        "jitter_px": {"before": round(_camera.jitter(path), 3), "after": round(_camera.jitter(smoothed), 3)},
+        "zoom_percent": round(percent, 3),
+        "crop": round(1 / (1 + percent / 100), 4),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "av": av.__version__,
+        **_ffmpeg.versions(),
+        "platform": platform.platform(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(stabilize))
