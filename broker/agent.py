@@ -1,0 +1,120 @@
+"""The only speaker of the runner's verbs: what a target's runner says, as values; what it refuses, as errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker.errors import InputError, IntegrityError, MissingHere, OffloadError
+from broker.scripts import Bundle
+from executors.base import Executor, ExecutorError, Lost, NoSpace, NoSuchFile, Span
+
+VERSION = 1
+VERB_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of a job from one long poll. `ending` is the supervisor's last word, once `state` is ended."""
+
+    events: tuple[Mapping[str, Any], ...]
+    next: int
+    state: str
+    ending: Mapping[str, Any]
+
+
+class Agent:
+    """Speaks with the runner of an entered executor."""
+
+    def __init__(self, executor: Executor, bundle: Bundle) -> None:
+        self._executor = executor
+        self._bundle = bundle
+        self._folder = f"scripts/{bundle.id}"
+
+    def install(self) -> None:
+        """Bring the scripts to the target, unless it has this version. The mark comes last."""
+        mark = f"{self._folder}/installed"
+        try:
+            self._executor.get(mark, Span(0, 1))
+        except NoSuchFile:
+            for name, path in self._bundle.files:
+                self._executor.put(path, Span(0, path.stat().st_size), f"{self._folder}/{name}")
+            self._executor.put(self._bundle.files[0][1], Span(0, 1), mark)
+
+    def facts(self) -> dict[str, Any]:
+        """Describe the machine."""
+        return self._call("facts", {})
+
+    def parts(self, sha256s: list[str]) -> dict[str, Any]:
+        """For each blob: whether it is there, else the [number, size] of the parts that are."""
+        found: dict[str, Any] = self._call("parts", {"sha256": sha256s})["blobs"]
+        return found
+
+    def assemble(self, sha256: str, size: int, parts: int) -> None:
+        """Join a blob's parts. Raises IntegrityError when they are damaged; they are then gone."""
+        # Joining reads and writes the whole file: allow for slow disks, at 10 MB/s.
+        self._call("assemble", {"sha256": sha256, "size": size, "parts": parts}, VERB_SECONDS + size / 10e6)
+
+    def start(self, job: str, script: str, request: Mapping[str, Any]) -> None:
+        """Start a job, or find it started. `request` is {spec, inputs, environment}."""
+        self._call("start", {"job": job, "script": f"{self._bundle.id}/{script}", **request})
+
+    def events(self, job: str, since: int, wait: float) -> Batch:
+        """Events from byte `since` of the job's log on, waiting up to `wait` seconds for some."""
+        lines, reply = self._exchange("events", {"job": job, "since": since, "wait": wait}, VERB_SECONDS + wait)
+        events = tuple(event for event in map(_event, lines) if event)
+        return Batch(events, int(reply["next"]), str(reply["state"]), reply.get("ending", {}))
+
+    def cancel(self, job: str, grace: float) -> None:
+        """End the job's process tree, politely for `grace` seconds."""
+        self._call("cancel", {"job": job, "grace": grace}, VERB_SECONDS + grace)
+
+    def ack(self, job: str) -> None:
+        """Tell that the results have arrived: the target deletes the job."""
+        self._call("ack", {"job": job})
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Jobs on the target: {job, state, age}."""
+        found: list[dict[str, Any]] = self._call("ls", {})["jobs"]
+        return found
+
+    def _call(self, verb: str, request: Mapping[str, Any], timeout: float = VERB_SECONDS) -> dict[str, Any]:
+        return self._exchange(verb, request, timeout)[1]
+
+    def _exchange(self, verb: str, request: Mapping[str, Any], timeout: float) -> tuple[list[bytes], dict[str, Any]]:
+        argv = [self._executor.python, f"{self._folder}/runner.py", verb]
+        done = self._executor.run(argv, json.dumps({"v": VERSION, **request}).encode(), timeout)
+        *lines, last = done.stdout.splitlines() or [b""]
+        reply = _event(last)
+        if reply.get("v") != VERSION:
+            said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise Lost(f"{self._executor.name}: the runner did not answer {verb} (status {done.status}) {said}")
+        if "error" in reply:
+            raise refusal(reply["error"], self._executor.name)
+        return lines, reply
+
+
+def refusal(error: Mapping[str, str], target: str) -> Exception:
+    """Make of a runner's error the one the broker acts on."""
+    kind, message = str(error.get("kind")), str(error.get("message"))
+    if kind == "missing":
+        return MissingHere(f"{target}: {message.partition('; install with: ')[0]}", message.partition("with: ")[2])
+    if kind == "no_space":
+        return NoSpace(f"{target}: the disk is full")
+    known: dict[str, type[Exception]] = {
+        "integrity": IntegrityError,
+        "changed": InputError,
+        "bad_request": OffloadError,
+        "no_job": Lost,
+    }
+    return known.get(kind, ExecutorError)(f"{target}: {message}")
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}

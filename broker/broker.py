@@ -1,0 +1,146 @@
+"""The broker, as services and commands see it: submit, plan, drive, cancel, remove, tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from broker import lease, publication, receipt, targets
+from broker.agent import Agent
+from broker.dispatch import Dispatch
+from broker.errors import InputError, UsageError
+from broker.events import Event
+from broker.job import FileId, Job, Request, State, resume_key
+from broker.journal import Attempt, Journal
+from broker.plan import Candidate, plan
+from broker.scripts import bundle
+from broker.settings import Settings
+from broker.staging import file_sha256
+from broker.stop import Stop
+from executors.base import ExecutorError
+
+
+class Broker:
+    """An open broker. Close it, or use it as a context."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.targets = targets.load(settings)
+        self.journal = Journal(settings.journal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.journal.close()
+
+    def unfinished(self, request: Request) -> Job | None:
+        """The job of the same request, typed before and never ended. Raises as `submit` does."""
+        return self.journal.unfinished(self._key(request, self._identified(request)))
+
+    def submit(self, request: Request) -> Job:
+        """Record a job.
+
+        Raises UsageError for an unknown target, InputError for an input that cannot be read.
+        """
+        inputs = self._identified(request)
+        return self.journal.submit(request, self._key(request, inputs), inputs, self.settings.limits)
+
+    def _identified(self, request: Request) -> list[tuple[FileId, str]]:
+        targets.choose(self.targets, request.on)
+        return [self._identify(entry.source) for entry in request.inputs]
+
+    def _key(self, request: Request, inputs: list[tuple[FileId, str]]) -> str:
+        return resume_key(request, [sha256 for _, sha256 in inputs], bundle(request.script).id)
+
+    def _identify(self, path: Path) -> tuple[FileId, str]:
+        try:
+            file_id = FileId.of(path)
+            known = self.journal.known_hash(path, file_id)
+            if known is None:
+                known = file_sha256(path)
+                self.journal.remember_hash(path, file_id, known)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from error
+        return file_id, known
+
+    def plan(self, on: str, input_bytes: int) -> list[Candidate]:
+        """The targets in the order they would be tried. Raises UsageError for an unknown one."""
+        return plan(targets.choose(self.targets, on), input_bytes)
+
+    def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
+        """See a job through, from wherever it is. See Dispatch for what it raises.
+
+        Raises NoTarget when another process drives it.
+        """
+        with lease.hold(self._leases, job.id):
+            job = self.journal.job(job.id)
+            publication.replay(self.journal, job)
+            candidates = self._where_it_runs_first(job)
+            yield from Dispatch(self.journal, job, candidates, stop, self.settings.cancel_grace)
+
+    def _where_it_runs_first(self, job: Job) -> list[Candidate]:
+        candidates = self.plan(job.on, sum(item.file_id.size for item in job.open_items))
+        running = {attempt.target for attempt in self.journal.attempts(job.id)[-1:] if attempt.state == "running"}
+        return sorted(candidates, key=lambda candidate: candidate.target.name not in running)
+
+    @property
+    def _leases(self) -> Path:
+        return self.settings.state_dir / "leases"
+
+    def driven(self, job: Job) -> bool:
+        """Whether a living process drives the job."""
+        return lease.held(self._leases, job.id)
+
+    def receipt(self, job: str) -> dict[str, Any]:
+        """The job's receipt as one JSON document."""
+        return receipt.receipt(self.journal, job)
+
+    def find(self, prefix: str) -> Job:
+        """The job whose id starts with `prefix`. Raises UsageError when there is none, or more than one."""
+        found = self.journal.with_prefix(prefix)
+        if len(found) != 1:
+            raise UsageError(f"{len(found) or 'no'} job{'s' * (len(found) > 1)} {prefix}", "offload jobs ls")
+        return self.journal.job(found[0])
+
+    def cancel(self, job: Job) -> None:
+        """End a job wherever it runs. A driven one is closed by its driver. Raises ExecutorError, UsageError."""
+        if job.state.over:
+            raise UsageError(f"job {job.id} is {job.state} already")
+        for attempt in self._running(job):
+            self._at_target(attempt, cancel=True)
+            if not self.driven(job):
+                self.journal.end_attempt(attempt, "cancelled", "cancelled", {})
+        if not self.driven(job):
+            self.journal.advance(job.id, State.CANCELLED, "cancelled")
+
+    def remove(self, job: Job) -> None:
+        """Forget a job, and delete what it left here and on its targets. Published results stay.
+
+        Raises UsageError while it is driven.
+        """
+        if self.driven(job):
+            raise UsageError(f"job {job.id} is running", f"offload jobs cancel {job.id}")
+        for attempt in self.journal.attempts(job.id):
+            with suppress(ExecutorError):  # a target that is away keeps its copy until that ages away
+                self._at_target(attempt, cancel=attempt.state == "running", delete=True)
+        for item in job.items:
+            publication.discard_parts(job, item)
+        self.journal.forget(job.id)
+
+    def _running(self, job: Job) -> Sequence[Attempt]:
+        return [attempt for attempt in self.journal.attempts(job.id) if attempt.state == "running"]
+
+    def _at_target(self, attempt: Attempt, cancel: bool = False, delete: bool = False) -> None:
+        target = self.targets.get(attempt.target)
+        if target is None:
+            return
+        with target.executor() as executor:
+            agent = Agent(executor, bundle(self.journal.job(attempt.job).script))
+            agent.install()
+            if cancel:
+                agent.cancel(attempt.remote, self.settings.cancel_grace)
+            if delete:
+                agent.ack(attempt.remote)

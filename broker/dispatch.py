@@ -1,0 +1,103 @@
+"""Walk the plan: try one target after the other until every item is done or has failed for a reason of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker import policy
+from broker.attempt import Run
+from broker.errors import InputError, Interrupted, JobFailed, MissingHere, NoTarget, OffloadError
+from broker.events import Event, Note, Started
+from broker.job import Job, State, verdict
+from broker.journal import Attempt, Journal
+from broker.plan import Candidate
+from broker.stop import Stop
+from broker.targets import LOCAL
+from executors.base import ExecutorError, Refused
+
+MOVABLE = (ExecutorError, MissingHere)
+"""Errors of a machine, not of the job: the job may go on elsewhere."""
+
+
+class Dispatch:
+    """A job on its way through the plan. Iterate it to drive it to its end.
+
+    Raises NoTarget (or the last target's own error) when none could take it, JobFailed when the script failed,
+    Interrupted when stopped. The job is then over; for any other error it stays open, and can be taken up again.
+    """
+
+    def __init__(self, journal: Journal, job: Job, plan: list[Candidate], stop: Stop, grace: float) -> None:
+        self._journal = journal
+        self._job = job
+        self._plan = plan
+        self._stop = stop
+        self._grace = grace
+
+    def __iter__(self) -> Iterator[Event]:
+        if self._job.state is State.QUEUED:
+            self._journal.advance(self._job.id, State.RUNNING)
+        try:
+            yield from self._walk()
+        except Interrupted as error:
+            self._close(State.CANCELLED, str(error))
+            raise
+        except (KeyboardInterrupt, GeneratorExit):
+            self._close(State.CANCELLED, "stopped at once")
+            raise
+        except (JobFailed, InputError, NoTarget, MissingHere, ExecutorError) as error:
+            self._close(State.FAILED, str(error))
+            raise
+        self._close(verdict(self._journal.job(self._job.id).items), "")
+
+    def _close(self, state: State, error: str) -> None:
+        if not self._journal.job(self._job.id).state.over:
+            self._journal.advance(self._job.id, state, error)
+
+    def _walk(self) -> Iterator[Event]:
+        failure: Exception | None = None
+        for candidate in self._tries():
+            if failure:
+                yield Note(f"{_sentence(failure)}; going on with {candidate.target.name}")
+            try:
+                yield from self._attempt(candidate)
+                return
+            except MOVABLE as error:
+                failure = error
+        raise failure or NoTarget("no target can be reached", "offload targets ls")
+
+    def _tries(self) -> Iterator[Candidate]:
+        for candidate in self._plan:
+            if candidate.probe.reachable:
+                yield from [candidate] * (policy.RUNS_HERE if candidate.target.name == LOCAL else 1)
+                if not self._job.fallback:
+                    return
+
+    def _attempt(self, candidate: Candidate) -> Iterator[Event]:
+        attempt = self._taken_up(candidate) or self._journal.begin_attempt(
+            self._job.id, candidate.target.name, candidate.reason
+        )
+        run = Run(self._journal, attempt, candidate.target.executor(), self._stop, self._grace)
+        yield Started(attempt.target, attempt.reason)
+        try:
+            yield from run
+        except MOVABLE as error:
+            self._journal.end_attempt(attempt, "lost", str(error), run.timings)
+            raise
+        except (JobFailed, InputError) as error:
+            self._journal.end_attempt(attempt, "failed", str(error), run.timings)
+            raise
+        except (Interrupted, KeyboardInterrupt, GeneratorExit) as error:
+            self._journal.end_attempt(attempt, "cancelled", str(error), run.timings)
+            raise
+        self._journal.end_attempt(attempt, "done", "", run.timings)
+
+    def _taken_up(self, candidate: Candidate) -> Attempt | None:
+        """The attempt that a killed follower left running on this target: the same name finds the same job there."""
+        left = [attempt for attempt in self._journal.attempts(self._job.id) if attempt.state == "running"]
+        return next((attempt for attempt in left[-1:] if attempt.target == candidate.target.name), None)
+
+
+def _sentence(error: Exception) -> str:
+    loud = "REFUSED: " if isinstance(error, Refused) else ""
+    hint = f" ({error.hint})" if isinstance(error, OffloadError) and error.hint else ""
+    return f"{loud}{error}{hint}"

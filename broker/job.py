@@ -1,0 +1,177 @@
+"""A job's values and its states. Pure: no file, no process, no clock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class State(StrEnum):
+    """States of a job. PARTLY: over, with some items failed."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    PARTLY = "partly"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can happen to the job any more."""
+        return not NEXT[self]
+
+
+NEXT = {
+    State.QUEUED: {State.RUNNING, State.CANCELLED},
+    State.RUNNING: {State.DONE, State.PARTLY, State.FAILED, State.CANCELLED},
+    State.DONE: set[State](),
+    State.PARTLY: set[State](),
+    State.FAILED: set[State](),
+    State.CANCELLED: set[State](),
+}
+"""What each state may become. A target lost in the middle leaves the job RUNNING: the next attempt takes over."""
+
+
+@dataclass(frozen=True)
+class FileId:
+    """A file as it was when we looked: enough to notice that it became another."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileId:
+        """Look at `path`. Raises OSError."""
+        found = path.stat()
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input as a service asks for it: the file, where its outputs go, and its own settings.
+
+    `outputs` maps the fixed name the script writes to the path the user gets.
+    """
+
+    source: Path
+    outputs: Mapping[str, Path]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job as asked for. `extras` names optional dependency sets of the script."""
+
+    service: str
+    script: Path
+    params: Mapping[str, Any]
+    inputs: tuple[Input, ...]
+    on: str = "auto"
+    fallback: bool = True
+    overwrite: bool = False
+    extras: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file an item produces: its fixed name at the target, and where it is published.
+
+    `state` is planned, intent (its content is known and on its way to `dest`) or published; `attempt` is the
+    number of the attempt that made it.
+    """
+
+    name: str
+    dest: Path
+    size: int | None = None
+    sha256: str | None = None
+    state: str = "planned"
+    attempt: int | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether it is at `dest` for good."""
+        return self.state == "published"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input of a job in the journal. `kind` and `error` say why it failed; both None while it has not."""
+
+    index: int
+    source: Path
+    file_id: FileId
+    sha256: str
+    options: Mapping[str, Any]
+    outputs: tuple[Output, ...]
+    kind: str | None = None
+    error: str | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether all its outputs are published."""
+        return all(output.published for output in self.outputs)
+
+    @property
+    def open(self) -> bool:
+        """Whether there is still something to do for it."""
+        return not self.done and self.kind is None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job in the journal."""
+
+    id: str
+    service: str
+    script: Path
+    params: Mapping[str, Any]
+    limits: Mapping[str, float]
+    on: str
+    fallback: bool
+    overwrite: bool
+    extras: tuple[str, ...]
+    command: tuple[str, ...]
+    state: State
+    created: float
+    items: tuple[Item, ...]
+
+    @property
+    def open_items(self) -> tuple[Item, ...]:
+        """Items that still need an attempt."""
+        return tuple(item for item in self.items if item.open)
+
+
+def verdict(items: tuple[Item, ...]) -> State:
+    """State a job ends in once none of its items is open."""
+    failed = sum(1 for item in items if item.kind is not None)
+    if not failed:
+        return State.DONE
+    return State.FAILED if failed == len(items) else State.PARTLY
+
+
+def resume_key(request: Request, sha256s: list[str], scripts: str) -> str:
+    """Name under which the same request, typed again, finds its unfinished job.
+
+    Made of what decides the outputs and where they go: input hashes, parameters, scripts, destinations and
+    the explicitly chosen target.
+    """
+    parts = {
+        "service": request.service,
+        "params": dict(request.params),
+        "inputs": [
+            [sha256, dict(item.options), {name: str(dest) for name, dest in item.outputs.items()}]
+            for sha256, item in zip(sha256s, request.inputs, strict=True)
+        ],
+        "scripts": scripts,
+        "on": request.on,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,27 @@
+"""The one place that says what is tried again, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from executors.base import TransferFailed
+
+TRANSFER_TRIES = 4
+RUNS_HERE = 2
+"""How often this machine, the last resort, may lose a job before we give up."""
+
+T = TypeVar("T")
+
+
+def transfer(move: Callable[[], T]) -> T:
+    """Call `move` until the bytes arrive: `TRANSFER_TRIES` times, with growing pauses. Raises TransferFailed."""
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(TransferFailed),
+        stop=stop_after_attempt(TRANSFER_TRIES),
+        wait=wait_exponential_jitter(initial=0.1, max=5.0),
+        reraise=True,
+    )
+    return retrying(move)

@@ -1,0 +1,59 @@
+"""The receipt: what comes back with the outputs. Where each item ran and why, what else was tried, hashes, timings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.job import Item
+from broker.journal import Attempt, Journal
+
+
+def receipt(journal: Journal, job_id: str) -> dict[str, Any]:
+    """Make the receipt of a job from the journal, as one JSON document."""
+    job, (created, ended, error) = journal.job(job_id), journal.times(job_id)
+    return {
+        "job": job.id,
+        "service": job.service,
+        "state": job.state.value,
+        "error": error or None,
+        "params": dict(job.params),
+        "created": created,
+        "seconds": round(ended - created, 3) if ended else None,
+        "items": [_item(item) for item in job.items],
+        "attempts": [_attempt(attempt) for attempt in journal.attempts(job_id)],
+    }
+
+
+def _item(item: Item) -> dict[str, Any]:
+    return {
+        "index": item.index,
+        "input": str(item.source),
+        "sha256": item.sha256,
+        "state": "done" if item.done else "failed" if item.kind else "open",
+        "kind": item.kind,
+        "error": item.error,
+        "measured": dict(item.measured),
+        "outputs": [
+            {
+                "path": str(output.dest),
+                "size": output.size,
+                "sha256": output.sha256,
+                "attempt": output.attempt,
+            }
+            for output in item.outputs
+            if output.published
+        ],
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "target": attempt.target,
+        "reason": attempt.reason,
+        "state": attempt.state,
+        "error": attempt.error or None,
+        "seconds": round(attempt.ended - attempt.started, 3) if attempt.ended else None,
+        "timings": dict(attempt.timings),
+        "versions": dict(attempt.versions),
+    }

@@ -1,0 +1,78 @@
+"""The journal's tables, as a list of steps: step N takes a journal from version N to N + 1. Only ever appended to."""
+
+STEPS = (
+    """
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,
+        service TEXT NOT NULL,
+        script TEXT NOT NULL,
+        params TEXT NOT NULL,
+        limits TEXT NOT NULL,
+        target TEXT NOT NULL,
+        fallback INTEGER NOT NULL,
+        overwrite INTEGER NOT NULL,
+        extras TEXT NOT NULL,
+        command TEXT NOT NULL,
+        key TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created REAL NOT NULL,
+        ended REAL,
+        attempt INTEGER,
+        error TEXT
+    ) STRICT;
+    CREATE INDEX jobs_key ON jobs (key, state);
+    CREATE INDEX jobs_created ON jobs (created);
+    CREATE TABLE items (
+        job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        idx INTEGER NOT NULL,
+        source BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        options TEXT NOT NULL,
+        progress REAL NOT NULL DEFAULT 0,
+        kind TEXT,
+        error TEXT,
+        measured TEXT NOT NULL DEFAULT '{}',
+        PRIMARY KEY (job, idx)
+    ) STRICT;
+    CREATE TABLE outputs (
+        job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        idx INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        dest BLOB NOT NULL,
+        size INTEGER,
+        sha256 TEXT,
+        state TEXT NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'intent', 'published')),
+        attempt INTEGER,
+        PRIMARY KEY (job, idx, name)
+    ) STRICT;
+    CREATE TABLE attempts (
+        id INTEGER PRIMARY KEY,
+        job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        target TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'running',
+        started REAL NOT NULL,
+        ended REAL,
+        error TEXT,
+        versions TEXT NOT NULL DEFAULT '{}',
+        timings TEXT NOT NULL DEFAULT '{}'
+    ) STRICT;
+    CREATE INDEX attempts_job ON attempts (job);
+    CREATE TABLE logs (
+        attempt INTEGER PRIMARY KEY REFERENCES attempts ON DELETE CASCADE,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE hashes (
+        path BLOB PRIMARY KEY,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        sha256 TEXT NOT NULL
+    ) STRICT;
+    """,
+)

@@ -1,0 +1,67 @@
+"""What goes to a target to run there: the runner, its neighbours and the job's script, and what the script needs."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from broker.errors import OffloadError
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Files under one name made of their content: a target that has the name has the files."""
+
+    id: str
+    files: tuple[tuple[str, Path], ...]
+
+
+@cache
+def bundle(script: Path) -> Bundle:
+    """Collect the project's remote scripts, and `script` beside them where it is not one of them."""
+    found = {path.relative_to(folder()).as_posix(): path for path in sorted(folder().rglob("*.py"))}
+    found.setdefault(script.name, script)
+    digest = hashlib.sha256()
+    for name, path in sorted(found.items()):
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return Bundle(digest.hexdigest()[:24], tuple(sorted(found.items())))
+
+
+@cache
+def folder() -> Path:
+    """Where `remote_scripts` lies: files to copy, never modules to import."""
+    return Path(str(files("remote_scripts")))
+
+
+def environment(script: Path, extras: tuple[str, ...]) -> dict[str, Any]:
+    """What a script asks of its interpreter, from its PEP 723 header: {requires_python, dependencies, install}.
+
+    `extras` name lists under the header's `[tool.offload.extras]`.
+    """
+    header = read_header(script)
+    optional = header.get("tool", {}).get("offload", {}).get("extras", {})
+    dependencies = [*header.get("dependencies", []), *(need for extra in extras for need in optional[extra])]
+    return {
+        "requires_python": header.get("requires-python", ""),
+        "dependencies": dependencies,
+        "install": "pip install " + " ".join(f"'{need}'" for need in dependencies),
+    }
+
+
+def read_header(script: Path) -> dict[str, Any]:
+    """Parse the script's PEP 723 block; empty where there is none. Raises OffloadError for a broken one."""
+    lines = script.read_text("utf-8").splitlines()
+    if "# /// script" not in lines:
+        return {}
+    start = lines.index("# /// script") + 1
+    try:
+        end = lines.index("# ///", start)
+        return tomllib.loads("\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[start:end]))
+    except (ValueError, tomllib.TOMLDecodeError) as error:
+        raise OffloadError(f"{script.name} has a broken header: {error}") from error

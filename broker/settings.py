@@ -1,0 +1,70 @@
+"""Settings: environment (`OFFLOAD_*`) over `config.toml` over defaults. The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from broker.errors import ConfigError
+
+APP = "offload"
+
+
+class Settings(BaseModel):
+    """Everything a user may set apart from a job's own parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config_dir: Path
+    state_dir: Path
+    cache_dir: Path
+    max_pixels: Annotated[int, Field(gt=0, description="pixels of a frame")] = 40_000_000
+    max_seconds: Annotated[float, Field(gt=0, description="length of an input")] = 4 * 3600.0
+    cancel_grace: Annotated[float, Field(ge=0, description="seconds a cancelled script may tidy up")] = 2.0
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file that remembers jobs."""
+        return self.state_dir / "journal.sqlite3"
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What a script is told of these limits."""
+        return {"pixels": self.max_pixels, "seconds": self.max_seconds}
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises ConfigError naming the file or variable that is wrong."""
+    given = {name: environ[f"OFFLOAD_{name.upper()}"] for name in Settings.model_fields if _set(environ, name)}
+    values: dict[str, Any] = {
+        "config_dir": platformdirs.user_config_path(APP),
+        "state_dir": platformdirs.user_state_path(APP),
+        "cache_dir": platformdirs.user_cache_path(APP),
+    }
+    file = Path(given.get("config_dir", values["config_dir"])) / "config.toml"
+    values |= _read(file) | given
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(word) for word in first["loc"])
+        raise ConfigError(f"{name}: {first['msg']}", f"set OFFLOAD_{name.upper()}, or edit {file}") from error
+
+
+def _set(environ: Mapping[str, str], name: str) -> bool:
+    return bool(environ.get(f"OFFLOAD_{name.upper()}"))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: {error}", f"edit or remove {file}") from error

@@ -1,0 +1,160 @@
+"""The only mover of files between here and a target: inputs in, as parts; outputs out, checked."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from broker import policy
+from broker.agent import Agent
+from broker.errors import InputError, IntegrityError
+from broker.job import FileId, Item
+from executors.base import PART_BYTES, Executor, Span
+
+SUFFIX_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+ASSEMBLE_TRIES = 3
+
+
+def stage_in(executor: Executor, agent: Agent, items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Make the items' inputs available to the target; returns what `start` needs to find them.
+
+    A target that shares files with us reads them where they are. Otherwise only what it lacks is sent.
+    Raises InputError when an input is not the file it was; ExecutorError when the target fails us.
+    """
+    items = list(items)
+    for item in items:
+        check_unchanged(item)
+    if executor.local_path("jobs") is not None:
+        return [_in_place(item) for item in items]
+    _send_missing(executor, agent, {item.sha256: item for item in items})
+    return [_named(item) | {"blob": item.sha256} for item in items]
+
+
+def check_unchanged(item: Item) -> None:
+    """Raise InputError when an input has changed since the job was made."""
+    try:
+        same = FileId.of(item.source) == item.file_id
+    except OSError as error:
+        raise InputError(f"{item.source} cannot be read any more: {error.strerror}") from error
+    if not same:
+        raise InputError(f"{item.source} changed while the job was under way", "run the same command again")
+
+
+def _in_place(item: Item) -> dict[str, Any]:
+    where = {"path": str(item.source), "size": item.file_id.size, "mtime_ns": item.file_id.mtime_ns}
+    return _named(item) | where
+
+
+def _named(item: Item) -> dict[str, Any]:
+    return {"index": item.index, "suffix": safe_suffix(item.source)}
+
+
+def safe_suffix(path: Path) -> str:
+    """The suffix of a user's file if it is a plain one: all of its name that ever reaches a target."""
+    suffix = path.suffix.lower()
+    return suffix if 2 <= len(suffix) <= 8 and SUFFIX_CHARS.issuperset(suffix[1:]) else ""
+
+
+def _send_missing(executor: Executor, agent: Agent, items: dict[str, Item]) -> None:
+    for sha256, known in agent.parts(list(items)).items():
+        if not known["here"]:
+            _send(executor, agent, items[sha256], dict(known["parts"]))
+
+
+def _send(executor: Executor, agent: Agent, item: Item, there: dict[int, int]) -> None:
+    spans = list(_spans(item.file_id.size))
+    for tries_left in reversed(range(ASSEMBLE_TRIES)):
+        missing = [(n, span) for n, span in enumerate(spans) if there.get(n) != span.length]
+        _send_parts(executor, item, missing)
+        check_unchanged(item)
+        try:
+            agent.assemble(item.sha256, item.file_id.size, len(spans))
+            return
+        except IntegrityError:
+            if not tries_left:
+                raise
+            there = {}  # the target threw the damaged parts away
+
+
+def _send_parts(executor: Executor, item: Item, parts: list[tuple[int, Span]]) -> None:
+    def send(part: tuple[int, Span]) -> None:
+        number, span = part
+        policy.transfer(partial(executor.put, item.source, span, f"parts/{item.sha256}/{number}"))
+
+    with ThreadPoolExecutor(executor.streams) as streams:
+        list(streams.map(send, parts))
+
+
+def _spans(size: int) -> Iterator[Span]:
+    for offset in range(0, size, PART_BYTES):
+        yield Span(offset, min(PART_BYTES, size - offset))
+
+
+def fetch(executor: Executor, path: str, size: int, sha256: str, part: Path) -> None:
+    """Bring a target's file to the local file `part`, durable and with the right content.
+
+    Raises IntegrityError when it is not what the script said it wrote; OSError when it cannot be stored here.
+    """
+    part.unlink(missing_ok=True)
+    here = executor.local_path(path)
+    if here is not None:
+        _link_or_copy(here, part)
+    else:
+        _download(executor, path, size, part)
+    if part.stat().st_size != size or file_sha256(part) != sha256:
+        part.unlink()
+        raise IntegrityError(f"{path} arrived from {executor.name} with another content than it left with")
+    _make_durable(part)
+
+
+def _link_or_copy(source: Path, part: Path) -> None:
+    try:
+        os.link(source, part)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        shutil.copyfile(source, part)
+
+
+NO_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What `link` says across file systems, and on those that have no links."""
+
+
+def _download(executor: Executor, path: str, size: int, part: Path) -> None:
+    with part.open("xb") as file:
+        for span in _spans(size):
+            file.write(policy.transfer(partial(executor.get, path, span)))
+
+
+def _make_durable(part: Path) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    part.chmod(0o666 & ~umask)  # the job directory is private; the user's own file is not
+    sync(part)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fetch_text(executor: Executor, path: str, most: int = PART_BYTES) -> str:
+    """Read a small text file of the target, as much as `most` bytes of it."""
+    return executor.get(path, Span(0, most)).decode("utf-8", "replace")
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a local file's content, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,36 @@
+"""Being asked to stop: once politely, twice at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """Whether somebody asked this process to stop. Looked at between steps, so no step is torn apart."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self) -> None:
+        """Ask for a polite stop."""
+        self.requested = True
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Listen to Ctrl-C, SIGTERM and SIGHUP: the first is a polite request, the second raises KeyboardInterrupt."""
+        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

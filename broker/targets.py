@@ -1,0 +1,78 @@
+"""Targets: the places a job can run, as `targets.toml` names them, and this machine, always there.
+
+[my-box]
+url = "local:///mnt/scratch"
+share = "no"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from broker.errors import ConfigError, UsageError
+from broker.settings import Settings
+from executors import executor_class
+from executors.base import Executor
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A named, configured place a job can run."""
+
+    name: str
+    kind: str
+    options: Mapping[str, str]
+
+    def executor(self) -> Executor:
+        """Make the executor that drives it; nothing is connected yet. Raises ConfigError."""
+        try:
+            return executor_class(self.kind)(self.name, self.options)
+        except LookupError as error:
+            raise ConfigError(f"target {self.name}: {error.args[0]}") from error
+
+
+def load(settings: Settings) -> dict[str, Target]:
+    """Read the targets in the file's order; this machine comes last. Raises ConfigError."""
+    file = settings.config_dir / "targets.toml"
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+        found = {name: _target(name, table) for name, table in tables.items()}
+    except FileNotFoundError:
+        found = {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
+        raise ConfigError(f"{file}: {error}", f"edit {file}") from error
+    here = Target(LOCAL, "local", {"root": str(settings.cache_dir / "local")})
+    return {**found, LOCAL: here}
+
+
+def _target(name: str, table: object) -> Target:
+    if name in ("auto", "remote", LOCAL) or not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"{name!r} cannot be a target's name")
+    if not isinstance(table, dict) or not isinstance(table.get("url"), str):
+        raise ValueError(f"target {name} needs a url")
+    options = {key: str(value) for key, value in table.items()}
+    url = urlsplit(options["url"])
+    if url.scheme == "local":
+        options["root"] = unquote(url.path)
+    return Target(name, url.scheme, options)
+
+
+def choose(targets: Mapping[str, Target], on: str) -> list[Target]:
+    """Targets that `--on` allows, in the order to try them: auto, local, remote, or names with commas.
+
+    Raises:
+        UsageError: a name that no target has.
+    """
+    if on == "auto":
+        return list(targets.values())
+    if on == "remote":
+        return [target for target in targets.values() if target.name != LOCAL]
+    unknown = [name for name in on.split(",") if name not in targets]
+    if unknown:
+        raise UsageError(f"no target named {unknown[0]!r}; there are: {', '.join(targets)}", "offload targets ls")
+    return [targets[name] for name in on.split(",")]

@@ -1,0 +1,71 @@
+"""Steady a shaky clip with vid.stab: `python -m services.stabilize clip.mp4`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from services.base.service import Params, Service
+
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
+
+
+class Stabilize(Params):
+    """Parameters of stabilise; the defaults are those measured to steady real footage best."""
+
+    smoothing: Annotated[
+        int, Field(ge=0, le=1000, description="frames before and after that the camera path is averaged over")
+    ] = 30
+    shakiness: Annotated[int, Field(ge=1, le=10, description="how shaky the clip is: how far the analysis looks")] = 5
+    zoom: Annotated[
+        Literal["auto"] | Annotated[float, Field(ge=-50, le=100)],
+        Field(description="percent to zoom in; auto hides the borders"),
+    ] = "auto"
+    crf: Annotated[int, Field(ge=0, le=51, description="x264 quality: lower is better and larger")] = 18
+    preset: Annotated[Preset, Field(description="x264 speed: slower makes smaller files")] = "medium"
+    to_sdr: Annotated[
+        bool, Field(description="convert 10-bit or HDR video to 8-bit SDR, which the stabiliser needs")
+    ] = False
+    report: Annotated[
+        Path | None, Field(description="PNG with both camera paths and figures measured on the result")
+    ] = None
+
+    def for_script(self) -> dict[str, Any]:
+        """The script is told whether to draw a report, not where it goes."""
+        return super().for_script() | {"report": self.report is not None}
+
+
+def _outputs(dest: Path, params: Stabilize) -> Mapping[str, Path]:
+    video = {f"stabilized{dest.suffix.lower()}": dest}
+    return video | ({"report.png": params.report} if params.report else {})
+
+
+def _options(dest: Path) -> Mapping[str, Any]:
+    return {"container": dest.suffix.lower().removeprefix(".")}
+
+
+def _extras(params: Stabilize) -> tuple[str, ...]:
+    return ("report",) if params.report else ()
+
+
+SERVICE = Service(
+    name="stabilize",
+    summary="Steady a shaky clip.",
+    params=Stabilize,
+    script="stabilize.py",
+    accepts=frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"}),
+    makes=(".mp4", ".mov", ".mkv"),
+    label="stabilized",
+    outputs=_outputs,
+    options=_options,
+    extras=_extras,
+)
+
+
+if __name__ == "__main__":
+    from services.base.command import main
+
+    main(SERVICE)
