@@ -141,12 +141,13 @@ class Executor(ABC):
     def put(self, source: Path, span: Span, path: str) -> None:
         """Write `span` of the local file `source` (at most PART_BYTES) to `path`, whole or not at all.
 
-        Idempotent, creates parents, safe from several threads. Raises TransferFailed, NoSpace or Lost.
+        Idempotent, creates parents, safe from several threads. Raises TransferFailed (also when `source` has
+        no such span any more), NoSpace or Lost. Use `read_part` to read it.
         """
 
     @abstractmethod
     def get(self, path: str, span: Span) -> bytes:
-        """Read `span` of `path`; short at the end of the file. Safe from several threads.
+        """Read `span` of `path` (at most PART_BYTES); short at the end of the file. Safe from several threads.
 
         Raises NoSuchFile, TransferFailed or Lost.
         """
@@ -155,8 +156,8 @@ class Executor(ABC):
     def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> Completed:
         """Run a short command in the root and return what it printed. Concurrent calls are allowed.
 
-        Raises Lost when it outlasts `timeout` seconds (it is killed), TransferFailed when it prints more
-        than REPLY_BYTES.
+        Of stderr the last REPLY_BYTES count. Raises Lost when it outlasts `timeout` seconds (it is killed, with
+        its children), TransferFailed when it prints more than REPLY_BYTES to stdout.
         """
 
     @property
@@ -180,7 +181,20 @@ def checked(path: str) -> str:
 
 
 def check_span(span: Span) -> None:
-    """Raise ValueError for a span that no single `put` may carry."""
+    """Raise ValueError for a span that no single `put` or `get` may carry."""
     if span.offset < 0 or not 0 <= span.length <= PART_BYTES:
         raise ValueError(f"a part is at most {PART_BYTES} bytes, not {span}")
 
+
+def read_part(source: Path, span: Span) -> bytes:
+    """Read all of `span` from the local file `source`. Raises TransferFailed when it has no such span any more."""
+    check_span(span)
+    try:
+        with source.open("rb") as file:
+            file.seek(span.offset)
+            data = file.read(span.length)
+    except OSError as error:
+        raise TransferFailed(f"{source} cannot be read: {error.strerror}") from error
+    if len(data) != span.length:
+        raise TransferFailed(f"{source} is shorter than it was: {len(data)} of {span.length} bytes could be read")
+    return data

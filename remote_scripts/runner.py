@@ -12,23 +12,26 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
     assemble   {sha256, size, parts}                      joins parts into a blob, after checking its sha256
     prepare    {environment}                              the interpreter a script would get
     start      {job, script, spec, inputs, environment}   starts the job detached; the same job again is not an error
-    events     {job, since, wait}                         event lines from byte `since`, then {next, state, ...}
+    events     {job, since, wait}                         event lines from byte `since`, then {next, state, ...};
+                                                          with {ending} once it has ended and all has been read
     cancel     {job, grace}                               ends the whole process tree, politely for `grace` seconds
     ack        {job}                                      the results have arrived: deletes the job
     ls         {}                                         jobs, with state and age
     gc         {days, bytes}                              deletes what nobody has asked for in `days`
 
-Error kinds: bad_request, no_job, no_space, integrity, changed (an input is not the file it was), failed.
+Error kinds: bad_request, no_job, no_space, integrity (send it again), changed (an input is not the file it was),
+missing (something is not installed; the message names the command that installs it), failed.
 """
 
 from __future__ import annotations
 
-import errno
 import importlib
 import json
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict
+
+from _runner import layout
 
 VERSION = 1
 
@@ -39,7 +42,7 @@ MODULES = {
     "assemble": "blobs",
     "gc": "blobs",
     "start": "jobs",
-    "events": "jobs",
+    "events": "events",
     "cancel": "jobs",
     "ack": "jobs",
     "ls": "jobs",
@@ -52,9 +55,10 @@ def main() -> int:
     try:
         if sys.argv[1:2] == ["supervise"]:
             return _supervise(root)
-        reply = _verb(sys.argv[1])(root, _request())
+        reply = _verb(" ".join(sys.argv[1:]))(root, _request())
     except Exception as error:  # noqa: BLE001 - whatever went wrong must reach the caller as a reply
-        return _fail(error)
+        _print({"v": VERSION, "error": layout.describe(error)})
+        return 3
     _print({"v": VERSION, **reply})
     return 0
 
@@ -75,20 +79,12 @@ def _verb(name: str) -> Callable[[Path, Dict[str, Any]], Dict[str, Any]]:
 
 
 def _request() -> Dict[str, Any]:
-    request: Dict[str, Any] = json.loads(sys.stdin.read() or "{}")
+    request = json.loads(sys.stdin.buffer.read() or b"{}")
+    if not isinstance(request, dict):
+        raise ValueError("a request is a JSON object")
     if request.pop("v", VERSION) != VERSION:
         raise ValueError("this runner speaks version %d" % VERSION)
     return request
-
-
-def _fail(error: Exception) -> int:
-    kind = getattr(error, "kind", "failed")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        kind = "no_space"
-    elif isinstance(error, (ValueError, KeyError, TypeError)):
-        kind = "bad_request"
-    _print({"v": VERSION, "error": {"kind": kind, "message": "%s" % (error,) or type(error).__name__}})
-    return 3
 
 
 def _print(reply: Dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,6 @@ from executors.base import (
     REPLY_BYTES,
     Completed,
     Executor,
-    ExecutorError,
     Lost,
     NoSpace,
     NoSuchFile,
@@ -29,6 +28,7 @@ from executors.base import (
     Unreachable,
     check_span,
     checked,
+    read_part,
 )
 
 
@@ -41,11 +41,14 @@ class LocalExecutor(Executor):
         return Path(self.options["root"])
 
     def probe(self, deadline: float) -> Probe:
-        """Always reachable, unless the root cannot be a folder."""
-        home = next((p for p in (self.root, *self.root.parents) if p.exists()), Path("/"))
-        if not home.is_dir() or not os.access(home, os.W_OK):
-            return Probe(False, f"{home} is not a folder that can be written")
-        return Probe(True, cpus=os.cpu_count(), disk_free_bytes=shutil.disk_usage(home).free)
+        """Reachable, unless the root cannot be a folder. Asks nothing that could take long."""
+        try:
+            home = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
+            if not home.is_dir() or not os.access(home, os.W_OK):
+                return Probe(False, f"{home} is not a folder that can be written")
+            return Probe(True, cpus=os.cpu_count(), disk_free_bytes=shutil.disk_usage(home).free)
+        except OSError as error:
+            return Probe(False, f"{self.root} cannot be used: {error.strerror}")
 
     def __enter__(self) -> Self:
         """Create the root. Raises Unreachable when that is impossible."""
@@ -62,21 +65,30 @@ class LocalExecutor(Executor):
 
     def put(self, source: Path, span: Span, path: str) -> None:
         """Write a part through a temporary name, so that it is there whole or not at all."""
-        check_span(span)
-        target = self._path(path)
+        target, data = self._path(path), read_part(source, span)
         draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
-        with _file_errors(path):
+        try:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                draft.write_bytes(_read(source, span, exactly=True))
-                draft.replace(target)
-            finally:
+            draft.write_bytes(data)
+            draft.replace(target)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (NoSpace if full else TransferFailed)(f"{self.name}: {path}: {error.strerror}") from error
+        finally:
+            with suppress(OSError):
                 draft.unlink(missing_ok=True)
 
     def get(self, path: str, span: Span) -> bytes:
         """Read a range of a file."""
-        with _file_errors(path):
-            return _read(self._path(path), span)
+        check_span(span)
+        try:
+            with self._path(path).open("rb") as file:
+                file.seek(span.offset)
+                return file.read(span.length)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NoSuchFile(f"{self.name}: {path} is not there") from error
+        except OSError as error:
+            raise TransferFailed(f"{self.name}: {path}: {error.strerror}") from error
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> Completed:
         """Run a command as a session of its own: a Ctrl-C in this terminal is ours to handle, not its."""
@@ -89,9 +101,9 @@ class LocalExecutor(Executor):
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
-            return Completed(127, b"", str(error).encode())
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and self.root.is_dir():
+                return Completed(127, b"", f"{argv[0]}: no such program".encode())
             raise Lost(f"{self.name}: cannot start {argv[0]}: {error.strerror}") from error
         return self._finish(process, stdin, timeout)
 
@@ -105,7 +117,7 @@ class LocalExecutor(Executor):
                 _kill_group(process)
         if len(stdout) > REPLY_BYTES:
             raise TransferFailed(f"{self.name}: a command printed {len(stdout)} bytes; {REPLY_BYTES} is the most")
-        return Completed(process.returncode, stdout, stderr)
+        return Completed(process.returncode, stdout, stderr[-REPLY_BYTES:])
 
     @property
     def python(self) -> str:
@@ -128,24 +140,3 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         if pipe:
             with suppress(BrokenPipeError):  # unsent input of a command that is gone
                 pipe.close()
-
-
-def _read(path: Path, span: Span, exactly: bool = False) -> bytes:
-    with path.open("rb") as file:
-        file.seek(span.offset)
-        data = file.read(span.length)
-    if exactly and len(data) != span.length:
-        raise TransferFailed(f"{path} is shorter than it was: {len(data)} of {span.length} bytes could be read")
-    return data
-
-
-@contextmanager
-def _file_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NoSuchFile(f"{path} is not there") from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind: type[ExecutorError] = NoSpace if full else TransferFailed
-        raise kind(f"{path}: {error.strerror}") from error

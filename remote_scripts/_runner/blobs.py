@@ -11,25 +11,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
-from _runner import layout
+from _runner import layout, processes, state
 from _runner.layout import RunnerError
 
 CHUNK = 1024 * 1024
+LISTED, NAMED = 2000, 400
+"""Most parts that `parts` tells of, and names that `gc` does: a reply is at most 64 KB."""
 
 
 def parts(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Say of each sha256 whether its blob is here, and which parts are: [[number, size], ...]."""
-    return {"blobs": {sha256: _known(root, sha256) for sha256 in request["sha256"]}}
+    """Say of each sha256 whether its blob is here, and which parts are: [[number, size], ...].
+
+    At most LISTED parts in all, so that the reply stays short: one that is not told of is merely sent again.
+    """
+    room, known = LISTED, {}
+    for sha256 in request["sha256"]:
+        known[sha256] = _known(root, sha256, room)
+        room -= len(known[sha256]["parts"])
+    return {"blobs": known}
 
 
-def _known(root: Path, sha256: str) -> Dict[str, Any]:
-    blob = layout.blob_path(root, sha256)
-    if blob.exists():
-        os.utime(blob)  # asked for: young again to gc
-        return {"here": True, "parts": []}
-    folder = layout.parts_dir(root, sha256)
-    found = [entry for entry in folder.iterdir() if entry.name.isdigit()] if folder.is_dir() else []
-    return {"here": False, "parts": sorted([int(entry.name), entry.stat().st_size] for entry in found)}
+def _known(root: Path, sha256: str, most: int) -> Dict[str, Any]:
+    try:
+        os.utime(str(layout.blob_path(root, sha256)))  # asked for: young again to gc
+    except FileNotFoundError:
+        return {"here": False, "parts": _arrived(layout.parts_dir(root, sha256))[:most]}
+    return {"here": True, "parts": []}
+
+
+def _arrived(folder: Path) -> List[List[int]]:
+    try:
+        found = [entry for entry in folder.iterdir() if entry.name.isdigit()]
+        return sorted([int(entry.name), entry.stat().st_size] for entry in found)
+    except FileNotFoundError:  # none yet, or somebody else has just joined them
+        return []
 
 
 def assemble(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -56,8 +71,7 @@ def _join(folder: Path, count: int, size: int, blob: Path) -> None:
         draft.chmod(0o400)
         draft.replace(blob)
     finally:
-        if draft.exists():
-            draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def _write_joined(sources: List[Path], draft: Path) -> Tuple[int, str]:
@@ -79,7 +93,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    # Two jobs may bring the same blob at once, and gc must not sweep between joining and linking.
+    # Two jobs may bring the same blob at once, and gc must not sweep what is being joined.
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -87,34 +101,42 @@ def _locked(root: Path) -> Iterator[None]:
 
 def gc(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     """Delete ended jobs, parts and leftovers older than `days`, then the oldest blobs beyond `bytes`."""
-    from _runner.jobs import is_alive
-
     cutoff = time.time() - float(request["days"]) * 86400
-    stale = [e for e in _entries(root / "parts") + _entries(root / "jobs") if _age_mark(e) < cutoff]
     with _locked(root):
-        doomed = [entry for entry in stale if entry.parent.name != "jobs" or not is_alive(entry)]
-        for entry in doomed:
+        stale = [entry for entry in _folders(root / "parts") if _newest(entry) < cutoff]
+        stale += [entry for entry in _folders(root / "jobs") if _newest(entry) < cutoff and _is_over(entry)]
+        for entry in stale:
             shutil.rmtree(str(entry), ignore_errors=True)
-        freed = _trim_blobs(root / "blobs", cutoff, int(request["bytes"]))
-    return {"deleted": [entry.name for entry in doomed] + freed}
+        deleted = [entry.name for entry in stale] + _trim_blobs(root / "blobs", cutoff, int(request["bytes"]))
+    return {"deleted": deleted[:NAMED], "count": len(deleted)}
 
 
-def _age_mark(entry: Path) -> float:
-    return max([entry.stat().st_mtime] + [child.stat().st_mtime for child in entry.iterdir() if child.exists()])
+def _is_over(job: Path) -> bool:
+    if state.is_alive(job):
+        return False
+    if state.of(job) == "lost":
+        processes.end(job.name, grace=0)
+    return True
 
 
-def _entries(folder: Path) -> List[Path]:
+def _newest(folder: Path) -> float:
+    try:
+        return max(entry.lstat().st_mtime for entry in [folder, *folder.iterdir()])
+    except FileNotFoundError:  # somebody is changing it this moment
+        return time.time()
+
+
+def _folders(folder: Path) -> List[Path]:
     return [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
 
 
 def _trim_blobs(folder: Path, cutoff: float, limit: int) -> List[str]:
-    if not folder.is_dir():
-        return []
-    known = sorted(((e.stat().st_mtime, e) for e in folder.iterdir()), key=lambda pair: pair[0], reverse=True)
+    known = [(entry.stat(), entry) for entry in folder.iterdir()] if folder.is_dir() else []
+    known.sort(key=lambda pair: pair[0].st_mtime, reverse=True)
     kept, freed = 0, []
-    for mtime, entry in known:
-        kept += entry.stat().st_size
-        if mtime < cutoff or kept > limit:
+    for found, entry in known:
+        kept += found.st_size
+        if found.st_mtime < cutoff or kept > limit:
             freed.append(entry.name)
             entry.unlink()
     return freed

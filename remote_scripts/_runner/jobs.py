@@ -1,29 +1,29 @@
 """Jobs on this machine: a directory each, a supervisor each, and a lock that tells whether it lives.
 
-    job.json      what the script reads         status.json   what the supervisor last said
-    events.jsonl  what the script has printed   lock          held by the living supervisor
-    log.txt       its stderr                    cancel        somebody asked for the end
+job.json      what the script reads         status.json   what the supervisor last said
+events.jsonl  what the script has printed   lock          held by the living supervisor
+log.txt       its stderr                    wanted        deleted to cancel: that takes no room on a full disk
+start.json    what the supervisor reads     reserve       room for the last word on a full disk
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict
 
-from _runner import layout, processes
+from _runner import layout, processes, state
 from _runner.layout import RunnerError
 
-REPLY_BYTES = 48 * 1024
 TICK = 0.03
-LINGER = 1.0
-"""Seconds that progress may wait for company, so that a reply is worth the process it costs."""
+STUBBORN = 2.0
+"""Seconds that a supervisor has to notice that its script is gone."""
+LISTED = 400
+"""Most jobs `ls` tells of: a reply is at most 64 KB."""
 
 
 def start(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -31,23 +31,26 @@ def start(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     folder = layout.job_dir(root, request["job"])
     if not (folder / "job.json").exists():
         _create(root, folder, request)
-    lock = _try_lock(folder, fcntl.LOCK_EX)
+    lock = state.seize(folder)
     if lock is not None:
         try:
             if not (folder / "status.json").exists():
                 _spawn(folder, lock, request.get("secrets", {}))
         finally:
             os.close(lock)
-    return {"state": _state(folder)}
+    return {"state": state.of(folder)}
 
 
 def _create(root: Path, folder: Path, request: Dict[str, Any]) -> None:
-    draft = folder.with_name(".new-%s-%s" % (folder.name, secrets.token_hex(4)))
+    layout.script_path(root, request["script"])
+    draft = folder.with_name(".new-%s-%s" % (folder.name, layout.token()))
     (draft / "in").mkdir(parents=True, mode=0o700)
     draft.chmod(0o700)
     try:
         for entry in request["inputs"]:
-            _place(root, entry, draft / "in" / ("%d%s" % (int(entry["index"]), entry["suffix"])))
+            _place(root, entry, draft / "in" / layout.input_name(int(entry["index"]), entry["suffix"]))
+        (draft / "wanted").touch()
+        layout.reserve(draft)
         layout.write_json(draft / "start.json", {"script": request["script"], "environment": request["environment"]})
         layout.write_json(draft / "job.json", request["spec"])
         draft.replace(folder)
@@ -59,113 +62,47 @@ def _create(root: Path, folder: Path, request: Dict[str, Any]) -> None:
 
 
 def _place(root: Path, entry: Dict[str, Any], path: Path) -> None:
+    if os.path.lexists(str(path)):
+        raise ValueError("two inputs have the index %s" % entry["index"])
     if "blob" in entry:
         _link(layout.blob_path(root, entry["blob"]), path)
-        return
-    found = os.stat(entry["path"])
-    if (found.st_size, found.st_mtime_ns) != (entry["size"], entry["mtime_ns"]):
-        raise RunnerError("changed", "input %d is not the file it was" % entry["index"])
-    path.symlink_to(entry["path"])
+    elif _mark(entry["path"]) == (entry["size"], entry["mtime_ns"]):
+        path.symlink_to(entry["path"])
+    else:
+        raise RunnerError("changed", "input %s is not the file it was" % entry["index"])
+
+
+def _mark(path: str) -> Any:
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _link(blob: Path, path: Path) -> None:
+    if not blob.exists():
+        raise RunnerError("integrity", "blob %s is no longer here: it has to be sent again" % blob.name)
     try:
         os.link(str(blob), str(path))
-    except OSError:  # another file system, or one without links
+    except OSError:  # a file system without links, or too many of them
         shutil.copyfile(str(blob), str(path))
 
 
 def _spawn(folder: Path, lock: int, extra: Dict[str, str]) -> None:
     runner = Path(__file__).resolve().parents[1] / "runner.py"
-    # The supervisor inherits the lock, so there is no moment at which a started job looks dead.
-    subprocess.Popen(
-        [sys.executable, str(runner), "supervise", folder.name, str(lock)],
-        cwd=str(folder),
-        env=dict(os.environ, **extra),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "log.txt").open("ab"),
-        start_new_session=True,
-        pass_fds=[lock],
-    )
-
-
-def _try_lock(folder: Path, mode: int) -> Optional[int]:
-    descriptor = os.open(str(folder / "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def is_alive(folder: Path) -> bool:
-    """Whether the job's supervisor lives."""
-    if not (folder / "lock").exists():
-        return False
-    lock = _try_lock(folder, fcntl.LOCK_SH)
-    if lock is not None:
-        os.close(lock)
-    return lock is None
-
-
-def _state(folder: Path) -> str:
-    """One of created, running, ended, lost (its supervisor is gone and left no word)."""
-    alive = is_alive(folder)  # asked first: a supervisor writes its last word before it goes
-    status = layout.read_json(folder / "status.json")
-    if status and status["state"] == "ended":
-        return "ended"
-    if alive:
-        return "running"
-    return "lost" if status else "created"
-
-
-def events(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Print event lines from byte `since` on; waits up to `wait` seconds for some, or for the job's end."""
-    folder = _existing(root, request["job"])
-    since, deadline = int(request["since"]), time.monotonic() + min(float(request["wait"]), 60.0)
-    while True:
-        state = _state(folder)
-        lines, upto = _lines(folder / "events.jsonl", since)
-        if state != "running" or time.monotonic() >= deadline or any(not _is_progress(line) for line in lines):
-            break
-        if lines:
-            deadline = min(deadline, time.monotonic() + LINGER)
-        time.sleep(TICK)
-    if state == "lost":
-        processes.end(folder.name, grace=0)
-    for line in lines:
-        sys.stdout.write(line)
-    return {"next": upto, "state": state, "heartbeat_age": _heartbeat_age(folder), **_ending(folder, state)}
-
-
-def _lines(path: Path, since: int) -> Tuple[List[str], int]:
-    try:
-        with path.open("rb") as file:
-            file.seek(since)
-            data = file.read(REPLY_BYTES)
-    except FileNotFoundError:
-        return [], since
-    whole = data[: data.rfind(b"\n") + 1]  # the last line may still be on its way
-    if not whole and len(data) == REPLY_BYTES:
-        raise RunnerError("failed", "an event is longer than %d bytes" % REPLY_BYTES)
-    return whole.decode("utf-8", "replace").splitlines(True), since + len(whole)
-
-
-def _is_progress(line: str) -> bool:
-    return line.startswith('{"type":"progress"')
-
-
-def _ending(folder: Path, state: str) -> Dict[str, Any]:
-    return {"ending": layout.read_json(folder / "status.json")} if state == "ended" else {}
-
-
-def _heartbeat_age(folder: Path) -> float:
-    try:
-        return max(0.0, time.time() - (folder / "status.json").stat().st_mtime)
-    except FileNotFoundError:
-        return 0.0
+    with (folder / "log.txt").open("ab") as log:
+        # The supervisor inherits the lock, so there is no moment at which a started job looks dead.
+        subprocess.Popen(
+            [sys.executable, str(runner), "supervise", folder.name, str(lock)],
+            cwd=str(folder),
+            env={**os.environ, **extra, processes.SUPERVISOR: folder.name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock],
+        )
 
 
 def cancel(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -173,38 +110,50 @@ def cancel(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     folder = layout.job_dir(root, request["job"])
     if not folder.is_dir():
         return {"state": "unknown"}
-    (folder / "cancel").touch()  # first: a supervisor about to start the script looks for it afterwards
+    (folder / "wanted").unlink(missing_ok=True)  # first: a supervisor that starts the script looks for it afterwards
     processes.end(folder.name, float(request["grace"]))
-    deadline = time.monotonic() + 5.0
-    while _state(folder) == "running" and time.monotonic() < deadline:
-        processes.end(folder.name, 0)
+    _outlast_supervisor(folder)
+    _conclude(folder)
+    return {"state": state.of(folder)}
+
+
+def _outlast_supervisor(folder: Path) -> None:
+    stubborn = time.monotonic() + STUBBORN
+    while state.of(folder) == "running" and time.monotonic() < stubborn + 1:
+        if time.monotonic() > stubborn:  # stopped, or stuck
+            processes.end_supervisor(folder.name)
+        processes.end(folder.name, grace=0)
         time.sleep(TICK)
-    if _state(folder) in ("lost", "created"):
-        layout.write_json(folder / "status.json", {"state": "ended", "cancelled": True})
-    return {"state": _state(folder)}
+
+
+def _conclude(folder: Path) -> None:
+    # Under the lock: a start that comes now finds the last word, and starts nothing.
+    lock = state.seize(folder)
+    if lock is not None:
+        try:
+            if not state.last_word(folder):
+                layout.write_last_word(folder, {"cancelled": True})
+        finally:
+            os.close(lock)
 
 
 def ack(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     """Delete a job whose results have arrived. One that still runs is refused."""
     folder = layout.job_dir(root, request["job"])
     if folder.is_dir():
-        if is_alive(folder):
-            raise RunnerError("bad_request", "the job is still running")
-        doomed = folder.with_name(".old-%s-%s" % (folder.name, secrets.token_hex(4)))
+        # By state, not by lock: a supervisor that has said its last word may need a moment to be gone.
+        if state.of(folder) == "running":
+            raise RunnerError("bad_request", "job %s is still running: cancel it first" % folder.name)
+        processes.end(folder.name, grace=0)
+        doomed = folder.with_name(".old-%s-%s" % (folder.name, layout.token()))
         folder.replace(doomed)
-        shutil.rmtree(str(doomed))
+        shutil.rmtree(str(doomed), ignore_errors=True)  # what resists is left to gc
     return {"state": "gone"}
 
 
 def ls(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
-    """List the jobs here: id, state, seconds since anything happened."""
+    """List the jobs here: id, state, seconds since anything happened. `more` says how many were left out."""
     folder = root / "jobs"
     found = sorted(e for e in folder.iterdir() if not e.name.startswith(".")) if folder.is_dir() else []
-    return {"jobs": [{"job": e.name, "state": _state(e), "age": _heartbeat_age(e)} for e in found]}
-
-
-def _existing(root: Path, job: str) -> Path:
-    folder = layout.job_dir(root, job)
-    if not (folder / "job.json").exists():
-        raise RunnerError("no_job", "no job %s here" % job)
-    return folder
+    listed = [{"job": e.name, "state": state.of(e), "age": round(state.age(e), 3)} for e in found[:LISTED]]
+    return {"jobs": listed, "more": max(0, len(found) - LISTED)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import re
@@ -13,8 +14,16 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from _runner.layout import RunnerError
 
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(.*)")
-_CLAUSE = re.compile(r"(==|>=|<=|!=|>|<)\s*([0-9][0-9A-Za-z.+]*)")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*([^;\[]*)")
+_CLAUSE = re.compile(r"(==|>=|<=|!=|>|<)\s*([0-9]+(?:\.[0-9]+)*)")
+_TESTS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 
 
 def facts(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -55,7 +64,8 @@ def _gpu() -> Optional[Dict[str, Any]]:
     words = [word.strip() for word in reply.stdout.decode(errors="replace").split("\n")[0].split(",")]
     if reply.returncode != 0 or len(words) != 3:
         return None
-    return {"name": words[0], "memory_bytes": int(words[1]) * 2**20, "driver": words[2]}
+    memory = int(words[1]) * 2**20 if words[1].isdigit() else None  # unified memory has no figure
+    return {"name": words[0], "memory_bytes": memory, "driver": words[2]}
 
 
 def prepare(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -97,23 +107,26 @@ def _lacking_packages(requirements: List[str]) -> List[str]:
 
 
 def _split(requirement: str) -> Tuple[str, str]:
-    match = _REQUIREMENT.match(requirement)
+    match = _REQUIREMENT.fullmatch(requirement)
     if match is None:
         raise ValueError("not a requirement: %r" % requirement)
     return match.group(1), match.group(2)
 
 
 def satisfies(version: str, specifier: str) -> bool:
-    """Whether `version` meets every clause of `specifier` (`>=3.10,<4`). Numeric releases only, as our headers use."""
-    tests = {
-        "==": lambda a, b: a == b,
-        "!=": lambda a, b: a != b,
-        ">=": lambda a, b: a >= b,
-        "<=": lambda a, b: a <= b,
-        ">": lambda a, b: a > b,
-        "<": lambda a, b: a < b,
-    }
-    return all(tests[sign](*_aligned(version, bound)) for sign, bound in _CLAUSE.findall(specifier))
+    """Whether `version` meets every clause of `specifier` (`>=3.10,<4`). Numeric releases only, as our headers use.
+
+    Raises ValueError for a clause it does not understand, rather than take it for met.
+    """
+    return all(_meets(version, clause.strip()) for clause in specifier.split(",") if clause.strip())
+
+
+def _meets(version: str, clause: str) -> bool:
+    match = _CLAUSE.fullmatch(clause)
+    if match is None:
+        raise ValueError("not a version clause this runner understands: %r" % clause)
+    found, bound = _aligned(version, match.group(2))
+    return bool(_TESTS[match.group(1)](found, bound))
 
 
 def _aligned(*versions: str) -> List[Tuple[int, ...]]:

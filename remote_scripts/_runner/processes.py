@@ -1,7 +1,8 @@
 """Find and end every process of a job, whatever it did to hide.
 
-A job's processes carry its id in their environment, so one that changed its session and was orphaned is found
-all the same. Where there is no /proc (macOS), the process tree and its sessions have to do.
+A job's processes carry its id in their environment, so one that changed its session and was orphaned is found all
+the same. One that cleared its environment too is found below its supervisor, which adopts orphans (Linux), as long
+as that lives. Where there is no /proc (macOS), `ps` tells the same, less the environment of Apple's own programs.
 """
 
 from __future__ import annotations
@@ -9,33 +10,46 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
-from typing import Dict, List, Set, Tuple
+from typing import Dict, FrozenSet, Iterator, NamedTuple, Set, Tuple
 
 COOKIE = "OFFLOAD_JOB"
 """Environment variable that marks a job's processes."""
+SUPERVISOR = "OFFLOAD_SUPERVISOR"
+"""Environment variable that marks a job's supervisor, which is not one of the job's processes."""
+
+PATIENCE = 5.0
+"""Seconds after which a killed process is the kernel's affair: it hangs in a driver or on a dead disk."""
+
+
+class _Process(NamedTuple):
+    parent: int
+    words: FrozenSet[str]
 
 
 def find(job: str) -> Set[int]:
-    """Pids of the job's living processes, zombies left out."""
-    if Path("/proc/self/environ").exists():
-        return _marked(("%s=%s" % (COOKIE, job)).encode()) - {os.getpid()}
-    return _marked_by_ps("%s=%s" % (COOKIE, job)) - {os.getpid()}
+    """Pids of the job's living processes; zombies, its supervisor and this process left out."""
+    table = _table()
+    keepers, marked = _carrying(table, SUPERVISOR, job), _carrying(table, COOKIE, job)
+    return _with_descendants(table, keepers | marked) - keepers - {os.getpid()}
 
 
 def end(job: str, grace: float) -> None:
     """SIGTERM to all, SIGKILL to what is left after `grace` seconds, until none is left."""
-    _signal(find(job), signal.SIGTERM if grace > 0 else signal.SIGKILL)
+    if grace > 0:
+        _signal(find(job), signal.SIGTERM)
     deadline = time.monotonic() + grace
-    while True:
-        left = find(job)
-        if not left:
-            return
+    # Twice: a process may fork and go between the listing of all and the look at it.
+    while (left := find(job) or find(job)) and time.monotonic() < deadline + PATIENCE:
         if time.monotonic() >= deadline:
             _signal(left, signal.SIGKILL)
         time.sleep(0.02)
+
+
+def end_supervisor(job: str) -> None:
+    """SIGKILL the job's supervisor."""
+    _signal(_carrying(_table(), SUPERVISOR, job), signal.SIGKILL)
 
 
 def _signal(pids: Set[int], number: int) -> None:
@@ -45,39 +59,49 @@ def _signal(pids: Set[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def _marked(cookie: bytes) -> Set[int]:
-    states = {int(entry.name): _stat(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    alive = {pid: parent for pid, (state, parent) in states.items() if state not in "ZX"}
-    marked = {pid for pid in alive if cookie in _environ(pid)}
-    return marked | _descendants(alive, marked)
+def _carrying(table: Dict[int, _Process], name: str, job: str) -> Set[int]:
+    return {pid for pid, process in table.items() if "%s=%s" % (name, job) in process.words}
 
 
-def _descendants(parents: Dict[int, int], roots: Set[int]) -> Set[int]:
+def _with_descendants(table: Dict[int, _Process], roots: Set[int]) -> Set[int]:
     found = set(roots)
     while True:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
+        more = {pid for pid, process in table.items() if process.parent in found} - found
         if not more:
-            return found - roots
+            return found
         found |= more
 
 
-def _stat(entry: Path) -> Tuple[str, int]:
+def _table() -> Dict[int, _Process]:
+    return dict(_from_proc() if Path("/proc/self/environ").exists() else _from_ps())
+
+
+def _from_proc() -> Iterator[Tuple[int, _Process]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                # The command name may hold spaces and parentheses; the state is the first field after the last one.
+                state, parent = _read(entry / "stat").rpartition(")")[2].split()[:2]
+                if state not in "ZX":
+                    yield int(entry.name), _Process(int(parent), _environ(entry))
+
+
+def _environ(entry: Path) -> FrozenSet[str]:
     try:
-        # The command name may hold spaces and parentheses; the state is the first field after its last one.
-        state, parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-    except OSError:
-        return "X", 0
-    return state, int(parent)
+        return frozenset(_read(entry / "environ").split("\0"))
+    except OSError:  # another user's
+        return frozenset()
 
 
-def _environ(pid: int) -> List[bytes]:
-    try:
-        return Path("/proc/%d/environ" % pid).read_bytes().split(b"\0")
-    except OSError:
-        return []
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _marked_by_ps(cookie: str) -> Set[int]:
-    listing = subprocess.run(["ps", "-axEww", "-o", "pid=,command="], stdout=subprocess.PIPE, check=True).stdout
-    lines = (line.split(None, 1) for line in listing.decode(errors="replace").splitlines())
-    return {int(words[0]) for words in lines if len(words) == 2 and cookie in words[1].split()}
+def _from_ps() -> Iterator[Tuple[int, _Process]]:
+    import subprocess  # slow to import, and not needed on Linux
+
+    listing = ["ps", "-axEww", "-o", "pid=,ppid=,stat=,command="]
+    output = subprocess.run(listing, stdout=subprocess.PIPE, check=True).stdout.decode(errors="replace")
+    for pid, parent, state, *words in map(str.split, output.splitlines()):
+        if "Z" not in state:
+            yield int(pid), _Process(int(parent), frozenset(words))

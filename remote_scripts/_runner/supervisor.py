@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from _runner import layout, machine, processes
 
 HEARTBEAT = 5.0
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Terminated(Exception):
@@ -19,53 +22,99 @@ class Terminated(Exception):
 
 
 def supervise(root: Path, job: str, lock: int) -> int:
-    """See the job through. `lock` is the inherited descriptor that says we live; it must outlast the status."""
+    """See the job through. `lock` is the inherited descriptor that says we live; it must outlast the last word."""
     folder = layout.job_dir(root, job)
     os.set_inheritable(lock, False)  # the script must not keep us looking alive
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, _terminate)
-    layout.write_json(folder / "status.json", {"state": "running", "pid": os.getpid()})
+    _adopt_orphans()
     started = time.monotonic()
-    try:
-        ending = _run(root, folder)
-    except Terminated as error:
-        ending = {"terminated": str(error)}
-    except layout.RunnerError as error:
-        ending = {"error": {"kind": error.kind, "message": str(error)}}
+    ending = _see_through(root, folder)
     processes.end(job, grace=0)
-    ending["cancelled"] = (folder / "cancel").exists()
-    layout.write_json(
-        folder / "status.json", {"state": "ended", "seconds": round(time.monotonic() - started, 3), **ending}
-    )
+    if ending.get("exit") != 0 and layout.is_full(folder):
+        ending["error"] = {"kind": "no_space", "message": "the disk is full where the job ran"}
+    ending["cancelled"] = not (folder / "wanted").exists()
+    layout.write_last_word(folder, {"seconds": round(time.monotonic() - started, 3), **ending})
     return 0
 
 
+def _adopt_orphans() -> None:
+    # A process of the job whose parent has gone becomes our child, so that it can be found and ended.
+    if sys.platform == "linux":
+        with suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            pr_set_child_subreaper = 36
+            ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def _see_through(root: Path, folder: Path) -> Dict[str, Any]:
+    try:
+        with _terminable():
+            layout.write_json(folder / "status.json", {"state": "running", "pid": os.getpid()})
+            return {"exit": _run(root, folder)}
+    except Terminated as error:
+        return {"terminated": str(error)}
+    except Exception as error:  # noqa: BLE001 - whatever went wrong must reach the follower
+        return {"error": layout.describe(error)}
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    # Once only: a second signal must not keep us from ending the job and saying so.
+    _on_signals(_terminate)
+    try:
+        yield
+    finally:
+        _on_signals(signal.SIG_IGN)
+
+
+def _on_signals(action: Any) -> None:
+    for number in SIGNALS:
+        signal.signal(number, action)
+
+
 def _terminate(number: int, frame: Any) -> None:
+    _on_signals(signal.SIG_IGN)
     raise Terminated(signal.Signals(number).name)
 
 
-def _run(root: Path, folder: Path) -> Dict[str, Any]:
+def _run(root: Path, folder: Path) -> int:
     wanted = layout.read_json(folder / "start.json")
     python = machine.interpreter(wanted["environment"])
-    script = root / "scripts" / wanted["script"]
     with (folder / "events.jsonl").open("ab") as events, (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
-            [python, str(script), "job.json"],
+            [python, str(layout.script_path(root, wanted["script"])), "job.json"],
             cwd=str(folder),
-            env=dict(os.environ, **{processes.COOKIE: folder.name, "PYTHONUNBUFFERED": "1"}),
+            env=_environment(folder.name),
             stdin=subprocess.DEVNULL,
             stdout=events,
             stderr=log,
             start_new_session=True,
         )
-    return {"exit": _wait(process, folder)}
-
-
-def _wait(process: "subprocess.Popen[bytes]", folder: Path) -> int:
-    if (folder / "cancel").exists():
+    if not (folder / "wanted").exists():  # cancelled when there was nothing to end yet
         processes.end(folder.name, grace=0)
+    with _heartbeat(folder):
+        return _wait(process)
+
+
+def _environment(job: str) -> Dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name != processes.SUPERVISOR}
+    return {**inherited, processes.COOKIE: job, "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def _heartbeat(folder: Path) -> Iterator[None]:
+    # An alarm, so that the wait for the script can be a plain one: it costs nothing and ends at once.
+    signal.signal(signal.SIGALRM, lambda number, frame: os.utime(str(folder / "status.json")))
+    signal.setitimer(signal.ITIMER_REAL, HEARTBEAT, HEARTBEAT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> int:
     while True:
-        try:
-            return process.wait(HEARTBEAT)
-        except subprocess.TimeoutExpired:
-            os.utime(str(folder / "status.json"))
+        pid, status = os.waitpid(-1, 0)  # any: the orphans we adopted want burying too
+        if pid == process.pid:
+            process.returncode = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            return process.returncode
