@@ -57,6 +57,10 @@ class Agent:
         # Joining reads and writes the whole file: allow for slow disks, at 10 MB/s.
         self._call("assemble", {"sha256": sha256, "size": size, "parts": parts}, VERB_SECONDS + size / 10e6)
 
+    def prepare(self, environment: Mapping[str, Any]) -> str:
+        """Path of the interpreter a script would get. Raises MissingHere when there is none that will do."""
+        return str(self._call("prepare", {"environment": environment})["python"])
+
     def start(self, job: str, script: str, request: Mapping[str, Any]) -> None:
         """Start a job, or find it started. `request` is {spec, inputs, environment}."""
         self._call("start", {"job": job, "script": f"{self._bundle.id}/{script}", **request})

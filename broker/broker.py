@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from broker import lease, publication, receipt, targets
+from broker import lease, publication, receipt, staging, targets
 from broker.agent import Agent
 from broker.dispatch import Dispatch
 from broker.errors import InputError, UsageError
@@ -15,7 +15,7 @@ from broker.events import Event
 from broker.job import FileId, Job, Request, State, resume_key
 from broker.journal import Attempt, Journal
 from broker.plan import Candidate, plan
-from broker.scripts import bundle
+from broker.scripts import bundle, environment
 from broker.settings import Settings
 from broker.staging import file_sha256
 from broker.stop import Stop
@@ -104,6 +104,29 @@ class Broker:
         if len(found) != 1:
             raise UsageError(f"{len(found) or 'no'} job{'s' * (len(found) > 1)} {prefix}", "offload jobs ls")
         return self.journal.job(found[0])
+
+    def logs(self, job: Job) -> Iterator[tuple[Attempt, str]]:
+        """What each attempt's script said on stderr; of a running one, what it said so far."""
+        for attempt in self.journal.attempts(job.id):
+            text = self.journal.log(attempt)
+            yield attempt, self._log_at_target(attempt) if text is None else text
+
+    def _log_at_target(self, attempt: Attempt) -> str:
+        target = self.targets.get(attempt.target)
+        if target is None:
+            return f"the target {attempt.target} is not configured any more\n"
+        try:
+            with target.executor() as executor:
+                return staging.fetch_text(executor, f"jobs/{attempt.remote}/log.txt")
+        except ExecutorError as error:
+            return f"the log cannot be had: {error}\n"
+
+    def check_here(self, script: Path) -> None:
+        """Raise MissingHere, with the command that helps, when this machine lacks what a script needs."""
+        with self.targets[targets.LOCAL].executor() as executor:
+            agent = Agent(executor, bundle(script))
+            agent.install()
+            agent.prepare(environment(script, ()))
 
     def cancel(self, job: Job) -> None:
         """End a job wherever it runs. A driven one is closed by its driver. Raises ExecutorError, UsageError."""

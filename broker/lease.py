@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from broker.errors import NoTarget
+
+TRIES = 5
 
 
 @contextmanager
@@ -16,9 +20,7 @@ def hold(folder: Path, job: str) -> Iterator[None]:
     """Hold the job's lease. Raises NoTarget when another process drives it."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{job}.lease"
-    with path.open("a+") as file:
-        if not _lock(file.fileno()):
-            raise NoTarget(f"job {job} is being driven by process {_owner(path)}", f"offload jobs show {job}")
+    with _locked(path, job) as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -31,19 +33,31 @@ def hold(folder: Path, job: str) -> Iterator[None]:
 def held(folder: Path, job: str) -> bool:
     """Whether a living process drives the job."""
     try:
-        with (folder / f"{job}.lease").open("a+") as file:
-            return not _lock(file.fileno())
+        with (folder / f"{job}.lease").open("r") as file:
+            return not _lock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
 
-def _lock(descriptor: int) -> bool:
+def _locked(path: Path, job: str) -> IO[str]:
+    for _ in range(TRIES):
+        file = path.open("a+")
+        if _lock(file, fcntl.LOCK_EX) and _is(path, file):
+            return file
+        file.close()
+        time.sleep(0.02)  # somebody only looked, or the last holder was just tidying up
+    owner = path.read_text() if path.exists() else ""
+    raise NoTarget(f"job {job} is being driven by process {owner or 'unknown'}", f"offload jobs show {job}")
+
+
+def _lock(file: IO[str], mode: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _owner(path: Path) -> str:
-    return path.read_text().strip() or "unknown"
+def _is(path: Path, file: IO[str]) -> bool:
+    # The lock on a file that its last holder has removed meanwhile would keep nobody out.
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))

@@ -1,0 +1,5 @@
+"""`python -m offload` is `offload`."""
+
+from offload.main import main
+
+main()

@@ -1,0 +1,92 @@
+"""`offload doctor`: is everything here that the services need? Each line is ok, or what to type."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+import services
+from broker import scripts, settings
+from broker.broker import Broker
+from broker.errors import MissingHere, OffloadError
+
+DISK_BYTES = 2 * 10**9
+FFMPEG_NEEDS = {"-filters": ("vidstabdetect", "vidstabtransform"), "-encoders": ("libx264",)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, whether it is well, and what to do where it is not."""
+
+    name: str
+    ok: bool
+    said: str
+
+
+@click.command(help="Check that everything the services need is here.")
+def doctor() -> None:
+    """Print a line per check; exit code 4 when one is not well."""
+    checks = []
+    for check in _checks():
+        checks.append(check)
+        print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.said}", flush=True)
+    sys.exit(0 if all(check.ok for check in checks) else MissingHere.exit_code)
+
+
+def _checks() -> Iterator[Check]:
+    config = settings.load()
+    yield Check("Python", sys.version_info >= (3, 11), f"{platform.python_version()} at {sys.executable}")
+    yield from (_disk(name, folder) for name, folder in (("cache", config.cache_dir), ("state", config.state_dir)))
+    with Broker(config) as broker:
+        yield Check("journal", True, str(config.journal))
+        yield from (_service(broker, name) for name in services.names())
+        yield from _interrupted(broker)
+    yield from _ffmpeg()
+
+
+def _disk(name: str, folder: Path) -> Check:
+    home = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(home).free
+    said = f"{free / 1e9:.1f} GB free in {folder}"
+    return Check(f"{name} folder", free > DISK_BYTES, said if free > DISK_BYTES else f"{said}: make room there")
+
+
+def _service(broker: Broker, name: str) -> Check:
+    script = scripts.folder() / services.find(name).script
+    try:
+        broker.check_here(script)
+    except OffloadError as error:
+        return Check(name, False, f"{error}: {error.hint}")
+    return Check(name, True, "its packages are here, in the versions it asks for")
+
+
+def _interrupted(broker: Broker) -> Iterator[Check]:
+    for job in broker.journal.jobs(1000):
+        if not job.state.over and not broker.driven(job):
+            what = (
+                f"was interrupted: `offload jobs show {job.id}` says how to go on, `offload jobs rm {job.id}` drops it"
+            )
+            yield Check(f"job {job.id}", False, what)
+
+
+def _ffmpeg() -> Iterator[Check]:
+    try:
+        import imageio_ffmpeg
+
+        binary = imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:
+        yield Check("ffmpeg", False, f"{error}: pip install 'offload-broker[stabilize]'")
+        return
+    yield Check("ffmpeg", True, f"{imageio_ffmpeg.get_ffmpeg_version()} at {binary}")
+    for listing, names in FFMPEG_NEEDS.items():
+        found = subprocess.run([binary, "-hide_banner", listing], capture_output=True, text=True, check=False).stdout
+        for name in names:
+            ok = f" {name} " in found
+            yield Check(f"ffmpeg {name}", ok, "here" if ok else "not in this build: unset IMAGEIO_FFMPEG_EXE")

@@ -1,0 +1,41 @@
+"""The `offload` command. Every service is a verb of it, found when it is named."""
+
+from __future__ import annotations
+
+import click
+
+import services
+from offload import __version__
+from services.base.command import EXIT_CODES, command, run
+
+VERBS = ("completion", "doctor", "jobs", "targets")
+
+
+class Offload(click.Group):
+    """Verbs of its own, and every service. Each is imported when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all verbs."""
+        return sorted([*VERBS, *services.names()])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of that name."""
+        if cmd_name in services.names():
+            return command(services.find(cmd_name))
+        if cmd_name not in VERBS:
+            return None
+        from importlib import import_module
+
+        verb: click.Command = getattr(import_module(f"offload.{cmd_name}"), cmd_name)
+        return verb
+
+
+@click.group(cls=Offload, help="Run a heavy media job on the best machine you can reach, or here.", epilog=EXIT_CODES)
+@click.version_option(__version__, prog_name="offload")
+def cli() -> None:
+    """The root of all verbs."""
+
+
+def main() -> None:
+    """Be the `offload` command."""
+    run(cli, "offload")

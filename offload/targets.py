@@ -1,0 +1,40 @@
+"""`offload targets`: the places a job can run."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from broker import settings
+from broker import targets as configured
+from broker.plan import plan
+
+
+@click.group(help="The places a job can run.")
+def targets() -> None:
+    """Verbs on targets."""
+
+
+@targets.command(help="List the targets in the order they are tried.")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+def ls(as_json: bool) -> None:
+    """List the targets, each with its state."""
+    rows = [
+        {
+            "name": candidate.target.name,
+            "kind": candidate.target.kind,
+            "reachable": candidate.probe.reachable,
+            "cpus": candidate.probe.cpus,
+            "gpu": candidate.probe.gpu,
+            "disk_free_bytes": candidate.probe.disk_free_bytes,
+            "reason": candidate.reason,
+        }
+        for candidate in plan(configured.load(settings.load()).values(), 0)
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        state = "up" if row["reachable"] else "away"
+        print(f"{row['name']}\t{row['kind']}\t{state}\t{row['reason']}")
