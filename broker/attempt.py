@@ -149,7 +149,7 @@ class Run:
         if paths is None:
             raise Lost(f"{self._attempt.target}: another attempt has taken the job over")
         yield from _renamed(item, paths)
-        yield Published(item.index, paths)
+        yield Published(item.index, paths, event.get("measured", {}))
 
     def _fetch(self, item: Item, output: Output, part: Path) -> None:
         path = f"jobs/{self._attempt.remote}/out/{item.index}/{output.name}"

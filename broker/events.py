@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Published:
-    """The outputs of item `index` are in place."""
+    """The outputs of item `index` are in place; `measured` is what its script found out on the way."""
 
     index: int
     paths: tuple[Path, ...]
+    measured: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

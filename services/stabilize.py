@@ -51,6 +51,11 @@ def _extras(params: Stabilize) -> tuple[str, ...]:
     return ("report",) if params.report else ()
 
 
+def _describe(measured: Mapping[str, Any]) -> str:
+    jitter = measured["jitter_px"]
+    return f"camera jitter {jitter['before']:.2f} -> {jitter['after']:.2f} px"
+
+
 SERVICE = Service(
     name="stabilize",
     summary="Steady a shaky clip.",
@@ -62,6 +67,7 @@ SERVICE = Service(
     outputs=_outputs,
     options=_options,
     extras=_extras,
+    describe=_describe,
 )
 
 

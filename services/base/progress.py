@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from broker.events import Event, ItemFailed, Note, Progress, Published, Started
 
 LINE_SECONDS = 5.0
+
+Describe = Callable[[Mapping[str, Any]], str]
+"""What a script measured -> a few words for a person."""
 
 
 class Display(Protocol):
@@ -31,8 +34,9 @@ class Display(Protocol):
 class Quiet:
     """Shows only what failed."""
 
-    def __init__(self, names: Sequence[Path]) -> None:
+    def __init__(self, names: Sequence[Path], describe: Describe) -> None:
         self.names = names
+        self.describe = describe
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +72,9 @@ class Lines(Quiet):
                 self.say(message if index is None else f"{self.names[index]}: {message}")
             case Progress():
                 self._progress(event)
-            case Published(index, paths):
-                self.say(f"{self.names[index]} -> {', '.join(map(str, paths))}")
+            case Published(index, paths, measured):
+                found = self.describe(measured)
+                self.say(f"{self.names[index]} -> {', '.join(map(str, paths))}" + (f" ({found})" if found else ""))
 
     def _progress(self, event: Progress) -> None:
         if time.monotonic() - self._said >= LINE_SECONDS:
@@ -80,8 +85,8 @@ class Lines(Quiet):
 class Bar(Lines):
     """A progress bar, with lines above it."""
 
-    def __init__(self, names: Sequence[Path]) -> None:
-        super().__init__(names)
+    def __init__(self, names: Sequence[Path], describe: Describe) -> None:
+        super().__init__(names, describe)
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bars
@@ -131,10 +136,10 @@ def _escape(text: str) -> str:
     return escape("".join(char if char.isprintable() else "?" for char in text))
 
 
-def display(quiet: bool, names: Sequence[Path]) -> Display:
+def display(quiet: bool, names: Sequence[Path], describe: Describe) -> Display:
     """The display that fits: none with -q, lines in CI and where stderr is no terminal, else a bar."""
     if quiet:
-        return Quiet(names)
+        return Quiet(names, describe)
     if os.environ.get("CI") or not sys.stderr.isatty():
-        return Lines(names)
-    return Bar(names)
+        return Lines(names, describe)
+    return Bar(names, describe)

@@ -37,6 +37,7 @@ class Service:
         outputs: (destination, parameters) -> fixed name the script writes -> where it goes.
         options: destination -> settings of its own for one input.
         extras: parameters -> optional dependency sets the script then needs.
+        describe: what a script measured -> a few words for a person.
     """
 
     name: str
@@ -49,3 +50,4 @@ class Service:
     outputs: Callable[[Path, Any], Mapping[str, Path]]
     options: Callable[[Path], Mapping[str, Any]] = lambda dest: {}
     extras: Callable[[Any], tuple[str, ...]] = lambda params: ()
+    describe: Callable[[Mapping[str, Any]], str] = lambda measured: ""

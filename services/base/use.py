@@ -99,7 +99,8 @@ class Use:
 
     def _drive(self, broker: Broker, job: Job) -> int:
         stop = Stop()
-        with stop.on_signals(), display(self._choices.quiet, [item.source for item in job.items]) as shown:
+        names = [item.source for item in job.items]
+        with stop.on_signals(), display(self._choices.quiet, names, self._service.describe) as shown:
             try:
                 for event in broker.drive(job, stop):
                     shown.show(event)
