@@ -57,8 +57,12 @@ def gaussian(smoothing: int) -> list[float]:
 
 def jitter(path: CameraPath) -> float:
     """Root mean square of the change of the motion from frame to frame, in pixels of the input."""
-    changes = [math.hypot(dx, dy) for dx, dy in zip(_changes(path.x), _changes(path.y), strict=True)]
-    return math.sqrt(sum(change**2 for change in changes) / len(changes)) if changes else 0.0
+    return rms([math.hypot(dx, dy) for dx, dy in zip(_changes(path.x), _changes(path.y), strict=True)])
+
+
+def rms(values: Sequence[float]) -> float:
+    """Root mean square; 0 of nothing."""
+    return math.sqrt(sum(value**2 for value in values) / len(values)) if values else 0.0
 
 
 def optimal_zoom(path: CameraPath, smoothed: CameraPath, width: int, height: int) -> float:

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 from _job import BadInput, ItemError, LimitExceeded, Missing, sha256
-from _media import Media, guards
+from _media import HDR_TRANSFERS, UNSPECIFIED, Media, guards
 
 THREADS = 6  # of the encoder; constant because x264's output depends on it
 SOURCE, TRANSFORMS, MOTIONS = "input", "transforms.trf", "global_motions.trf"
 MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 LOG_LINES = 2000
-GLOBAL = ("-hide_banner", "-nostdin", "-nostats", "-y", "-v", "level+verbose")
+# Damage is judged by our own count, so ffmpeg must not stop at its own share of bad frames.
+GLOBAL = ("-hide_banner", "-nostdin", "-nostats", "-y", "-v", "level+verbose", "-max_error_rate", "1")
 PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 
 # x264's decisions must not follow the instruction set of the machine.
@@ -38,7 +39,7 @@ SAME_EVERYWHERE = {
     "fflags": "+bitexact",
 }
 
-# BT.2390-like tone curve in linear light, 100 nits as SDR white; then BT.709 throughout.
+# Hable's filmic curve in linear light, 100 nits as SDR white; then BT.709 throughout.
 TONE_MAP = (
     "zscale=transfer=linear:npl=100",
     "format=gbrpf32le",
@@ -55,9 +56,17 @@ DAMAGE = re.compile(
     r"corrupt decoded frame|Packet corrupt|corrupt input packet|File ended prematurely|Invalid track number"
     r"|as first byte of an EBML number|exceeds containing master|concealing \d+ DC"
 )
+REFUSED_TRACK = re.compile(r"not currently supported in container|only supported in|codec not supported")
 NOISE = re.compile(r"disabled \(\d+\+\d+\)/|Preprocess transforms")
 PREFIX = re.compile(r"^(?:\[[^\]]*@ 0x[0-9a-f]+\] )*\[(?:error|fatal)\]\s*")
-EMPTY_PHRASES = ("Conversion failed", "Error opening input file", "Error opening output file", "Terminating thread")
+EMPTY_PHRASES = (
+    "Conversion failed",
+    "Error opening",
+    "Task finished with error",
+    "Terminating thread",
+    "Nothing was written",
+    "Could not open encoder before EOF",
+)
 
 
 @dataclass(frozen=True)
@@ -144,9 +153,20 @@ def _arguments(node: Any) -> list[str]:
 
 
 def _chain(media: Media, last: str) -> str:
-    # vid.stab and yuv420p need even sizes; vid.stab crashes or fails on anything but planar YUV.
-    colour = TONE_MAP if media.transfer in (16, 18) else ()
-    return ",".join((*colour, "crop=trunc(iw/2)*2:trunc(ih/2)*2", "format=yuv420p", last))
+    # vid.stab needs planar YUV of even size: it crashes or fails on anything else.
+    even = "crop=trunc(iw/2)*2:trunc(ih/2)*2"
+    return ",".join((*_colour(media), even, "format=yuv420p", last))
+
+
+def _colour(media: Media) -> Iterator[str]:
+    if media.transfer in HDR_TRANSFERS:
+        if media.primaries == UNSPECIFIED:
+            yield "setparams=color_primaries=bt2020:colorspace=bt2020nc"
+        yield from TONE_MAP
+        return
+    # These flags make swscale's result the same on every CPU; it passes yuv420p through untouched.
+    exact = "scale=flags=bicubic+accurate_rnd+bitexact"
+    yield f"{exact}:out_color_matrix=bt709:out_range=limited" if media.rgb else exact
 
 
 def _steady(params: dict[str, Any]) -> str:
@@ -165,11 +185,11 @@ class Pass:
     """
 
     def __init__(self, arguments: list[str], folder: Path) -> None:
-        self.tally: Tally | None = None
+        self.tally = Tally(0, 0, 0, 0, "")
         self._arguments = arguments
         self._folder = folder
         self._packets = self._decoded = self._errors = self._encoded = 0
-        self._damage = self._telling = ""
+        self._damage = self._telling = self._refused = ""
 
     def __iter__(self) -> Iterator[Tick]:
         process = self._start()
@@ -214,16 +234,17 @@ class Pass:
             self._damage = line.strip()
         if PREFIX.match(line) and not any(phrase in line for phrase in EMPTY_PHRASES):
             self._telling = PREFIX.sub("", line).strip()
+            self._refused = self._telling if REFUSED_TRACK.search(line) else self._refused
 
     def _failure(self, status: int) -> ItemError:
         if "No space left on device" in self._telling:
             return LimitExceeded("the disk is full where the job runs")
-        if "not currently supported in container" in self._telling:
-            return BadInput(f"the output's container cannot hold a track ({self._telling}); use -o with a name in .mkv")
+        if self._refused:
+            return BadInput(f"the output cannot hold a track ({self._refused}); use -o with a name in .mkv")
         return ItemError(f"ffmpeg stopped with status {status}: {self._telling or 'it gave no reason'}")
 
 
-def _ticks(lines: Any) -> Iterator[Tick]:
+def _ticks(lines: Any) -> Generator[Tick, None, bool]:
     """Read `-progress` blocks; returns whether ffmpeg said that it reached the end."""
     block: dict[str, str] = {}
     for line in lines:

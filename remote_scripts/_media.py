@@ -18,6 +18,7 @@ from _job import BadInput, LimitExceeded
 FORMATS = "mov,matroska,webm,avi,mpegts"
 TAKEN = "mp4, mov, mkv, webm, avi or ts"
 HDR_TRANSFERS = {16: "HDR (PQ)", 18: "HDR (HLG)"}  # ITU-T H.273, transfer characteristics
+UNSPECIFIED = 2  # H.273, for all three
 DOLBY_VISION_TAGS = ("dvh1", "dvhe", "dva1", "dvav")
 
 
@@ -63,6 +64,11 @@ class Media:
         return HDR_TRANSFERS.get(self.transfer, f"{self.depth}-bit" if self.depth > 8 else "")
 
     @property
+    def rgb(self) -> bool:
+        """Whether the picture is RGB, so that it has no YUV matrix to keep."""
+        return self.pix_fmt.startswith(("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8"))
+
+    @property
     def dolby_vision(self) -> bool:
         """Whether the picture means nothing to a player without Dolby Vision."""
         return self.codec_tag in DOLBY_VISION_TAGS
@@ -94,7 +100,7 @@ def probe(path: Path, pixels: int, seconds: float) -> Media:
 def open_input(path: Path, pixels: int) -> Iterator[av.container.InputContainer]:
     """Open `path` for reading under the guards; BadInput says in a sentence why it can't be opened."""
     try:
-        container = av.open(f"file:{path}", options=guards(pixels))
+        container = av.open(f"file:{path}", options=guards(pixels), metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise BadInput(_why_unreadable(path)) from error
     with container:
@@ -206,11 +212,18 @@ def _media(
         pix_fmt=frame.format.name,
         transfer=int(frame.color_trc),
         primaries=int(frame.color_primaries),
-        codec_tag=stream.codec_context.codec_tag,
+        codec_tag=_codec_tag(stream.codec_context),
         interlaced=frame.interlaced_frame,
         cut_packet=container.format.name == "mpegts" and _is_cut(container.size),
         tracks=tuple(_track(other) for other in container.streams if other.index != stream.index),
     )
+
+
+def _codec_tag(context: av.CodecContext) -> str:
+    try:
+        return context.codec_tag
+    except UnicodeDecodeError:  # AVI's tags are numbers, not letters
+        return ""
 
 
 def _is_cut(size: int) -> bool:
@@ -219,10 +232,8 @@ def _is_cut(size: int) -> bool:
 
 
 def _track(stream: av.stream.Stream) -> Track:
-    kind = stream.type or "data"
-    if kind == "video" and _is_cover(stream):  # type: ignore[arg-type]
-        kind = "cover"
+    kind = "cover" if isinstance(stream, av.VideoStream) and _is_cover(stream) else stream.type
     context = stream.codec_context
-    codec, tag = (context.name, context.codec_tag) if context else ("unknown", "")
+    codec, tag = (context.name, _codec_tag(context)) if context else ("unknown", "")
     title = stream.metadata.get("title") or stream.metadata.get("filename") or stream.language or ""
     return Track(stream.index, kind, codec, tag, title)

@@ -12,6 +12,9 @@ from _media import Media, Track
 TEXT_SUBTITLES = ("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text")
 TEXT_CODEC = {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip"}
 
+# Its table of codecs lists them, but the muxer takes them in MP4 only.
+REFUSED = {"mov": {"opus", "flac"}}
+
 
 def choose(media: Media, container: str) -> Tracks:
     """Choose the tracks that go into `container` (mp4, mov or mkv); notes name what is left out.
@@ -68,7 +71,7 @@ def _options(kind: str, number: int, codec: str) -> dict[str, str]:
 
 def _supported(container: str) -> frozenset[str]:
     with av.open(os.devnull, "w", format=MUXERS[container]) as muxer:
-        return frozenset(muxer.supported_codecs)
+        return frozenset(muxer.supported_codecs) - REFUSED.get(container, set())
 
 
 def _is_chapter_text(track: Track) -> bool:

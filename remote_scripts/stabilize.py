@@ -23,19 +23,21 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import _camera
 import _ffmpeg
+import _report
 import _tracks
 import av
 from _job import BadInput, Item, ItemError, Job, LimitExceeded, Result, run
 from _media import Media, check_seconds, probe
 
-DETECT_SHARE = 0.2  # of the time, measured at preset medium
+# Where the detector, the encoder and the report end, as shares of the time at preset medium.
+STAGES, REPORT_STAGES = (0.2, 1.0), (0.1, 0.5, 1.0)
 EVENT_SECONDS = 0.5
 BITS_PER_PIXEL = 0.2  # of the result at crf 18; real handheld footage takes 0.1 to 0.5, halved by every 6 more
 TRANSFORM_BYTES = 8000  # of the .trf, a frame
@@ -46,8 +48,6 @@ def stabilize(job: Job, item: Item) -> Result:
     if item is job.items[0]:
         job.emit("versions", versions=_versions())
     if job.params["report"]:
-        import _report
-
         _report.check_packages()
     with _workplace(item) as folder:
         media = probe(folder / _ffmpeg.SOURCE, int(job.limits["pixels"]), job.limits["seconds"])
@@ -61,30 +61,29 @@ def stabilize(job: Job, item: Item) -> Result:
 
 
 def _two_passes(
-    job: Job, item: Item, folder: Path, media: Media, tracks: _tracks.Tracks
+    job: Job, item: Item, folder: Path, media: Media, tracks: _ffmpeg.Tracks
 ) -> tuple[tuple[Path, ...], dict[str, Any]]:
     name, pixels = f"stabilized.{tracks.container}", int(job.limits["pixels"])
+    stages = REPORT_STAGES if job.params["report"] else STAGES
     meter = Meter(job, item, media)
     detect = _ffmpeg.Pass(_ffmpeg.detect(media, job.params, pixels), folder)
-    seconds = meter.follow(detect, media.frames, 0.0, DETECT_SHARE)
+    seconds = meter.follow(detect, media.frames, stages[0])
     _check_whole(media, detect.tally, _camera.count_frames(folder / _ffmpeg.TRANSFORMS))
     _tell_hidden(job, item, media, detect.tally)
     transform = _ffmpeg.Pass(_ffmpeg.transform(media, job.params, pixels, tracks, name), folder)
-    meter.follow(transform, detect.tally.encoded, DETECT_SHARE, 1.0)
+    meter.follow(transform, detect.tally.encoded, stages[1])
     _check_same(detect.tally, transform.tally)
-    result = (folder / name).replace(item.out / name)
-    path = _camera.read_path(folder / _ffmpeg.MOTIONS)
-    smoothed = _camera.smooth(path, int(job.params["smoothing"]))
-    measured = _measured(media, seconds, path, smoothed, job.params["zoom"])
-    measured["frames"] = transform.tally.encoded
-    files = [result]
+    filmed = _camera.read_path(folder / _ffmpeg.MOTIONS)
+    steady = _camera.smooth(filmed, int(job.params["smoothing"]))
+    measured = _measured(media, transform.tally.encoded, seconds, filmed, steady, job.params["zoom"])
+    results = [(folder / name).replace(item.out / name)]
     if job.params["report"]:
-        import _report
-
-        report = _report.Report(folder / _ffmpeg.SOURCE, result, pixels)
-        measured["report"] = report.draw(path, smoothed, item.out / "report.png")
-        files.append(item.out / "report.png")
-    return tuple(files), measured
+        clips = _report.Clip(folder / _ffmpeg.SOURCE, media.index), _report.Clip(results[0], 0)
+        comparison = _report.Comparison(clips, measured["frames"], pixels)
+        meter.follow(comparison, measured["frames"], 1.0)
+        measured["decoded"] = comparison.figures
+        results.append(_report.draw(filmed, steady, comparison.figures, item.out / "report.png"))
+    return tuple(results), measured
 
 
 class Meter:
@@ -97,15 +96,15 @@ class Meter:
         self._last = -EVENT_SECONDS
         self._fraction = 0.0
 
-    def follow(self, run: _ffmpeg.Pass, frames: int, start: float, stop: float) -> float:
-        """See a pass of about `frames` through; returns the seconds of the clip that it covered."""
-        seconds = 0.0
-        for tick in run:
+    def follow(self, ticks: Iterable[_ffmpeg.Tick], frames: int, stop: float) -> float:
+        """See a stage of about `frames` through, up to `stop` (0-1); returns the seconds of the clip it covered."""
+        start, seconds = self._fraction, 0.0
+        for tick in ticks:
             seconds = tick.seconds
             check_seconds(seconds, self._limit)
             share = min(1.0, tick.frame / frames) if frames else 0.0
             self._tell(start + share * (stop - start))
-        self._tell(stop)
+        self._fraction = max(self._fraction, stop)
         return seconds
 
     def _tell(self, fraction: float) -> None:
@@ -129,6 +128,8 @@ def _workplace(item: Item) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
 
 
 def _check_colour(media: Media, to_sdr: bool) -> None:
@@ -156,7 +157,7 @@ def _notes(media: Media) -> Iterator[str]:
     if media.cut_packet:
         yield "the input ends in the middle of a packet: what followed was lost before it came here"
     if media.hdr:
-        yield f"converted from {media.hdr} to 8-bit SDR (BT.709)"
+        yield f"converted from {media.hdr} to 8-bit SDR"
     elif "420" not in media.pix_fmt:
         yield f"colour is written as 4:2:0 (yuv420p); the input has {media.pix_fmt}"
 
@@ -192,14 +193,20 @@ def _check_same(first: _ffmpeg.Tally, second: _ffmpeg.Tally) -> None:
 
 
 def _measured(
-    media: Media, seconds: float, path: _camera.CameraPath, smoothed: _camera.CameraPath, zoom: str | float
+    media: Media,
+    frames: int,
+    seconds: float,
+    filmed: _camera.CameraPath,
+    steady: _camera.CameraPath,
+    zoom: str | float,
 ) -> dict[str, Any]:
-    percent = _camera.optimal_zoom(path, smoothed, media.width, media.height) if zoom == "auto" else float(zoom)
+    percent = _camera.optimal_zoom(filmed, steady, media.width, media.height) if zoom == "auto" else float(zoom)
     return {
+        "frames": frames,
         "seconds": round(seconds, 3),
         "width": media.width,
         "height": media.height,
-        "jitter_px": {"before": round(_camera.jitter(path), 3), "after": round(_camera.jitter(smoothed), 3)},
+        "jitter_px": {"before": round(_camera.jitter(filmed), 3), "after": round(_camera.jitter(steady), 3)},
         "zoom_percent": round(percent, 3),
         "crop": round(1 / (1 + percent / 100), 4),
     }
