@@ -23,7 +23,9 @@ class Stop:
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Listen to Ctrl-C, SIGTERM and SIGHUP: the first is a polite request, the second raises KeyboardInterrupt."""
-        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        # What was ignored when we started (nohup, a job put in the background) stays ignored.
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._hear) for number in heard}
         try:
             yield
         finally:
