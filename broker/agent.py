@@ -79,6 +79,10 @@ class Agent:
         """Tell that the results have arrived: the target deletes the job."""
         self._call("ack", {"job": job})
 
+    def gc(self, days: float, most: int) -> None:
+        """Delete what nobody asked for in `days`, and the oldest blobs beyond `most` bytes."""
+        self._call("gc", {"days": days, "bytes": most}, VERB_SECONDS * 5)
+
     def jobs(self) -> list[dict[str, Any]]:
         """Jobs on the target: {job, state, age}."""
         found: list[dict[str, Any]] = self._call("ls", {})["jobs"]
