@@ -28,9 +28,7 @@ class Settings(BaseModel):
     max_seconds: Annotated[float, Field(gt=0, description="length of an input")] = 4 * 3600.0
     cancel_grace: Annotated[float, Field(ge=0, description="seconds a cancelled script may tidy up")] = 2.0
     keep_days: Annotated[float, Field(ge=0, description="days that a target keeps what nobody asked for")] = 7.0
-    keep_bytes: Annotated[int, Field(ge=0, description="bytes of inputs that a target keeps for another job")] = (
-        20 * 10**9
-    )
+    keep_bytes: Annotated[int, Field(ge=0, description="bytes of inputs a target keeps")] = 20 * 10**9
 
     @property
     def journal(self) -> Path:
