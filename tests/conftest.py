@@ -1,0 +1,31 @@
+"""What all tests share: folders of their own for the program's files, and a broker on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker import settings
+from broker.broker import Broker
+
+
+@pytest.fixture(autouse=True)
+def offload_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees the user's configuration, jobs or cache. Returns the folder that holds this test's own."""
+    for name in [name for name in os.environ if name.startswith("OFFLOAD_")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "offload"
+    for name in ("config", "state", "cache"):
+        (home / name).mkdir(parents=True)
+        monkeypatch.setenv(f"OFFLOAD_{name.upper()}_DIR", str(home / name))
+    return home
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    """An open broker on this test's folders."""
+    with Broker(settings.load()) as opened:
+        yield opened
