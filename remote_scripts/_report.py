@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -47,6 +47,23 @@ def check_packages() -> None:
         raise Missing(f"the report needs packages that are not installed here; type: pip install {quoted}")
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What was measured on one clip: jitter in pixels, ITF in dB, border as a share (0-1) of the picture."""
+
+    jitter_px: float
+    itf_db: float
+    border: float
+
+
+def measure(path: Path, index: int = 0, pixels: int = 40_000_000) -> Figures:
+    """Measure one clip: the video stream `index` of the file at `path`."""
+    gauge = _Gauge()
+    for picture in _frames(Clip(path, index), pixels):
+        gauge.add(picture)
+    return gauge.figures()
+
+
 class Comparison:
     """The input and the result measured side by side. Iterate for progress; then `figures` is complete."""
 
@@ -68,7 +85,7 @@ class Comparison:
     @property
     def figures(self) -> dict[str, Any]:
         """Jitter, ITF and border before and after, and the crop ratio (None when it cannot be told)."""
-        before, after = (gauge.figures() for gauge in self._gauges)
+        before, after = (asdict(gauge.figures()) for gauge in self._gauges)
         pairs = {name: {"before": before[name], "after": after[name]} for name in before}
         return {**pairs, "crop": round(median(self._scales), 4) if self._scales else None}
 
@@ -118,13 +135,10 @@ class _Gauge:
         self._borders.append(_border(picture))
         self._last = picture
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> Figures:
         changes = [math.dist(motion, last) for last, motion in pairwise(self._motions)]
-        return {
-            "jitter_px": round(rms(changes), 3),
-            "itf_db": round(fmean(self._psnrs), 2),
-            "border": round(fmean(self._borders), 4),
-        }
+        psnr = fmean(self._psnrs) if self._psnrs else math.inf
+        return Figures(round(rms(changes), 3), round(psnr, 2), round(fmean(self._borders), 4))
 
 
 def _frames(clip: Clip, pixels: int) -> Iterator[Any]:
