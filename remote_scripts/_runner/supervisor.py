@@ -80,7 +80,7 @@ def _terminate(number: int, frame: Any) -> None:
 def _run(root: Path, folder: Path) -> int:
     wanted = layout.read_json(folder / "start.json")
     python = machine.interpreter(wanted["environment"])
-    with (folder / "events.jsonl").open("ab") as events, (folder / "log.txt").open("ab") as log:
+    with open(folder / "events.jsonl", "ab") as events, open(folder / "log.txt", "ab") as log:  # noqa: PTH123
         process = subprocess.Popen(
             [python, str(layout.script_path(root, wanted["script"])), "job.json"],
             cwd=str(folder),

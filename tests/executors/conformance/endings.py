@@ -94,6 +94,12 @@ class Endings(Suite):
         assert (ending["terminated"], ending["cancelled"]) == (name, False)
         assert target.alive(pids) == []
 
+    def test_a_supervisor_told_twice_to_go_says_so_all_the_same(self, target: Target) -> None:
+        job = target.start(*FAMILY)
+        target.pids(job, 3)
+        target.eval(f"[{SIGNAL} for _ in range(50) if not time.sleep(0.0002)][:0]", target.supervisor(job), 15)
+        assert target.follow(job)[1]["ending"]["terminated"] == "SIGTERM"
+
     def test_cancel_ends_a_job_whose_supervisor_is_stopped(self, target: Target) -> None:
         job = target.start(*FAMILY)
         pids, supervisor = target.pids(job, 3), target.supervisor(job)

@@ -125,6 +125,10 @@ class Jobs(Suite):
         assert target.eval(f"len({everything})", f"jobs/{job}") >= 5
         assert target.eval(expression, f"jobs/{job}", value.encode().hex()) == []
 
+    def test_a_script_inherits_nothing_but_its_three_streams(self, target: Target) -> None:
+        [event], _ = target.finish(["descriptors"])
+        assert event["descriptors"] == [0, 1, 2]
+
     def test_hostile_names_are_refused(self, target: Target) -> None:
         for job in HOSTILE_JOBS:
             assert target.refusal("start", **target.request() | {"job": job})[0] == "bad_request", job
