@@ -1,4 +1,4 @@
-"""The journal: the SQLite file that remembers jobs, attempts, publications and hashes. The only user of SQLite.
+"""The journal: the SQLite file that remembers jobs, attempts, publications and hashes.
 
 Every method is one short transaction, durable when it returns. Several processes may use one journal.
 """
@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from broker.errors import ConfigError, OffloadError, UsageError
+from broker.database import Database, Row
+from broker.errors import OffloadError, UsageError
 from broker.job import NEXT, FileId, Input, Item, Job, Output, Request, State
-from broker.schema import STEPS
 
 LOG_CHARS = 256 * 1024
 
@@ -46,17 +44,10 @@ class Attempt:
 
 
 class Journal:
-    """An open journal. Raises ConfigError when the file cannot be used."""
+    """An open journal. Raises ConfigError when the file cannot be used, LimitError when its disk is full."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
-            self._migrate(path)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(f"the journal {path} cannot be used: {error}") from error
+        self._db = Database(path)
 
     def __enter__(self) -> Self:
         return self
@@ -68,39 +59,12 @@ class Journal:
         """Close the file."""
         self._db.close()
 
-    def _migrate(self, path: Path) -> None:
-        version = self._version()
-        if version > len(STEPS):
-            raise ConfigError(
-                f"the journal {path} is of a newer version of this program ({version}; this one knows {len(STEPS)})",
-                "upgrade this program, or point OFFLOAD_STATE_DIR elsewhere",
-            )
-        if version < len(STEPS):
-            with self._write() as db:
-                for number in range(self._version(), len(STEPS)):
-                    for statement in STEPS[number].split(";"):
-                        db.execute(statement)
-                db.execute(f"PRAGMA user_version={len(STEPS)}")
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
     # Jobs
 
     def submit(self, request: Request, key: str, inputs: list[tuple[FileId, str]], limits: Mapping[str, float]) -> Job:
         """Record a new job; `inputs` are identity and sha256 of each input, in order."""
         job = secrets.token_hex(6)
-        with self._write():
+        with self._db.write():
             self._insert(
                 "jobs",
                 id=job,
@@ -140,108 +104,110 @@ class Journal:
         # Table and columns are this module's own words, never data.
         marks = ", ".join("?" * len(values))
         statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
-        return self._db.execute(statement, tuple(values.values())).lastrowid or 0
+        return self._db.execute(statement, tuple(values.values()))
 
     def job(self, job: str) -> Job:
         """Read a job. Raises UsageError when there is none of that id."""
-        row = self._db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
+        return self._job(self._row(job))
+
+    def _row(self, job: str) -> Row:
+        row = self._db.row("SELECT * FROM jobs WHERE id = ?", (job,))
         if row is None:
             raise UsageError(f"no job {job}", "offload jobs ls")
-        return self._job(row)
+        return row
 
     def jobs(self, limit: int = 50) -> list[Job]:
         """The latest jobs, newest first."""
-        rows = self._db.execute("SELECT * FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
-        return [self._job(row) for row in rows.fetchall()]
+        rows = self._db.rows("SELECT * FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
+        return [self._job(row) for row in rows]
 
     def with_prefix(self, prefix: str) -> list[str]:
         """Ids of the jobs that start with `prefix`."""
-        rows = self._db.execute("SELECT id FROM jobs WHERE substr(id, 1, ?) = ?", (len(prefix), prefix))
-        return [row["id"] for row in rows.fetchall()]
+        rows = self._db.rows("SELECT id FROM jobs WHERE substr(id, 1, ?) = ?", (len(prefix), prefix))
+        return [row["id"] for row in rows]
 
     def unfinished(self, key: str) -> Job | None:
         """The latest job with this resume key that is not over."""
-        row = self._db.execute(
+        row = self._db.row(
             "SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY created DESC",
             (key, State.QUEUED, State.RUNNING),
-        ).fetchone()
-        return row and self._job(row)
+        )
+        return self._job(row) if row else None
 
     def advance(self, job: str, state: State, error: str = "") -> None:
         """Move a job to `state`. Raises OffloadError when that is no step it can take."""
-        with self._write() as db:
-            row = db.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()
+        with self._db.write():
+            row = self._row(job)
             if state not in NEXT[State(row["state"])]:
                 raise OffloadError(f"job {job} is {row['state']} and cannot become {state}")
             ended = time.time() if state.over else None
-            db.execute("UPDATE jobs SET state = ?, ended = ?, error = ? WHERE id = ?", (state, ended, error, job))
+            self._db.execute("UPDATE jobs SET state = ?, ended = ?, error = ? WHERE id = ?", (state, ended, error, job))
 
     def forget(self, job: str) -> None:
         """Delete a job and all that is known of it."""
-        with self._write() as db:
-            db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        with self._db.write():
+            self._db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def times(self, job: str) -> tuple[float, float | None, str]:
         """When a job was created and ended, and the error it ended with."""
-        row = self._db.execute("SELECT created, ended, error FROM jobs WHERE id = ?", (job,)).fetchone()
+        row = self._row(job)
         return row["created"], row["ended"], row["error"] or ""
 
     # Attempts
 
     def begin_attempt(self, job: str, target: str, reason: str) -> Attempt:
         """Record an attempt and make it the only one that may publish."""
-        with self._write() as db:
-            count = db.execute("SELECT COUNT(*) FROM attempts WHERE job = ?", (job,)).fetchone()[0]
+        with self._db.write():
+            count = self._db.rows("SELECT COUNT(*) FROM attempts WHERE job = ?", (job,))[0][0]
             made = self._insert(
                 "attempts", job=job, number=count + 1, target=target, reason=reason, started=time.time()
             )
-            db.execute("UPDATE jobs SET attempt = ? WHERE id = ?", (made, job))
+            self._db.execute("UPDATE jobs SET attempt = ? WHERE id = ?", (made, job))
         return self.attempts(job)[-1]
 
     def end_attempt(self, attempt: Attempt, state: str, error: str, timings: Mapping[str, float]) -> None:
         """Record how an attempt ended: done, failed, lost or cancelled."""
-        with self._write() as db:
-            db.execute(
+        with self._db.write():
+            self._db.execute(
                 "UPDATE attempts SET state = ?, ended = ?, error = ?, timings = ? WHERE id = ?",
                 (state, time.time(), error, json.dumps(dict(timings)), attempt.id),
             )
 
     def note_versions(self, attempt: Attempt, versions: Mapping[str, Any]) -> None:
         """Remember the versions an attempt ran with."""
-        with self._write() as db:
-            db.execute("UPDATE attempts SET versions = ? WHERE id = ?", (json.dumps(dict(versions)), attempt.id))
+        with self._db.write():
+            self._db.execute("UPDATE attempts SET versions = ? WHERE id = ?", (json.dumps(dict(versions)), attempt.id))
 
     def attempts(self, job: str) -> list[Attempt]:
         """Attempts of a job, first to last."""
-        rows = self._db.execute("SELECT * FROM attempts WHERE job = ? ORDER BY number", (job,))
-        return [_attempt(row) for row in rows.fetchall()]
+        rows = self._db.rows("SELECT * FROM attempts WHERE job = ? ORDER BY number", (job,))
+        return [_attempt(row) for row in rows]
 
     def keep_log(self, attempt: Attempt, text: str) -> None:
         """Keep what a script said on stderr; only the end of a long one."""
-        with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?)", (attempt.id, text[-LOG_CHARS:]))
+        with self._db.write():
+            self._db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?)", (attempt.id, text[-LOG_CHARS:]))
 
     def log(self, attempt: Attempt) -> str | None:
         """What a script said on stderr, once its attempt is over."""
-        row = self._db.execute("SELECT text FROM logs WHERE attempt = ?", (attempt.id,)).fetchone()
-        return row and str(row["text"])
+        row = self._db.row("SELECT text FROM logs WHERE attempt = ?", (attempt.id,))
+        return str(row["text"]) if row else None
 
     # Items
 
     def note_progress(self, job: str, index: int, fraction: float) -> None:
         """Remember how far an item is, 0 to 1."""
-        with self._write() as db:
-            db.execute("UPDATE items SET progress = ? WHERE job = ? AND idx = ?", (fraction, job, index))
+        with self._db.write():
+            self._db.execute("UPDATE items SET progress = ? WHERE job = ? AND idx = ?", (fraction, job, index))
 
     def progress(self, job: str) -> float:
         """How far a job is, 0 to 1, over its items."""
-        row = self._db.execute("SELECT AVG(progress) FROM items WHERE job = ?", (job,)).fetchone()
-        return float(row[0] or 0.0)
+        return float(self._db.rows("SELECT AVG(progress) FROM items WHERE job = ?", (job,))[0][0] or 0.0)
 
     def fail_item(self, attempt: Attempt, index: int, kind: str, error: str) -> None:
         """Record that an item failed for a reason of its own."""
-        with self._write() as db:
-            db.execute(
+        with self._db.write():
+            self._db.execute(
                 "UPDATE items SET kind = ?, error = ? WHERE job = ? AND idx = ? AND ? IN"
                 " (SELECT attempt FROM jobs WHERE id = job)",
                 (kind, error, attempt.job, index, attempt.id),
@@ -254,17 +220,17 @@ class Journal:
 
         Returns False, and records nothing, when a later attempt has taken the job over.
         """
-        with self._write() as db:
-            current = db.execute("SELECT attempt FROM jobs WHERE id = ?", (attempt.job,)).fetchone()
+        with self._db.write():
+            current = self._db.row("SELECT attempt FROM jobs WHERE id = ?", (attempt.job,))
             if current is None or current["attempt"] != attempt.id:
                 return False
             for name, (size, sha256) in files.items():
-                db.execute(
+                self._db.execute(
                     "UPDATE outputs SET state = 'intent', size = ?, sha256 = ?, attempt = ?"
                     " WHERE job = ? AND idx = ? AND name = ? AND state != 'published'",
                     (size, sha256, attempt.number, attempt.job, index, name),
                 )
-            db.execute(
+            self._db.execute(
                 "UPDATE items SET measured = ?, progress = 1 WHERE job = ? AND idx = ?",
                 (json.dumps(dict(measured)), attempt.job, index),
             )
@@ -272,8 +238,8 @@ class Journal:
 
     def published(self, job: str, index: int, name: str, dest: Path) -> None:
         """Record that an output is at `dest` for good."""
-        with self._write() as db:
-            db.execute(
+        with self._db.write():
+            self._db.execute(
                 "UPDATE outputs SET state = 'published', dest = ? WHERE job = ? AND idx = ? AND name = ?",
                 (os.fsencode(dest), job, index, name),
             )
@@ -282,24 +248,24 @@ class Journal:
 
     def known_hash(self, path: Path, file_id: FileId) -> str | None:
         """The sha256 of a file that has not changed since it was hashed."""
-        row = self._db.execute(
+        row = self._db.row(
             "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
             (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode),
-        ).fetchone()
-        return row and str(row["sha256"])
+        )
+        return str(row["sha256"]) if row else None
 
     def remember_hash(self, path: Path, file_id: FileId, sha256: str) -> None:
         """Remember a file's sha256."""
-        with self._write() as db:
-            db.execute(
+        with self._db.write():
+            self._db.execute(
                 "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
                 (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode, sha256),
             )
 
     # Rows to values
 
-    def _job(self, row: sqlite3.Row) -> Job:
-        items = self._db.execute("SELECT * FROM items WHERE job = ? ORDER BY idx", (row["id"],)).fetchall()
+    def _job(self, row: Row) -> Job:
+        items = self._db.rows("SELECT * FROM items WHERE job = ? ORDER BY idx", (row["id"],))
         return Job(
             id=row["id"],
             service=row["service"],
@@ -316,10 +282,10 @@ class Journal:
             items=tuple(self._item(item) for item in items),
         )
 
-    def _item(self, row: sqlite3.Row) -> Item:
-        outputs = self._db.execute(
+    def _item(self, row: Row) -> Item:
+        outputs = self._db.rows(
             "SELECT * FROM outputs WHERE job = ? AND idx = ? ORDER BY number", (row["job"], row["idx"])
-        ).fetchall()
+        )
         return Item(
             index=row["idx"],
             source=Path(os.fsdecode(row["source"])),
@@ -333,12 +299,12 @@ class Journal:
         )
 
 
-def _output(row: sqlite3.Row) -> Output:
+def _output(row: Row) -> Output:
     dest = Path(os.fsdecode(row["dest"]))
     return Output(row["name"], dest, row["size"], row["sha256"], row["state"], row["attempt"])
 
 
-def _attempt(row: sqlite3.Row) -> Attempt:
+def _attempt(row: Row) -> Attempt:
     values = dict(row)
     values["versions"], values["timings"] = json.loads(row["versions"]), json.loads(row["timings"])
     return Attempt(**values)

@@ -58,7 +58,7 @@ def test_the_runner_imports_nothing_but_the_standard_library() -> None:
 @pytest.mark.parametrize(
     ("word", "only"),
     [
-        ("import sqlite3", {"broker/journal.py"}),
+        ("import sqlite3", {"broker/database.py"}),
         ("from tenacity", {"broker/policy.py"}),
         (r"os\.environ", {"broker/settings.py"}),
         (r"os\.link", {"broker/publication.py", "broker/staging.py"}),
