@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -16,8 +17,11 @@ import services
 from broker import scripts, settings
 from broker.broker import Broker
 from broker.errors import MissingHere, OffloadError
+from executors.base import ExecutorError
+from services.base.text import plain
 
 DISK_BYTES = 2 * 10**9
+FFMPEG_SECONDS = 30.0
 FFMPEG_NEEDS = {"-filters": ("vidstabdetect", "vidstabtransform"), "-encoders": ("libx264",)}
 
 
@@ -29,6 +33,21 @@ class Check:
     ok: bool
     said: str
 
+    @property
+    def mark(self) -> str:
+        """What the line begins with."""
+        return "ok  " if self.ok else "FAIL"
+
+
+@dataclass(frozen=True)
+class Reminder(Check):
+    """A line on something to be seen to, though nothing is wrong with what the services need."""
+
+    @property
+    def mark(self) -> str:
+        """What the line begins with."""
+        return "note"
+
 
 @click.command(help="Check that everything the services need is here.")
 def doctor() -> None:
@@ -36,7 +55,7 @@ def doctor() -> None:
     checks = []
     for check in _checks():
         checks.append(check)
-        print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.said}", flush=True)
+        print(f"{check.mark}  {check.name}: {plain(check.said)}", flush=True)
     sys.exit(0 if all(check.ok for check in checks) else MissingHere.exit_code)
 
 
@@ -62,18 +81,17 @@ def _service(broker: Broker, name: str) -> Check:
     script = scripts.folder() / services.find(name).script
     try:
         broker.check_here(script)
-    except OffloadError as error:
-        return Check(name, False, f"{error}: {error.hint}")
+    except (OffloadError, ExecutorError) as error:
+        hint = getattr(error, "hint", "")
+        return Check(name, False, f"{error}: {hint}" if hint else str(error))
     return Check(name, True, "its packages are here, in the versions it asks for")
 
 
 def _interrupted(broker: Broker) -> Iterator[Check]:
     for job in broker.journal.jobs(1000):
         if not job.state.over and not broker.driven(job):
-            what = (
-                f"was interrupted: `offload jobs show {job.id}` says how to go on, `offload jobs rm {job.id}` drops it"
-            )
-            yield Check(f"job {job.id}", False, what)
+            ways = f"`offload jobs show {job.id}` says how to go on, `offload jobs rm {job.id}` drops it"
+            yield Reminder(f"job {job.id}", True, f"was interrupted: {ways}")
 
 
 def _ffmpeg() -> Iterator[Check]:
@@ -81,12 +99,41 @@ def _ffmpeg() -> Iterator[Check]:
         import imageio_ffmpeg
 
         binary = imageio_ffmpeg.get_ffmpeg_exe()
+        version = _version(binary)
     except (ImportError, RuntimeError) as error:
-        yield Check("ffmpeg", False, f"{error}: pip install 'offload-broker[stabilize]'")
+        yield Check("ffmpeg", False, f"{error}: {_cure()}")
         return
-    yield Check("ffmpeg", True, f"{imageio_ffmpeg.get_ffmpeg_version()} at {binary}")
+    yield Check("ffmpeg", True, f"{version} at {binary}")
     for listing, names in FFMPEG_NEEDS.items():
-        found = subprocess.run([binary, "-hide_banner", listing], capture_output=True, text=True, check=False).stdout
+        found = _ask(binary, listing)
         for name in names:
             ok = f" {name} " in found
-            yield Check(f"ffmpeg {name}", ok, "here" if ok else "not in this build: unset IMAGEIO_FFMPEG_EXE")
+            yield Check(f"ffmpeg {name}", ok, "here" if ok else f"not in {binary}: {_cure()}")
+
+
+def _version(binary: str) -> str:
+    """The version of an ffmpeg. Raises RuntimeError when `binary` is none that works."""
+    words = _ask(binary, "-version").split()
+    if words[:2] != ["ffmpeg", "version"]:
+        raise RuntimeError(f"{binary} is not an ffmpeg that works")
+    return words[2]
+
+
+def _ask(binary: str, listing: str) -> str:
+    try:
+        done = subprocess.run(
+            [binary, "-hide_banner", listing],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=FFMPEG_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _cure() -> str:
+    if os.environ.get("IMAGEIO_FFMPEG_EXE"):
+        return "unset IMAGEIO_FFMPEG_EXE to use the one that comes with the program"
+    return "pip install 'offload-broker[stabilize]'"

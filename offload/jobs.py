@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import click
 
 from broker import settings
 from broker.broker import Broker
+from broker.errors import OffloadError
 from broker.job import Job
 from offload.story import story
+from services.base.output import print_document
+from services.base.progress import say
+from services.base.text import near, plain
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    with Broker(settings.load()) as broker:
-        return [job.id for job in broker.journal.jobs() if job.id.startswith(incomplete)]
+    try:
+        with Broker(settings.load()) as broker:
+            return [job.id for job in broker.journal.jobs() if job.id.startswith(incomplete)]
+    except OffloadError:  # a prompt is no place for a complaint: the command itself makes it
+        return []
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 _one_job = click.argument("job", shell_complete=_complete)
+_some_jobs = click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=_complete)
 
 
 @click.group(help="Look at jobs, end them, forget them. A job is named by its id, or by how that begins.")
@@ -28,19 +35,22 @@ def jobs() -> None:
 
 
 @jobs.command(help="List the latest jobs, newest first.")
-@click.option("-n", "--number", default=20, show_default=True, help="how many")
+@click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="how many")
 @_as_json
 def ls(number: int, as_json: bool) -> None:
     """List jobs."""
     with Broker(settings.load()) as broker:
-        rows = [_row(broker, job) for job in broker.journal.jobs(number)]
+        found = broker.journal.jobs(number)
+        rows = [_row(broker, job) for job in found]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_document(rows)
         return
-    for row in rows:
-        print(
-            f"{row['job']}\t{row['state']}\t{row['service']}\t{row['progress']:.0%}\t{row['age']:.0f}s\t{row['first']}"
-        )
+    for job, row in zip(found, rows, strict=True):
+        first, others = near(job.items[0].source), len(job.items) - 1
+        what = f"{first} and {others} more" if others else first
+        print(f"{job.id}\t{row['state']}\t{job.service}\t{row['progress']:.0%}\t{_ago(job)}\t{what}")
+    if not rows:
+        say("no jobs yet")
 
 
 def _row(broker: Broker, job: Job) -> dict[str, object]:
@@ -49,10 +59,18 @@ def _row(broker: Broker, job: Job) -> dict[str, object]:
         "state": state(broker, job),
         "service": job.service,
         "progress": broker.journal.progress(job.id),
-        "age": round(time.time() - job.created, 1),
+        "created": job.created,
         "first": str(job.items[0].source),
         "items": len(job.items),
     }
+
+
+def _ago(job: Job) -> str:
+    seconds = max(0.0, time.time() - job.created)
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def state(broker: Broker, job: Job) -> str:
@@ -68,7 +86,10 @@ def show(job: str, as_json: bool) -> None:
     with Broker(settings.load()) as broker:
         found = broker.find(job)
         receipt = broker.receipt(found.id)
-        print(json.dumps(receipt, indent=2) if as_json else story(receipt, state(broker, found), found.command))
+        if as_json:
+            print_document(receipt)
+        else:
+            print(story(receipt, state(broker, found), found.command))
 
 
 @jobs.command(help="Print what the job's script logged, attempt by attempt.")
@@ -78,22 +99,24 @@ def logs(job: str) -> None:
     with Broker(settings.load()) as broker:
         for attempt, text in broker.logs(broker.find(job)):
             print(f"--- attempt {attempt.number} on {attempt.target}: {attempt.state}")
-            print(text, end="" if text.endswith("\n") else "\n")
+            print("".join(f"{plain(line)}\n" for line in text.splitlines()), end="")
 
 
 @jobs.command(help="End jobs, wherever they run. Finished items are kept.")
-@click.argument("jobs", nargs=-1, required=True, shell_complete=_complete)
+@_some_jobs
 def cancel(jobs: tuple[str, ...]) -> None:
     """Cancel jobs."""
     with Broker(settings.load()) as broker:
-        for job in jobs:
-            broker.cancel(broker.find(job))
+        for job in [broker.find(name) for name in jobs]:
+            broker.cancel(job)
+            say(f"job {job.id} cancelled")
 
 
 @jobs.command(help="Forget jobs, and delete what they left here and on their targets. Results stay.")
-@click.argument("jobs", nargs=-1, required=True, shell_complete=_complete)
+@_some_jobs
 def rm(jobs: tuple[str, ...]) -> None:
     """Remove jobs."""
     with Broker(settings.load()) as broker:
-        for job in jobs:
-            broker.remove(broker.find(job))
+        for job in [broker.find(name) for name in jobs]:
+            broker.remove(job)
+            say(f"job {job.id} forgotten; its results stay")

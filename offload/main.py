@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 import services
 from offload import __version__
 from services.base.command import EXIT_CODES, command, run
 
-VERBS = ("completion", "doctor", "jobs", "targets")
+VERBS = {
+    "completion": "Make the shell complete verbs, options, targets and jobs.",
+    "doctor": "Check that everything the services need is here.",
+    "jobs": "Look at jobs, end them, forget them.",
+    "targets": "The places a job can run.",
+}
 
 
 class Offload(click.Group):
-    """Verbs of its own, and every service. Each is imported when it is needed."""
+    """Verbs of its own, and every service. Each is imported when it is used; `--help` imports no verb."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all verbs."""
@@ -24,10 +31,17 @@ class Offload(click.Group):
             return command(services.find(cmd_name))
         if cmd_name not in VERBS:
             return None
-        from importlib import import_module
-
         verb: click.Command = getattr(import_module(f"offload.{cmd_name}"), cmd_name)
         return verb
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs under `--help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
+
+
+def _summary(name: str) -> str:
+    return VERBS.get(name) or services.find(name).summary
 
 
 @click.group(cls=Offload, help="Run a heavy media job on the best machine you can reach, or here.", epilog=EXIT_CODES)

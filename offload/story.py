@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from services.base.text import plain, shell
+
 
 def story(receipt: Mapping[str, Any], state: str, command: Sequence[str]) -> str:
-    """The receipt in lines: the job, its items, its attempts."""
+    """The receipt in lines, fit to be shown: the job, its items, its attempts."""
     return "\n".join(_lines(receipt, state, command))
 
 
 def _lines(receipt: Mapping[str, Any], state: str, command: Sequence[str]) -> Iterator[str]:
     yield f"job {receipt['job']}  {receipt['service']}  {state}{_took(receipt)}"
-    yield f"  {shlex.join(command)}"
+    yield f"  {shell(command)}"
     if state == "interrupted":
-        yield "  type that command again to go on with it"
+        yield "  type that command again, in the same folder, to go on with it"
     if receipt["error"]:
-        yield f"  {receipt['error']}"
+        yield f"  {plain(receipt['error'])}"
     for item in receipt["items"]:
-        yield f"item {item['index']}  {item['state']}  {item['input']}"
-        yield from (f"  {item[key]}" for key in ("error",) if item[key])
-        yield from (f"  -> {output['path']}  {output['size']} bytes" for output in item["outputs"])
-        yield from (f"  {key}: {value}" for key, value in item["measured"].items())
+        yield from _item(item)
     for attempt in receipt["attempts"]:
         what = f"attempt {attempt['number']}  {attempt['state']} on {attempt['target']}"
-        yield f"{what}{_took(attempt)}: {attempt['reason']}"
-        yield from (f"  {attempt[key]}" for key in ("error",) if attempt[key])
+        yield f"{what}{_took(attempt)}: {plain(attempt['reason'])}"
+        yield from (f"  {plain(attempt[key])}" for key in ("error",) if attempt[key])
+
+
+def _item(item: Mapping[str, Any]) -> Iterator[str]:
+    yield f"item {item['index']}  {item['state']}  {plain(item['input'])}"
+    if item["error"]:
+        yield f"  {plain(item['error'])}"
+    yield from (f"  -> {plain(output['path'])}  {output['size']} bytes" for output in item["outputs"])
+    yield from (f"  {plain(key)}: {plain(_figures(value))}" for key, value in item["measured"].items())
+
+
+def _figures(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_figures(one)}" for key, one in value.items())
+    return str(value)
 
 
 def _took(what: Mapping[str, Any]) -> str:

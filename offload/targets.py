@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from broker import settings
 from broker import targets as configured
 from broker.plan import plan
+from services.base.output import print_document
+from services.base.text import plain
 
 
 @click.group(help="The places a job can run.")
@@ -33,8 +33,8 @@ def ls(as_json: bool) -> None:
         for candidate in plan(configured.load(settings.load()).values(), 0)
     ]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_document(rows)
         return
     for row in rows:
         state = "up" if row["reachable"] else "away"
-        print(f"{row['name']}\t{row['kind']}\t{state}\t{row['reason']}")
+        print(f"{row['name']}\t{row['kind']}\t{state}\t{plain(row['reason'])}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from services.base.service import Params, Service
 
@@ -21,7 +21,7 @@ class Stabilize(Params):
     ] = 30
     shakiness: Annotated[int, Field(ge=1, le=10, description="how shaky the clip is: how far the analysis looks")] = 5
     zoom: Annotated[
-        Literal["auto"] | Annotated[float, Field(ge=-50, le=100)],
+        Literal["auto"] | Annotated[float, Field(ge=-50, le=100, allow_inf_nan=False)],
         Field(description="percent to zoom in; auto hides the borders"),
     ] = "auto"
     crf: Annotated[int, Field(ge=0, le=51, description="x264 quality: lower is better and larger")] = 18
@@ -32,6 +32,13 @@ class Stabilize(Params):
     report: Annotated[
         Path | None, Field(description="PNG with both camera paths and figures measured on the result")
     ] = None
+
+    @field_validator("report")
+    @classmethod
+    def _report_is_png(cls, report: Path | None) -> Path | None:
+        if report is not None and report.suffix.lower() != ".png":
+            raise ValueError("it must end in .png")
+        return report and report.absolute()
 
     def for_script(self) -> dict[str, Any]:
         """The script is told whether to draw a report, not where it goes."""

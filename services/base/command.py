@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from broker.errors import Interrupted, OffloadError
 from executors.base import ExecutorError
 from services.base.options import options, parse
 from services.base.service import Service
+from services.base.text import complain, program
 
 EXIT_CODES = """\b
 Exit codes:
@@ -30,17 +35,32 @@ def main(service: Service) -> NoReturn:
 
 def run(cli: click.Command, name: str) -> NoReturn:
     """Run a command to its exit code. What a person did wrong is a sentence, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        sys.exit(cli.main(prog_name=name, standalone_mode=False) or 0)
-    except click.ClickException as error:
+        code = cli.main(prog_name=name, standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        _fail(error.format_message(), f"{where.command_path if where else name} --help", error.exit_code)
     except (OffloadError, ExecutorError) as error:
-        hint = getattr(error, "hint", "")
-        print(f"error: {error}" + (f"\n  {hint}" if hint else ""), file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), getattr(error, "hint", ""), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(Interrupted.exit_code)
+        _fail("interrupted before anything was done", "", Interrupted.exit_code)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OffloadError.exit_code)
+
+
+def _fail(message: str, hint: str, code: int) -> NoReturn:
+    complain(message, hint)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "hint": hint or None, "exit_code": code}, indent=2), flush=True)
+    sys.exit(code)
 
 
 def command(service: Service) -> click.Command:
@@ -48,7 +68,11 @@ def command(service: Service) -> click.Command:
     return click.Command(
         service.name,
         callback=lambda **values: _callback(service, values),
-        params=[click.Argument(["inputs"], nargs=-1, required=True), *_common(), *options(service.params)],
+        params=[
+            click.Argument(["inputs"], nargs=-1, required=True, metavar="INPUT...", type=click.Path()),
+            *_common(),
+            *options(service.params),
+        ],
         help=service.summary,
         epilog=EXIT_CODES,
         no_args_is_help=True,
@@ -61,10 +85,15 @@ def _common() -> list[click.Option]:
         "--dry-run": "print where it would run and why, and do nothing",
         "--json": "print the receipt as one JSON document",
         "--overwrite": "replace outputs that exist",
-        "--skip-existing": "leave inputs alone whose output exists",
+        "--skip-existing": "leave inputs alone whose outputs exist",
     }
     return [
-        click.Option(["-o", "--output"], metavar="OUT", help="output file, or a folder (existing, or ending in /)"),
+        click.Option(
+            ["-o", "--output"],
+            metavar="OUT",
+            type=click.Path(),
+            help="output file, or a folder (existing, or ending in /)  [default: beside the input]",
+        ),
         click.Option(
             ["--on"],
             default="auto",
@@ -82,14 +111,41 @@ def _common() -> list[click.Option]:
 def _complete_target(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     from broker import settings, targets
 
-    names = ["auto", "remote", *targets.load(settings.load())]
-    return [name for name in names if name.startswith(incomplete)]
+    before, comma, last = incomplete.rpartition(",")
+    try:
+        known = [*targets.load(settings.load())]
+    except OffloadError:  # a prompt is no place for a complaint: the command itself makes it
+        known = [targets.LOCAL]
+    words = known if comma else ["auto", "remote", *known]
+    return [f"{before}{comma}{word}" for word in words if word.startswith(last)]
 
 
 def _callback(service: Service, values: dict[str, Any]) -> int:
     from services.base.use import Choices, Use
 
+    context = click.get_current_context()
+    typed = [*_program(context), *_given(context)]
     words = values.pop("inputs")
     choices = Choices(**{name: values.pop(name) for name in Choices.__dataclass_fields__})
-    name = click.get_current_context().find_root().info_name or service.name
-    return Use(service, parse(service.params, values), choices, words, (*name.split(), *sys.argv[1:])).code()
+    return Use(service, parse(service.params, values), choices, words, typed).code()
+
+
+def _program(context: click.Context) -> Iterator[str]:
+    """What to type to reach this command again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None and not sys.argv[0].endswith(".py"):
+        yield program(sys.argv[0])
+    else:
+        yield program(sys.executable)
+        yield from ("-m", spec.name.removesuffix(".__main__")) if spec else (sys.argv[0],)
+    if context.parent is not None:
+        yield str(context.info_name)
+
+
+def _given(context: click.Context) -> Iterator[str]:
+    """The options that were given, in a form that holds before any other input."""
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        if given and isinstance(option, click.Option):
+            value = context.params[str(option.name)]
+            yield option.opts[-1] if option.is_flag else f"{option.opts[-1]}={value}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ from pathlib import Path
 from broker.errors import UsageError
 from broker.job import Input
 from services.base.service import Params, Service
+from services.base.text import near, shell
+
+NAME_BYTES = 255
+"""Longest file name of the usual file systems."""
 
 
 @dataclass(frozen=True)
@@ -32,33 +37,48 @@ def expand(words: Sequence[str], service: Service) -> tuple[list[Path], list[Rej
 
 
 def _expand(word: str, service: Service) -> Iterator[Path | Rejected]:
-    path = Path(word)
-    if path.is_dir():
-        yield from _media(path, service) or [Rejected(path, "there is no media in this folder")]
-    elif not path.exists() and glob.has_magic(word) and (matches := sorted(glob.glob(word))):  # noqa: PTH207
-        yield from (_checked(Path(match)) for match in matches)
+    path = Path(word).absolute()
+    if word and os.path.isdir(path):  # noqa: PTH112 - unlike Path's, this never raises
+        yield from _folder(path, service)
+    elif glob.has_magic(word) and not os.path.lexists(path):
+        yield from _pattern(word, service)
     else:
-        yield _checked(path)
+        yield _checked(path) if word else Rejected(Path("''"), "an empty name names no file")
 
 
-def _media(folder: Path, service: Service) -> list[Path | Rejected]:
-    ours = f".{service.label}"
-    return [
-        _checked(path)
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in service.accepts and not path.name.startswith(".") and not path.stem.endswith(ours)
-    ]
+def _folder(folder: Path, service: Service) -> list[Path | Rejected]:
+    try:
+        found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in service.accepts]
+    except OSError as error:
+        return [Rejected(folder, f"this folder cannot be read: {_reason(error)}")]
+    media = [_checked(path) for path in found if not path.name.startswith(".") and not _is_result(path, service)]
+    return media or [Rejected(folder, f"there is nothing to {service.name} in this folder")]
+
+
+def _pattern(word: str, service: Service) -> list[Path | Rejected]:
+    found = [Path(match).absolute() for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
+    files = [path for path in found if not path.is_dir() and not _is_result(path, service)]
+    return [_checked(path) for path in files] or [Rejected(Path(word), "no file matches this")]
+
+
+def _is_result(path: Path, service: Service) -> bool:
+    return f".{service.label}." in path.name
 
 
 def _checked(path: Path) -> Path | Rejected:
     try:
-        if not path.is_file():
-            reason = "is not a file" if path.exists() else "there is no such file"
-            return Rejected(path, reason)
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Rejected(path, "this is not a file")
         with path.open("rb"):
-            return path.absolute()
+            return path
+    except FileNotFoundError:
+        return Rejected(path, "a link that leads nowhere" if path.is_symlink() else "there is no such file")
     except OSError as error:
-        return Rejected(path, f"cannot be read: {error.strerror}")
+        return Rejected(path, f"it cannot be read: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def assign(paths: Sequence[Path], output: str | None, service: Service, params: Params) -> list[Input]:
@@ -66,59 +86,95 @@ def assign(paths: Sequence[Path], output: str | None, service: Service, params: 
 
     Raises UsageError when `output` cannot take them, two would have one name, or one would be an input's.
     """
-    inputs = [_input(path, _destination(path, output, len(paths), service), service, params) for path in paths]
+    inputs = [_input(path, _destination(path, output, service), service, params) for path in paths]
     _no_name_twice(inputs)
-    _no_input_replaced(inputs)
+    for dest in (dest for entry in inputs for dest in entry.outputs.values()):
+        _can_become(dest, paths)
     return inputs
+
+
+def check_one_file(output: str | None, count: int) -> None:
+    """Raise UsageError when `output` is one file, and `count` inputs are more than one."""
+    if output is not None and count > 1 and not _is_folder(output):
+        raise UsageError(f"{count} inputs cannot all become {output}", f"name a folder: -o {output}/")
+
+
+def _is_folder(output: str) -> bool:
+    return output.endswith(os.sep) or os.path.isdir(output)  # noqa: PTH112 - unlike Path's, this never raises
 
 
 def _input(path: Path, dest: Path, service: Service, params: Params) -> Input:
     return Input(path, service.outputs(dest, params), service.options(dest))
 
 
-def _destination(path: Path, output: str | None, count: int, service: Service) -> Path:
-    suffix = path.suffix.lower() if path.suffix.lower() in service.makes else service.makes[0]
-    name = f"{path.stem}.{service.label}{suffix}"
+def _destination(path: Path, output: str | None, service: Service) -> Path:
     if output is None:
-        return path.with_name(name)
-    if output.endswith(os.sep) or Path(output).is_dir():
-        return Path(output).absolute() / name
-    if count > 1:
-        raise UsageError(f"{count} inputs cannot all become {output}", f"name a folder: -o {output}/")
+        return path.with_name(_name(path, service))
+    if _is_folder(output):
+        return Path(output).absolute() / _name(path, service)
     if Path(output).suffix.lower() not in service.makes:
-        raise UsageError(f"{output}: the output must end in {', '.join(service.makes)}")
+        wanted = f"it must end in {' or '.join(service.makes)}"
+        raise UsageError(f"-o {output}: {wanted}; a folder that does not exist yet, in {os.sep}")
     return Path(output).absolute()
 
 
+def _name(path: Path, service: Service) -> str:
+    """Name of an output whose input is `path`; a stem too long for both is cut."""
+    suffix = path.suffix.lower() if path.suffix.lower() in service.makes else service.makes[0]
+    stem, end = path.stem, f".{service.label}{suffix}"
+    while len(os.fsencode(stem + end)) > NAME_BYTES:
+        stem = stem[:-1]
+    return stem + end
+
+
 def _no_name_twice(inputs: Sequence[Input]) -> None:
-    owner: dict[Path, Path] = {}
-    for entry in inputs:
-        for dest in entry.outputs.values():
-            other = owner.setdefault(dest.parent.resolve() / dest.name, entry.source)
-            if other is not entry.source:
-                raise UsageError(
-                    f"{other} and {entry.source} would both become {dest}", "rename one, or run them apart"
-                )
+    owner: dict[str, Path] = {}
+    for source, dest in ((entry.source, dest) for entry in inputs for dest in entry.outputs.values()):
+        # Not the destination's own link: publishing replaces a link, it does not follow it.
+        place = os.path.join(os.path.realpath(dest.parent), dest.name)  # noqa: PTH118
+        other = owner.setdefault(place, source)
+        if other is not source:
+            which = f"{near(source)} is given twice" if other == source else f"{near(other)} and {near(source)}"
+            raise UsageError(f"{which}: both would become {near(dest)}", "give them apart, each with its own -o")
 
 
-def _no_input_replaced(inputs: Sequence[Input]) -> None:
-    sources = [entry.source for entry in inputs]
-    for dest in (dest for entry in inputs for dest in entry.outputs.values() if dest.exists()):
-        if any(dest.samefile(source) for source in sources):
-            raise UsageError(f"{dest} is an input: it would be lost", "name another output with -o")
+def _can_become(dest: Path, sources: Sequence[Path]) -> None:
+    try:
+        found = dest.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UsageError(f"{near(dest)} cannot be written: {_reason(error)}", "name another output with -o") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"{near(dest)} is a folder", "name another output with -o")
+    if any(os.path.samestat(found, source.stat()) for source in sources):
+        raise UsageError(f"{near(dest)} is an input: it would be lost", "name another output with -o")
 
 
 def existing(entry: Input) -> list[Path]:
-    """Destinations of an input that exist already."""
+    """Destinations of an input where something is already."""
     return [dest for dest in entry.outputs.values() if os.path.lexists(dest)]
 
 
-def make_folders(inputs: Sequence[Input]) -> None:
-    """Make sure results can be stored. Raises UsageError when a destination's folder cannot be written."""
-    for folder in {dest.parent for entry in inputs for dest in entry.outputs.values()}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot create the folder {folder}: {error.strerror}") from error
-        if not os.access(folder, os.W_OK):
-            raise UsageError(f"cannot write in {folder}", "name another folder with -o FOLDER/")
+def check_folders(inputs: Sequence[Input], output: str | None, make: bool) -> None:
+    """Make sure results can be stored: a folder asked for as FOLDER/ may be new, any other must be there.
+
+    With `make`, the new one is made. Raises UsageError when a destination's folder cannot be written.
+    """
+    new = Path(output).absolute() if output is not None and output.endswith(os.sep) else None
+    for folder in dict.fromkeys(dest.parent for entry in inputs for dest in entry.outputs.values()):
+        if folder == new and not os.path.lexists(folder):
+            if not make:
+                continue
+            _make(folder)
+        if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path's, this never raises
+            raise UsageError(f"there is no folder {near(folder)}", f"mkdir -p {shell([str(folder)])}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"the folder {near(folder)} cannot be written", "name another one with -o FOLDER/")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {near(folder)} cannot be made: {_reason(error)}") from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import ValidationError
@@ -10,6 +13,9 @@ from pydantic.fields import FieldInfo
 
 from broker.errors import UsageError
 from services.base.service import Params
+
+NOUNS = {int: "a whole number", float: "a number", Path: "a file", str: "text"}
+METAVARS = {int: "N", float: "N", Path: "FILE", str: "TEXT"}
 
 
 def options(params: type[Params]) -> list[click.Option]:
@@ -21,33 +27,65 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.Option([flag], is_flag=True, default=bool(field.default), help=field.description)
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    kind = click.Choice(choices) if choices else None
-    shown = field.default is not None
+    kinds = list(_kinds(field.annotation, field.metadata))
+    ranges = [words for _, bounds in kinds if (words := _range(bounds))]
     return click.Option(
-        [flag], type=kind, default=field.default, show_default=shown, help=field.description, metavar=_metavar(field)
+        [flag],
+        type=_type(field.annotation, [kind for kind, _ in kinds]),
+        default=field.default,
+        show_default=field.default is not None,
+        help="; ".join([field.description or "", *ranges]),
+        metavar=None if get_origin(field.annotation) is Literal else "|".join(_metavar(kind) for kind, _ in kinds),
     )
 
 
-def _metavar(field: FieldInfo) -> str | None:
-    words = [_word(part) for part in (get_args(field.annotation) or (field.annotation,))]
-    if get_origin(field.annotation) is Literal:
-        return None
-    return "|".join(word for word in words if word)
+def _type(annotation: Any, kinds: Sequence[Any]) -> click.ParamType[Any]:
+    """How the shell completes it. Whether a value is right is for the parameters to say, not for click."""
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    return click.Path() if Path in kinds else click.STRING
 
 
-def _word(part: Any) -> str:
-    if get_origin(part) is Literal:
-        return "|".join(map(str, get_args(part)))
-    name = getattr(get_args(part)[0] if get_args(part) else part, "__name__", "")
-    return {"NoneType": "", "Path": "FILE", "PosixPath": "FILE", "str": "TEXT"}.get(name, "N")
+def _kinds(part: Any, notes: Sequence[Any]) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """What a value may be: types and literals, each with what bounds it. `X | None` is X, or not given."""
+    if get_origin(part) is Annotated:
+        part, *own = get_args(part)
+        yield from _kinds(part, [bound for note in own for bound in getattr(note, "metadata", [note])])
+    elif get_origin(part) in (Union, UnionType):
+        for one in get_args(part):
+            yield from _kinds(one, notes)
+    elif get_origin(part) is Literal:
+        yield from ((value, ()) for value in get_args(part))
+    elif part is not NoneType:
+        yield part, notes
+
+
+def _metavar(kind: Any) -> str:
+    return METAVARS[kind] if kind in METAVARS else str(kind)
+
+
+def _range(notes: Sequence[Any]) -> str:
+    bounds = {name: getattr(note, name) for note in notes for name in ("ge", "le") if hasattr(note, name)}
+    match sorted(bounds):
+        case ["ge", "le"]:
+            return f"{bounds['ge']} to {bounds['le']}"
+        case ["ge"]:
+            return f"{bounds['ge']} or more"
+    return ""
+
+
+def _wanted(field: FieldInfo) -> str:
+    kinds = _kinds(field.annotation, field.metadata)
+    return " or ".join(f"{NOUNS.get(kind, kind)}, {_range(bounds)}".removesuffix(", ") for kind, bounds in kinds)
 
 
 def parse(params: type[Params], values: dict[str, Any]) -> Params:
-    """Check the values given. Raises UsageError naming the option that is wrong."""
+    """Check the values given. Raises UsageError naming the option that is wrong, and what it takes."""
     try:
         return params(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        flag = f"--{str(first['loc'][0]).replace('_', '-')}"
-        raise UsageError(f"{flag} {first['input']!r}: {first['msg']}") from error
+        name = str(first["loc"][0])
+        own = first["type"] == "value_error"  # a parameter's own check says best what it wants
+        wanted = first["ctx"]["error"] if own else f"it takes {_wanted(params.model_fields[name])}"
+        raise UsageError(f"--{name.replace('_', '-')} {values[name]!r}: {wanted}") from error

@@ -6,13 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from broker.events import Event, ItemFailed, Note, Progress, Published, Started
+from services.base.text import near, plain
 
 LINE_SECONDS = 5.0
+NAME_CHARS = 32
 
 Describe = Callable[[Mapping[str, Any]], str]
 """What a script measured -> a few words for a person."""
@@ -31,10 +32,15 @@ class Display(Protocol):
         """Take notice of an event."""
 
 
-class Quiet:
-    """Shows only what failed."""
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    print(line, file=sys.stderr, flush=True)
 
-    def __init__(self, names: Sequence[Path], describe: Describe) -> None:
+
+class Quiet:
+    """Shows only what failed. `names` are the items', fit to be shown."""
+
+    def __init__(self, names: Sequence[str], describe: Describe) -> None:
         self.names = names
         self.describe = describe
 
@@ -49,11 +55,11 @@ class Quiet:
     def show(self, event: Event) -> None:
         """Say what failed."""
         if isinstance(event, ItemFailed):
-            self.say(f"{self.names[event.index]}: {event.error}")
+            self.say(f"{self.names[event.index]}: {plain(event.error)}")
 
     def say(self, line: str) -> None:
-        """Print one line."""
-        print(line, file=sys.stderr, flush=True)
+        """Print a line that is fit to be shown."""
+        say(line)
 
 
 class Lines(Quiet):
@@ -67,32 +73,38 @@ class Lines(Quiet):
         match event:
             case Started(target, reason):
                 self._said = time.monotonic()
-                self.say(f"running on {target}: {reason}")
+                self.say(f"running on {target}: {plain(reason)}")
             case Note(message, index):
-                self.say(message if index is None else f"{self.names[index]}: {message}")
+                self.say(plain(message) if index is None else f"{self.names[index]}: {plain(message)}")
             case Progress():
                 self._progress(event)
             case Published(index, paths, measured):
-                found = self.describe(measured)
-                self.say(f"{self.names[index]} -> {', '.join(map(str, paths))}" + (f" ({found})" if found else ""))
+                found = plain(self.describe(measured))
+                self.say(f"{self.names[index]} -> {', '.join(map(near, paths))}" + (f" ({found})" if found else ""))
 
     def _progress(self, event: Progress) -> None:
         if time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
-            self.say(f"{self.names[event.index]}: {describe(event)}")
+            self.say(f"{self._name(event.index)}: {describe(event)}")
+
+    def _name(self, index: int) -> str:
+        count = len(self.names)
+        return f"[{index + 1}/{count}] {self.names[index]}" if count > 1 else self.names[index]
 
 
 class Bar(Lines):
     """A progress bar, with lines above it."""
 
-    def __init__(self, names: Sequence[Path], describe: Describe) -> None:
+    def __init__(self, names: Sequence[str], describe: Describe) -> None:
         super().__init__(names, describe)
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-        self._bars = Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+        name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=NAME_CHARS))
+        said = TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True))
+        self._bars = Bars(name, BarColumn(), said, console=Console(stderr=True), transient=True, redirect_stdout=False)
         self._task = self._bars.add_task("", total=1.0, said="")
 
     def __enter__(self) -> Self:
@@ -106,12 +118,14 @@ class Bar(Lines):
         self._bars.stop()
 
     def _progress(self, event: Progress) -> None:
-        name = self.names[event.index].name
-        self._bars.update(self._task, completed=event.fraction, description=_escape(name), said=describe(event))
+        name = self._name(event.index)
+        self._bars.update(self._task, completed=event.fraction, description=name, said=describe(event))
 
     def say(self, line: str) -> None:
-        """Print one line above the bar."""
-        self._bars.console.print(_escape(line), highlight=False, soft_wrap=True)
+        """Print one line above the bar, as it is: no markup, no emoji codes, no colours."""
+        from rich.text import Text
+
+        self._bars.console.print(Text(line), soft_wrap=True)
 
 
 def describe(event: Progress) -> str:
@@ -130,16 +144,10 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape("".join(char if char.isprintable() else "?" for char in text))
-
-
-def display(quiet: bool, names: Sequence[Path], describe: Describe) -> Display:
-    """The display that fits: none with -q, lines in CI and where stderr is no terminal, else a bar."""
+def display(quiet: bool, names: Sequence[str], describe: Describe) -> Display:
+    """The display that fits: none with -q, a bar on a terminal that can draw one, else lines."""
     if quiet:
         return Quiet(names, describe)
-    if os.environ.get("CI") or not sys.stderr.isatty():
+    if os.environ.get("CI") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
         return Lines(names, describe)
     return Bar(names, describe)

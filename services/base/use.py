@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from broker import scripts, settings
 from broker.broker import Broker
-from broker.errors import Interrupted, UsageError, batch_exit_code
-from broker.job import Job, Request
+from broker.errors import Interrupted, NoTarget, OffloadError, UsageError
+from broker.job import Input, Item, Job, Request
 from broker.plan import Candidate
 from broker.stop import Stop
+from executors.base import ExecutorError
 from services.base import inputs as select
-from services.base.progress import display
+from services.base.output import Outcome, print_document, print_paths
+from services.base.progress import display, say
 from services.base.service import Params, Service
+from services.base.text import complain, near, plain, shell
+
+NO_JOB: dict[str, Any] = {"job": None, "state": None, "error": None, "items": [], "attempts": []}
+"""What stands in the document when there was nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -36,53 +39,57 @@ class Choices:
 
 
 class Use:
-    """One use. `words` are the inputs as typed, `typed` is the whole command, to be typed again.
+    """One use. `words` are the inputs as typed, `typed` is the command before them, to be typed again.
 
     Raises UsageError for what makes no sense, before anything has started.
     """
 
     def __init__(
-        self, service: Service, params: Params, choices: Choices, words: Sequence[str], typed: tuple[str, ...]
+        self, service: Service, params: Params, choices: Choices, words: Sequence[str], typed: Sequence[str]
     ) -> None:
         if choices.overwrite and choices.skip_existing:
             raise UsageError("--overwrite and --skip-existing exclude each other")
-        self._service, self._params, self._choices, self._typed = service, params, choices, typed
+        self._service, self._params, self._choices = service, params, choices
+        self._words, self._typed = words, typed
         paths, self._rejected = select.expand(words, service)
+        select.check_one_file(choices.output, len(paths) + len(self._rejected))
         self._inputs = select.assign(paths, choices.output, service, params)
-        self._skipped: list[Path] = []
+        self._skipped: list[Input] = []
 
     def code(self) -> int:
         """Do it; returns the exit code."""
         for entry in self._rejected:
-            self._say(f"{entry.path}: {entry.error}", error=True)
+            say(f"{near(entry.path)}: {entry.error}")
         with Broker(settings.load()) as broker:
             if self._choices.dry_run:
-                return self._dry_run(broker)
+                return self._preview(broker)
             job = self._job(broker)
-            if job is None:
-                self._print_paths([])
-                return self._exit_code([])
-            return self._drive(broker, job)
+            if job is not None:
+                return self._drive(broker, job)
+        return self._end(NO_JOB, Outcome(self._rejected, self._skipped))
 
     def _job(self, broker: Broker) -> Job | None:
         """The job to drive: the unfinished one of the same request, or a new one; None when nothing is to be done."""
         left = broker.unfinished(self._request()) if self._inputs else None
         if left is not None:
-            self._say(f"taking up job {left.id}, which was interrupted")
+            if not broker.driven(left):
+                self._tell(f"going on with job {left.id}, which was interrupted")
             return left
         self._respect_existing()
-        select.make_folders(self._inputs)
+        select.check_folders(self._inputs, self._choices.output, make=True)
         return broker.submit(self._request()) if self._inputs else None
 
     def _respect_existing(self) -> None:
-        taken = {entry.source: select.existing(entry)[0] for entry in self._inputs if select.existing(entry)}
         if self._choices.skip_existing:
-            for source, dest in taken.items():
-                self._say(f"{source}: skipped, {dest} exists")
-            self._skipped = list(taken.values())
-            self._inputs = [entry for entry in self._inputs if entry.source not in taken]
-        elif taken and not self._choices.overwrite:
-            raise UsageError(f"{next(iter(taken.values()))} exists", "add --overwrite, or --skip-existing")
+            self._skipped = [entry for entry in self._inputs if len(select.existing(entry)) == len(entry.outputs)]
+            self._inputs = [entry for entry in self._inputs if entry not in self._skipped]
+            for entry in self._skipped:
+                self._tell(f"{near(entry.source)}: left alone, {near(select.existing(entry)[0])} exists")
+        taken = [dest for entry in self._inputs for dest in select.existing(entry)]
+        if taken and not self._choices.overwrite:
+            others = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
+            hint = "add --overwrite to replace, --skip-existing to leave alone, or -o to write elsewhere"
+            raise UsageError(f"{near(taken[0])} exists{others}", hint)
 
     def _request(self) -> Request:
         return Request(
@@ -94,64 +101,80 @@ class Use:
             fallback=not self._choices.no_fallback,
             overwrite=self._choices.overwrite,
             extras=self._service.extras(self._params),
-            command=self._typed,
+            command=self._command(self._words),
         )
 
+    def _command(self, words: Sequence[str], *more: str) -> tuple[str, ...]:
+        dashes = ["--"] if any(word.startswith("-") for word in words) else []
+        return (*self._typed, *more, *dashes, *words)
+
     def _drive(self, broker: Broker, job: Job) -> int:
-        stop = Stop()
-        names = [item.source for item in job.items]
+        failure: OffloadError | ExecutorError | None = None
+        stop, names = Stop(), [near(item.source) for item in job.items]
         with stop.on_signals(), display(self._choices.quiet, names, self._service.describe) as shown:
             try:
                 for event in broker.drive(job, stop):
                     shown.show(event)
-            except (Interrupted, KeyboardInterrupt):
-                stopped = True
-            else:
-                stopped = False
+            except KeyboardInterrupt:
+                failure = Interrupted("stopped at once")
+            except (OffloadError, ExecutorError) as error:
+                failure = error
         job = broker.journal.job(job.id)
-        self._print(broker, job)
-        return self._stopped(job) if stopped else self._exit_code([item.kind for item in job.items])
+        self._explain(job, failure)
+        return self._end(broker.receipt(job.id), Outcome(self._rejected, self._skipped, job.items, failure))
 
-    def _stopped(self, job: Job) -> int:
+    def _explain(self, job: Job, failure: OffloadError | ExecutorError | None) -> None:
         done = sum(item.done for item in job.items)
-        more = ["--skip-existing"] if done and not self._choices.skip_existing else []
-        again = shlex.join([*self._typed, *more])
-        self._say(f"stopped; {done} of {len(job.items)} finished. To do the rest:\n  {again}", error=True)
-        return Interrupted.exit_code
+        if isinstance(failure, Interrupted):
+            say(f"stopped; {done} of {len(job.items)} done. To do the rest:\n  {shell(self._rest(job.items))}")
+        elif failure is not None:
+            complain(failure, getattr(failure, "hint", ""))
+        elif any(item.kind == "failed" for item in job.items):
+            complain("the script failed; it said why", f"offload jobs logs {job.id}")
+        elif len(job.items) > 1:
+            self._tell(f"{done} of {len(job.items)} done")
 
-    def _exit_code(self, kinds: list[str | None]) -> int:
-        return batch_exit_code([*kinds, *[None] * len(self._skipped), *["bad_input"] * len(self._rejected)])
+    def _rest(self, items: Sequence[Item]) -> tuple[str, ...]:
+        """The command that does what is left."""
+        if not any(item.done for item in items):
+            return self._command(self._words)
+        if self._choices.overwrite:  # that an output exists does not tell that it is done: name the rest
+            return self._command([str(item.source) for item in items if not item.done])
+        return self._command(self._words, *([] if self._choices.skip_existing else ["--skip-existing"]))
 
-    def _print(self, broker: Broker, job: Job) -> None:
-        if not self._choices.json:
-            self._print_paths([output.dest for item in job.items for output in item.outputs if output.published])
-            return
-        rejected = [{"input": str(entry.path), "kind": "bad_input", "error": entry.error} for entry in self._rejected]
-        print(json.dumps(broker.receipt(job.id) | {"rejected": rejected}, indent=2))
-
-    def _print_paths(self, paths: list[Path]) -> None:
-        end = b"\0" if self._choices.null else b"\n"
-        for path in [*self._skipped, *paths]:
-            sys.stdout.buffer.write(bytes(path) + end)
-        sys.stdout.buffer.flush()
-
-    def _dry_run(self, broker: Broker) -> int:
-        total = sum(entry.source.stat().st_size for entry in self._inputs)
-        plan = [_row(candidate) for candidate in broker.plan(self._choices.on, total)]
+    def _end(self, receipt: Mapping[str, Any], outcome: Outcome) -> int:
         if self._choices.json:
-            print(json.dumps({"inputs": [str(entry.source) for entry in self._inputs], "plan": plan}, indent=2))
+            print_document(outcome.document(receipt))
         else:
-            for row in plan:
-                seconds = "time not known yet" if row["seconds"] is None else f"{row['seconds']:.0f} s"
-                print(f"{row['target']}\t{row['send_bytes']} bytes to send\t{seconds}\t{row['reason']}")
-        return self._exit_code([None] * len(self._inputs))
+            print_paths(outcome.paths, self._choices.null)
+        return outcome.code
 
-    def _say(self, line: str, error: bool = False) -> None:
-        if error or not self._choices.quiet:
-            print(line, file=sys.stderr, flush=True)
+    def _preview(self, broker: Broker) -> int:
+        """Say what would be done. Nothing is: no folder is made, no job recorded."""
+        self._respect_existing()
+        select.check_folders(self._inputs, self._choices.output, make=False)
+        for entry in self._inputs:
+            self._tell(f"{near(entry.source)} -> {', '.join(map(near, entry.outputs.values()))}")
+        total = sum(entry.source.stat().st_size for entry in self._inputs)
+        plan = broker.plan(self._choices.on, total) if self._inputs else []
+        stuck = bool(self._inputs) and not any(candidate.probe.reachable for candidate in plan)
+        failure = NoTarget("no target can be reached") if stuck else None
+        outcome = Outcome(self._rejected, self._skipped, (), failure, self._inputs)
+        rows = [_row(candidate) for candidate in plan]
+        if self._choices.json:
+            print_document(outcome.document({"plan": rows}))
+        else:
+            print("".join(f"{_line(row)}\n" for row in rows), end="", flush=True)
+        if failure:
+            complain(failure, "offload targets ls")
+        return outcome.code
+
+    def _tell(self, line: str) -> None:
+        if not self._choices.quiet:
+            say(line)
 
 
-def _row(candidate: Candidate) -> dict[str, object]:
+def _row(candidate: Candidate) -> dict[str, Any]:
     return {
         "target": candidate.target.name,
         "reachable": candidate.probe.reachable,
@@ -159,3 +182,8 @@ def _row(candidate: Candidate) -> dict[str, object]:
         "seconds": candidate.seconds,
         "reason": candidate.reason,
     }
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    seconds = "time not known yet" if row["seconds"] is None else f"{row['seconds']:.0f} s"
+    return f"{row['target']}\t{row['send_bytes']} bytes to send\t{seconds}\t{plain(row['reason'])}"
