@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -58,10 +59,11 @@ DAMAGE = re.compile(
 )
 REFUSED_TRACK = re.compile(r"not currently supported in container|only supported in|codec not supported")
 NOISE = re.compile(r"disabled \(\d+\+\d+\)/|Preprocess transforms")
-PREFIX = re.compile(r"^(?:\[[^\]]*@ 0x[0-9a-f]+\] )*\[(?:error|fatal)\]\s*")
+PREFIX = re.compile(r"^(?:\[[^\]]*@ 0x[0-9a-f]+\] )*\[(\w+)\] ?")
 EMPTY_PHRASES = (
     "Conversion failed",
     "Error opening",
+    "Error splitting",
     "Task finished with error",
     "Terminating thread",
     "Nothing was written",
@@ -101,9 +103,12 @@ class Tracks:
 def executable() -> str:
     """The pinned ffmpeg, or what IMAGEIO_FFMPEG_EXE names; Missing when there is none."""
     try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise Missing("ffmpeg is missing; type: pip install imageio-ffmpeg==0.8.1") from error
+        found = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:
+        found = None
+    if not found:
+        raise Missing("ffmpeg is missing; unset IMAGEIO_FFMPEG_EXE, or type: pip install imageio-ffmpeg==0.8.1")
+    return found
 
 
 @functools.cache
@@ -230,11 +235,16 @@ class Pass:
             self._packets, self._decoded, self._errors = map(int, counts.groups())
         elif encoded := ENCODED.match(line):
             self._encoded = int(encoded[1])
-        elif not self._damage and DAMAGE.search(line):
-            self._damage = line.strip()
-        if PREFIX.match(line) and not any(phrase in line for phrase in EMPTY_PHRASES):
-            self._telling = PREFIX.sub("", line).strip()
-            self._refused = self._telling if REFUSED_TRACK.search(line) else self._refused
+        elif (level := PREFIX.match(line)) and level[1] != "verbose":
+            self._notice_trouble(level[1], line[level.end() :].rstrip(" .\n"))
+
+    def _notice_trouble(self, level: str, message: str) -> None:
+        if not message.startswith(" ") and DAMAGE.search(message):  # indented: the input's own metadata
+            self._damage = self._damage or message
+        if level in ("error", "fatal") and not message.startswith(EMPTY_PHRASES):
+            self._telling = message
+        if REFUSED_TRACK.search(message):
+            self._refused = message
 
     def _failure(self, status: int) -> ItemError:
         if "No space left on device" in self._telling:

@@ -51,7 +51,8 @@ def _codec(track: Track, container: str, able: frozenset[str]) -> str:
 
 
 def _check_sound(track: Track, container: str, able: frozenset[str]) -> None:
-    if track.codec not in able and track.codec != "unknown":
+    # Matroska takes any sound: what it has no name for goes under its AVI tag.
+    if container != "mkv" and track.codec not in able and track.codec != "unknown":
         raise BadInput(f"a .{container} file cannot hold the input's {track.codec} sound; use -o with a name in .mkv")
 
 

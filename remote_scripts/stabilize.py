@@ -174,7 +174,7 @@ def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
             " copy it again from where it came from"
         )
     if tally.damage:
-        raise BadInput(f"the input is damaged ({tally.damage}); copy it again from where it came from")
+        raise BadInput(f"the input is damaged or cut short ({tally.damage}); copy it again from where it came from")
     if tally.encoded < 2:
         raise BadInput("the input has only one frame, so there is no motion to steady")
     if not tally.decoded == tally.encoded == found:

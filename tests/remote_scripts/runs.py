@@ -43,7 +43,9 @@ class Run:
 
     def done(self, index: int = 0) -> dict[str, Any]:
         """The item_done event of an item that must have been done."""
-        (event,) = self.of("item_done", index) or [self.of("item_failed", index)]
+        failed = [event["error"] for event in self.of("item_failed", index)]
+        assert not failed, failed
+        (event,) = self.of("item_done", index)
         return event
 
     def failure(self, index: int = 0) -> tuple[str, str]:

@@ -1,0 +1,69 @@
+"""The same input gives the same bytes: again, on one core and on two, and on a CPU without its newer instructions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import media
+
+from .runs import stabilize, wrapped_ffmpeg
+
+
+@pytest.fixture(scope="session", params=["mp4", "mov", "mkv"])
+def container(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return media.clip(tmp_path_factory.mktemp("bytes") / "clip.mp4", 2, (320, 240))
+
+
+@pytest.fixture(scope="session")
+def once(clip: Path, container: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("once") / "job"
+    return stabilize(folder, clip, container=container, preset="medium").output().read_bytes()
+
+
+def test_bytes_repeat(clip: Path, container: str, once: bytes, tmp_path: Path) -> None:
+    run = stabilize(tmp_path / "job", clip, container=container, preset="medium")
+    assert run.output().read_bytes() == once
+
+
+def test_bytes_are_the_same_on_one_core_and_on_two(clip: Path, container: str, once: bytes, tmp_path: Path) -> None:
+    if not shutil.which("taskset"):
+        pytest.skip("taskset is not installed")
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("this machine has one core")
+    for number in (1, 2):
+        held = ("taskset", "-c", ",".join(map(str, cores[:number])))
+        run = stabilize(tmp_path / str(number), clip, container=container, preset="medium", prefix=held)
+        assert run.output().read_bytes() == once
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p"])
+def test_bytes_do_not_depend_on_the_instructions_of_the_cpu(pix_fmt: str, tmp_path: Path) -> None:
+    x264 = ("-c:v", "libx264", "-preset", "ultrafast")
+    clip = media.clip(tmp_path / "clip.mp4", pix_fmt=pix_fmt, video=x264)
+    plain = {"IMAGEIO_FFMPEG_EXE": str(wrapped_ffmpeg(tmp_path, "-cpuflags 0"))}
+    fast, slow = stabilize(tmp_path / "fast", clip), stabilize(tmp_path / "slow", clip, env=plain)
+    assert fast.output().read_bytes() == slow.output().read_bytes()
+
+
+def test_another_setting_gives_other_bytes(clip: Path, tmp_path: Path) -> None:
+    one, other = (stabilize(tmp_path / str(number), clip, smoothing=number) for number in (30, 5))
+    assert one.output().read_bytes() != other.output().read_bytes()
+
+
+def test_the_hash_and_size_reported_are_those_of_the_file(clip: Path, tmp_path: Path) -> None:
+    import hashlib
+
+    run = stabilize(tmp_path / "job", clip)
+    data = run.output().read_bytes()
+    expected = {"name": "stabilized.mp4", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    assert run.done()["files"] == [expected]
