@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import InputError, IntegrityError, MissingHere, OffloadError
+from broker.reports import plain
 from broker.scripts import Bundle
 from executors.base import Executor, ExecutorError, Lost, NoSpace, NoSuchFile, Span
 
@@ -97,7 +98,7 @@ class Agent:
         *lines, last = done.stdout.splitlines() or [b""]
         reply = _event(last)
         if reply.get("v") != VERSION:
-            said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            said = plain(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
             raise Lost(f"{self._executor.name}: the runner did not answer {verb} (status {done.status}) {said}")
         if "error" in reply:
             raise refusal(reply["error"], self._executor.name)
@@ -106,7 +107,7 @@ class Agent:
 
 def refusal(error: Mapping[str, str], target: str) -> Exception:
     """Make of a runner's error the one the broker acts on."""
-    kind, message = str(error.get("kind")), str(error.get("message"))
+    kind, message = str(error.get("kind")), plain(error.get("message"))
     if kind == "missing":
         return MissingHere(f"{target}: {message.partition('; install with: ')[0]}", message.partition("with: ")[2])
     if kind == "no_space":

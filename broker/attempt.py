@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import publication, staging
+from broker import policy, publication, reports, staging
 from broker.agent import Agent, Batch, refusal
-from broker.errors import EXIT_CODES, InputError, Interrupted, JobFailed
+from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
 from broker.job import Item, Job, Output
 from broker.journal import Attempt, Journal
+from broker.reports import Done, Report, Versions, plain
 from broker.scripts import bundle, environment
 from broker.stop import Stop
 from executors.base import Executor, ExecutorError, Lost, OutOfMemory
@@ -39,15 +40,17 @@ class Run:
         self._stop = stop
         self._grace = grace
         self._noted = 0.0
+        self._items = 0
 
     def __iter__(self) -> Iterator[Event]:
         job = self._journal.job(self._attempt.job)
+        self._items = len(job.items)
         with self._executor:
             agent = Agent(self._executor, bundle(job.script))
             try:
                 yield from self._drive(agent, job)
-            except (KeyboardInterrupt, GeneratorExit):
-                agent.cancel(self._attempt.remote, 0)
+            except policy.ENDING as error:
+                self._end_there(agent, keep=isinstance(error, JobFailed))
                 raise
 
     def _drive(self, agent: Agent, job: Job) -> Iterator[Event]:
@@ -56,19 +59,15 @@ class Run:
         if self._stop.requested:
             raise Interrupted("stopped before it ran")
         if not items:
+            self._end_there(agent, keep=False)  # a killed follower may have left it running
             return
         with self._timed("stage_in"):
-            inputs = staging.stage_in(self._executor, agent, items)
+            inputs = staging.stage_in(self._executor, agent, items, self._stop)
         agent.start(self._attempt.remote, job.script.name, self._request(job, items, inputs))
         with self._timed("run"):
             ending = yield from self._follow(agent)
-        self._keep_log()
-        try:
-            self._judge(ending)
-        except Interrupted:
-            self._dismiss(agent)
-            raise
-        self._dismiss(agent)
+        self._judge(ending)
+        self._clear(agent, keep=False)
 
     def _unchanged(self, items: tuple[Item, ...]) -> Generator[Event, None, list[Item]]:
         same = []
@@ -101,7 +100,7 @@ class Run:
         while True:
             batch = agent.events(self._attempt.remote, since, POLL_SECONDS)
             for event in batch.events:
-                yield from self._take(event)
+                yield from self._take(reports.read(event, self._items))
             progressed, since = batch.next > since, batch.next
             if batch.state != "running" and not progressed:
                 return self._end(batch)
@@ -115,85 +114,86 @@ class Run:
             raise Lost(f"{self._attempt.target}: the job's supervisor is gone")
         return batch.ending
 
-    def _take(self, event: Mapping[str, Any]) -> Iterator[Event]:
-        match event.get("type"):
-            case "progress":
-                yield self._progress(event)
-            case "log":
-                yield Note(_plain(event.get("message")), event.get("index"))
-            case "versions":
-                self._journal.note_versions(self._attempt, event["versions"])
-            case "item_done":
-                yield from self._item_done(event)
-            case "item_failed":
-                yield from self._item_failed(event)
+    def _take(self, report: Report | None) -> Iterator[Event]:
+        match report:
+            case Progress():
+                self._note(report)
+                yield report
+            case Note():
+                yield report
+            case Versions():
+                self._journal.note_versions(self._attempt, report.versions)
+            case Done():
+                yield from self._item_done(report)
+            case ItemFailed():
+                yield from self._item_failed(report)
 
-    def _progress(self, event: Mapping[str, Any]) -> Progress:
-        progress = Progress(int(event["index"]), event["fraction"], event.get("speed", 0.0), event.get("eta", 0.0))
+    def _note(self, progress: Progress) -> None:
         if time.monotonic() - self._noted > NOTE_SECONDS:
             self._noted = time.monotonic()
             self._journal.note_progress(self._attempt.job, progress.index, progress.fraction)
-        return progress
 
-    def _item_done(self, event: Mapping[str, Any]) -> Iterator[Event]:
+    def _item_done(self, done: Done) -> Iterator[Event]:
         job = self._journal.job(self._attempt.job)
-        item = self._item(job, event)
-        if not item.open:
+        item = job.items[done.index]
+        if not item.open or not (yield from self._unchanged((item,))):
             return
-        if not (yield from self._unchanged((item,))):
-            return
-        item = replace(item, outputs=_announced(item, event["files"]))
+        item = replace(item, outputs=_announced(item, done))
         with self._timed("stage_out"):
             fetch = partial(self._fetch, item)
-            paths = publication.publish(self._journal, self._attempt, job, item, fetch, event.get("measured", {}))
+            paths = publication.publish(self._journal, self._attempt, job, item, fetch, done.measured)
         if paths is None:
             raise Lost(f"{self._attempt.target}: another attempt has taken the job over")
         yield from _renamed(item, paths)
-        yield Published(item.index, paths, event.get("measured", {}))
+        yield Published(item.index, paths, done.measured)
 
     def _fetch(self, item: Item, output: Output, part: Path) -> None:
         path = f"jobs/{self._attempt.remote}/out/{item.index}/{output.name}"
         staging.fetch(self._executor, path, output.size or 0, output.sha256 or "", part)
 
-    def _item_failed(self, event: Mapping[str, Any]) -> Iterator[Event]:
-        item = self._item(self._journal.job(self._attempt.job), event)
-        kind, error = str(event.get("kind")), _plain(event.get("error"))
-        if kind == "memory":
-            raise OutOfMemory(f"{self._attempt.target}: {error}")
+    def _item_failed(self, failed: ItemFailed) -> Iterator[Event]:
+        if failed.kind == "memory":
+            raise OutOfMemory(f"{self._attempt.target}: {failed.error}")
+        item = self._journal.job(self._attempt.job).items[failed.index]
         if item.open:
-            yield from self._fail(item, kind if kind in EXIT_CODES else "failed", error)
+            yield from self._fail(item, failed.kind, failed.error)
 
     def _fail(self, item: Item, kind: str, error: str) -> Iterator[Event]:
         self._journal.fail_item(self._attempt, item.index, kind, error)
         yield ItemFailed(item.index, kind, error)
 
-    def _item(self, job: Job, event: Mapping[str, Any]) -> Item:
-        index = event.get("index")
-        if not isinstance(index, int) or not 0 <= index < len(job.items):
-            raise Lost(f"{self._attempt.target}: speaks of item {index!r}, which the job does not have")
-        return job.items[index]
-
     def _judge(self, ending: Mapping[str, Any]) -> None:
         target, status = self._attempt.target, ending.get("exit")
+        left = self._journal.job(self._attempt.job).open_items
+        if not left:
+            return  # everything is here, however its makers went
         if ending.get("cancelled"):
             raise Interrupted("the job was cancelled")
         if "error" in ending:
             raise refusal(ending["error"], target)
         if status is None:
-            raise Lost(f"{target}: the job was ended by {ending.get('terminated', 'something')}")
+            raise Lost(f"{target}: the job was ended by {plain(ending.get('terminated', 'something'))}")
         if status < 0:
             raise Lost(f"{target}: the script was killed by signal {-status}, perhaps for want of memory")
-        if status > 0 or self._journal.job(self._attempt.job).open_items:
-            raise JobFailed(f"the script ended with status {status}", f"offload jobs logs {self._attempt.job}")
+        said = f"status {status}" if status else f"a word on {left[0].source}"
+        raise JobFailed(f"the script ended with{'out' * (not status)} {said}", f"offload jobs logs {self._attempt.job}")
+
+    def _end_there(self, agent: Agent, keep: bool) -> None:
+        with suppress(ExecutorError, OffloadError):  # a target that is gone, or has no runner yet, cannot be told
+            agent.cancel(self._attempt.remote, 0)
+            self._clear(agent, keep)
+
+    def _clear(self, agent: Agent, keep: bool) -> None:
+        """Leave nothing of the attempt on the target; with `keep`, its directory, to be looked at."""
+        self._keep_log()
+        if not keep:
+            with suppress(ExecutorError, OffloadError):  # what it cannot delete ages away by itself
+                agent.ack(self._attempt.remote)
 
     def _keep_log(self) -> None:
         with suppress(ExecutorError):  # a job that failed before its script has none
             text = staging.fetch_text(self._executor, f"jobs/{self._attempt.remote}/log.txt")
             self._journal.keep_log(self._attempt, text)
-
-    def _dismiss(self, agent: Agent) -> None:
-        with suppress(ExecutorError):  # the results are here; what the target keeps ages away by itself
-            agent.ack(self._attempt.remote)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -204,15 +204,13 @@ class Run:
             self.timings[phase] = round(self.timings.get(phase, 0.0) + time.monotonic() - started, 3)
 
 
-def _announced(item: Item, files: list[Mapping[str, Any]]) -> tuple[Output, ...]:
+def _announced(item: Item, done: Done) -> tuple[Output, ...]:
     # Only names we asked for count: a target's own idea of a name never becomes a path here.
-    found = {str(file["name"]): file for file in files}
-    missing = [output.name for output in item.outputs if output.name not in found]
+    missing = [output.name for output in item.outputs if output.name not in done.files]
     if missing:
-        raise JobFailed(f"the script made no {missing[0]} for item {item.index}")
+        raise JobFailed(f"the script made no {missing[0]} of {item.source}")
     return tuple(
-        replace(output, size=int(found[output.name]["size"]), sha256=str(found[output.name]["sha256"]))
-        for output in item.outputs
+        replace(output, size=done.files[output.name][0], sha256=done.files[output.name][1]) for output in item.outputs
     )
 
 
@@ -223,7 +221,3 @@ def _renamed(item: Item, paths: tuple[Path, ...]) -> Iterator[Event]:
                 f"{output.dest} appeared while the job ran and was left alone; the result is {path}",
                 item.index,
             )
-
-
-def _plain(text: object) -> str:
-    return "".join(char if char.isprintable() else " " for char in str(text))[:2000]

@@ -11,7 +11,7 @@ from typing import Any, Self
 from broker import lease, publication, receipt, staging, targets
 from broker.agent import Agent
 from broker.dispatch import Dispatch
-from broker.errors import InputError, UsageError
+from broker.errors import InputError, OffloadError, UsageError
 from broker.events import Event
 from broker.job import FileId, Job, Request, State, resume_key
 from broker.journal import Attempt, Journal
@@ -80,6 +80,8 @@ class Broker:
         """
         with lease.hold(self._leases, job.id):
             job = self.journal.job(job.id)
+            if job.state.over:  # somebody else has just seen it through
+                raise UsageError(f"job {job.id} is {job.state} already", f"offload jobs show {job.id}")
             publication.replay(self.journal, job)
             candidates = self._where_it_runs_first(job)
             yield from Dispatch(self.journal, job, candidates, stop, self.settings.cancel_grace)
@@ -90,7 +92,7 @@ class Broker:
         mark = self.settings.state_dir / "tidied"
         if mark.exists() and time.time() - mark.stat().st_mtime < DAY_SECONDS:
             return
-        with self.targets[targets.LOCAL].executor() as executor:
+        with suppress(ExecutorError, OffloadError), self.targets[targets.LOCAL].executor() as executor:
             agent = Agent(executor, bundle(job.script))
             agent.install()
             agent.gc(self.settings.keep_days, self.settings.keep_bytes)
@@ -152,6 +154,7 @@ class Broker:
             if not self.driven(job):
                 self.journal.end_attempt(attempt, "cancelled", "cancelled", {})
         if not self.driven(job):
+            publication.tidy(self.journal, job)
             self.journal.advance(job.id, State.CANCELLED, "cancelled")
 
     def remove(self, job: Job) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker import policy
+from broker import policy, publication
 from broker.attempt import Run
-from broker.errors import InputError, Interrupted, JobFailed, MissingHere, NoTarget, OffloadError
+from broker.errors import InputError, Interrupted, JobFailed, NoTarget, OffloadError
 from broker.events import Event, Note, Started
 from broker.job import Job, State, verdict
 from broker.journal import Attempt, Journal
 from broker.plan import Candidate
 from broker.stop import Stop
 from broker.targets import LOCAL
-from executors.base import ExecutorError, Refused
-
-MOVABLE = (ExecutorError, MissingHere)
-"""Errors of a machine, not of the job: the job may go on elsewhere."""
+from executors.base import Refused, Unreachable
 
 
 class Dispatch:
@@ -44,33 +41,42 @@ class Dispatch:
         except (KeyboardInterrupt, GeneratorExit):
             self._close(State.CANCELLED, "stopped at once")
             raise
-        except (JobFailed, InputError, NoTarget, MissingHere, ExecutorError) as error:
+        except (JobFailed, InputError, NoTarget, *policy.MOVABLE) as error:
             self._close(State.FAILED, str(error))
             raise
         self._close(verdict(self._journal.job(self._job.id).items), "")
 
     def _close(self, state: State, error: str) -> None:
-        if not self._journal.job(self._job.id).state.over:
+        job = self._journal.job(self._job.id)
+        publication.tidy(self._journal, job)
+        if not job.state.over:
             self._journal.advance(self._job.id, state, error)
 
     def _walk(self) -> Iterator[Event]:
-        failure: Exception | None = None
-        for candidate in self._tries():
-            if failure:
-                yield Note(f"{_sentence(failure)}; going on with {candidate.target.name}")
+        failures: list[Exception] = []
+        for candidate in self._tries(failures):
+            if failures:
+                yield Note(f"{_sentences(failures)}; going on with {candidate.target.name}")
+                failures.clear()
             try:
                 yield from self._attempt(candidate)
                 return
-            except MOVABLE as error:
-                failure = error
-        raise failure or NoTarget("no target can be reached", "offload targets ls")
+            except policy.MOVABLE as error:
+                failures.append(error)
+        raise failures[0] if len(failures) == 1 else NoTarget(_sentences(failures) or "no target", "offload targets ls")
 
-    def _tries(self) -> Iterator[Candidate]:
+    def _tries(self, failures: list[Exception]) -> Iterator[Candidate]:
+        """Candidates, one after the other as long as they fail; `failures` is why, told by both sides."""
         for candidate in self._plan:
-            if candidate.probe.reachable:
-                yield from [candidate] * (policy.RUNS_HERE if candidate.target.name == LOCAL else 1)
-                if not self._job.fallback:
-                    return
+            if not candidate.probe.reachable:
+                failures.append(Unreachable(f"{candidate.target.name}: {candidate.probe.reason}"))
+                continue
+            yield candidate
+            for _ in range(policy.RUNS_HERE - 1 if candidate.target.name == LOCAL else 0):
+                if isinstance(failures[-1], policy.REPEATABLE):
+                    yield candidate
+            if not self._job.fallback:
+                return
 
     def _attempt(self, candidate: Candidate) -> Iterator[Event]:
         attempt = self._taken_up(candidate) or self._journal.begin_attempt(
@@ -80,7 +86,7 @@ class Dispatch:
         yield Started(attempt.target, attempt.reason)
         try:
             yield from run
-        except MOVABLE as error:
+        except policy.MOVABLE as error:
             self._journal.end_attempt(attempt, "lost", str(error), run.timings)
             raise
         except (JobFailed, InputError) as error:
@@ -95,6 +101,10 @@ class Dispatch:
         """The attempt that a killed follower left running on this target: the same name finds the same job there."""
         left = [attempt for attempt in self._journal.attempts(self._job.id) if attempt.state == "running"]
         return next((attempt for attempt in left[-1:] if attempt.target == candidate.target.name), None)
+
+
+def _sentences(errors: list[Exception]) -> str:
+    return "; ".join(map(_sentence, errors))
 
 
 def _sentence(error: Exception) -> str:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -46,8 +46,13 @@ def _locked(path: Path, job: str) -> IO[str]:
             return file
         file.close()
         time.sleep(0.02)  # somebody only looked, or the last holder was just tidying up
-    owner = path.read_text() if path.exists() else ""
-    raise NoTarget(f"job {job} is being driven by process {owner or 'unknown'}", f"offload jobs show {job}")
+    raise NoTarget(f"job {job} is being driven by process {_owner(path)}", f"offload jobs show {job}")
+
+
+def _owner(path: Path) -> str:
+    with suppress(OSError):  # gone this moment
+        return path.read_text() or "unknown"
+    return "unknown"
 
 
 def _lock(file: IO[str], mode: int) -> bool:
@@ -60,4 +65,6 @@ def _lock(file: IO[str], mode: int) -> bool:
 
 def _is(path: Path, file: IO[str]) -> bool:
     # The lock on a file that its last holder has removed meanwhile would keep nobody out.
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False

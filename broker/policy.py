@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from executors.base import TransferFailed
+from broker.errors import InputError, IntegrityError, Interrupted, JobFailed, MissingHere
+from executors.base import ExecutorError, Lost, NoSuchFile, TransferFailed
 
 TRANSFER_TRIES = 4
 RUNS_HERE = 2
 """How often this machine, the last resort, may lose a job before we give up."""
+
+MOVABLE = (ExecutorError, MissingHere, IntegrityError)
+"""Errors of a machine, not of the job: the job may go on elsewhere."""
+
+REPEATABLE = (Lost, NoSuchFile, TransferFailed, IntegrityError)
+"""Accidents: this machine may try again. A full disk or a missing package would only be met again."""
+
+ENDING = (*MOVABLE, JobFailed, InputError, Interrupted, KeyboardInterrupt, GeneratorExit)
+"""What ends an attempt. After anything else (no room here for a result) it goes on there, and can be taken up again."""
 
 T = TypeVar("T")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def replay(journal: Journal, job: Job) -> None:
         for output in item.outputs:
             if output.state == "intent" and _bytes_are_here(job, item, output):
                 _settle(journal, job, item, output)
+
+
+def tidy(journal: Journal, job: Job) -> None:
+    """Leave no part file of a job that is about to be over: what was intended is published, the rest is dropped."""
+    with suppress(OSError):  # a disk that refuses even this has been complained of already
+        replay(journal, job)
+    for item in job.items:
+        with suppress(OSError):
+            discard_parts(job, item)
 
 
 def _bytes_are_here(job: Job, item: Item, output: Output) -> bool:

@@ -14,26 +14,29 @@ from typing import Any
 
 from broker import policy
 from broker.agent import Agent
-from broker.errors import InputError, IntegrityError
+from broker.errors import InputError, IntegrityError, Interrupted
 from broker.job import FileId, Item
-from executors.base import PART_BYTES, Executor, Span
+from broker.stop import Stop
+from executors.base import PART_BYTES, Executor, NoSuchFile, Span
 
 SUFFIX_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 ASSEMBLE_TRIES = 3
+FETCH_TRIES = 3
 
 
-def stage_in(executor: Executor, agent: Agent, items: Iterable[Item]) -> list[dict[str, Any]]:
+def stage_in(executor: Executor, agent: Agent, items: Iterable[Item], stop: Stop) -> list[dict[str, Any]]:
     """Make the items' inputs available to the target; returns what `start` needs to find them.
 
     A target that shares files with us reads them where they are. Otherwise only what it lacks is sent.
-    Raises InputError when an input is not the file it was; ExecutorError when the target fails us.
+    Raises InputError when an input is not the file it was, ExecutorError and IntegrityError when the target
+    fails us, Interrupted when stopped between two parts.
     """
     items = list(items)
     for item in items:
         check_unchanged(item)
     if executor.local_path("jobs") is not None:
         return [_in_place(item) for item in items]
-    _send_missing(executor, agent, {item.sha256: item for item in items})
+    _send_missing(executor, agent, {item.sha256: item for item in items}, stop)
     return [_named(item) | {"blob": item.sha256} for item in items]
 
 
@@ -62,17 +65,17 @@ def safe_suffix(path: Path) -> str:
     return suffix if 2 <= len(suffix) <= 8 and SUFFIX_CHARS.issuperset(suffix[1:]) else ""
 
 
-def _send_missing(executor: Executor, agent: Agent, items: dict[str, Item]) -> None:
+def _send_missing(executor: Executor, agent: Agent, items: dict[str, Item], stop: Stop) -> None:
     for sha256, known in agent.parts(list(items)).items():
         if not known["here"]:
-            _send(executor, agent, items[sha256], dict(known["parts"]))
+            _send(executor, agent, items[sha256], dict(known["parts"]), stop)
 
 
-def _send(executor: Executor, agent: Agent, item: Item, there: dict[int, int]) -> None:
+def _send(executor: Executor, agent: Agent, item: Item, there: dict[int, int], stop: Stop) -> None:
     spans = list(_spans(item.file_id.size))
     for tries_left in reversed(range(ASSEMBLE_TRIES)):
         missing = [(n, span) for n, span in enumerate(spans) if there.get(n) != span.length]
-        _send_parts(executor, item, missing)
+        _send_parts(executor, item, missing, stop)
         check_unchanged(item)
         try:
             agent.assemble(item.sha256, item.file_id.size, len(spans))
@@ -83,9 +86,11 @@ def _send(executor: Executor, agent: Agent, item: Item, there: dict[int, int]) -
             there = {}  # the target threw the damaged parts away
 
 
-def _send_parts(executor: Executor, item: Item, parts: list[tuple[int, Span]]) -> None:
+def _send_parts(executor: Executor, item: Item, parts: list[tuple[int, Span]], stop: Stop) -> None:
     def send(part: tuple[int, Span]) -> None:
         number, span = part
+        if stop.requested:
+            raise Interrupted("stopped while its input was on its way")
         policy.transfer(partial(executor.put, item.source, span, f"parts/{item.sha256}/{number}"))
 
     with ThreadPoolExecutor(executor.streams) as streams:
@@ -100,22 +105,36 @@ def _spans(size: int) -> Iterator[Span]:
 def fetch(executor: Executor, path: str, size: int, sha256: str, part: Path) -> None:
     """Bring a target's file to the local file `part`, durable and with the right content.
 
-    Raises IntegrityError when it is not what the script said it wrote; OSError when it cannot be stored here.
+    Raises IntegrityError when it is, time and again, not what the script said it wrote; OSError when it cannot
+    be stored here.
     """
+    for _ in range(FETCH_TRIES):
+        _bring(executor, path, size, part)
+        if part.stat().st_size == size and file_sha256(part) == sha256:
+            _make_durable(part)
+            return
+        part.unlink()
+    raise IntegrityError(f"{path} arrived from {executor.name} with another content than it left with")
+
+
+def _bring(executor: Executor, path: str, size: int, part: Path) -> None:
     part.unlink(missing_ok=True)
     here = executor.local_path(path)
-    if here is not None:
-        _link_or_copy(here, part)
-    else:
+    if here is None:
         _download(executor, path, size, part)
-    if part.stat().st_size != size or file_sha256(part) != sha256:
-        part.unlink()
-        raise IntegrityError(f"{path} arrived from {executor.name} with another content than it left with")
-    _make_durable(part)
+        return
+    try:
+        _link_or_copy(here, part)
+    except FileNotFoundError as error:
+        if part.parent.is_dir():
+            raise NoSuchFile(f"{executor.name}: {path} is not there") from error
+        raise
 
 
 def _link_or_copy(source: Path, part: Path) -> None:
     try:
+        if source.lstat().st_nlink > 1 or source.is_symlink():  # somebody else's file too: it stays apart from ours
+            raise OSError(errno.EMLINK, "has another name")
         os.link(source, part)
     except OSError as error:
         if error.errno not in NO_LINK:
@@ -130,7 +149,10 @@ NO_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOS
 def _download(executor: Executor, path: str, size: int, part: Path) -> None:
     with part.open("xb") as file:
         for span in _spans(size):
-            file.write(policy.transfer(partial(executor.get, path, span)))
+            data = policy.transfer(partial(executor.get, path, span))
+            file.write(data)
+            if len(data) < span.length:  # shorter than it said: no use to ask for the rest
+                return
 
 
 def _make_durable(part: Path) -> None:

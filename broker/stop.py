@@ -15,6 +15,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self._at_once = False
 
     def request(self) -> None:
         """Ask for a polite stop."""
@@ -22,7 +23,10 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Listen to Ctrl-C, SIGTERM and SIGHUP: the first is a polite request, the second raises KeyboardInterrupt."""
+        """Listen to Ctrl-C, SIGTERM and SIGHUP: the first is a polite request, the second raises KeyboardInterrupt.
+
+        Later ones find us tidying up already, and change nothing.
+        """
         # What was ignored when we started (nohup, a job put in the background) stays ignored.
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._hear) for number in heard}
@@ -33,6 +37,7 @@ class Stop:
                 signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self._at_once:
+            self._at_once = True
             raise KeyboardInterrupt
         self.requested = True

@@ -1,0 +1,93 @@
+"""What a script reports, as values. A target is not trusted: what makes no sense counts as never said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from broker.errors import EXIT_CODES
+from broker.events import ItemFailed, Note, Progress
+
+SHA256 = re.compile("[0-9a-f]{64}")
+MESSAGE_CHARS = 2000
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What the script runs with."""
+
+    versions: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """Item `index` is done: `files` maps each name to size and sha256."""
+
+    index: int
+    files: Mapping[str, tuple[int, str]]
+    measured: Mapping[str, Any]
+
+
+Report = Progress | Note | Versions | Done | ItemFailed
+
+
+def read(event: Mapping[str, Any], items: int) -> Report | None:
+    """Make a value of an event of a job with `items` items; None when it is not one of the contract's."""
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        report = READERS[event["type"]](event)
+        index = getattr(report, "index", None)
+        if index is None or (type(index) is int and 0 <= index < items):
+            return report
+    return None
+
+
+def plain(text: object) -> str:
+    """Text from elsewhere, on one line, without anything that a terminal would obey."""
+    return "".join(char if char.isprintable() else " " for char in str(text))[:MESSAGE_CHARS]
+
+
+def _progress(event: Mapping[str, Any]) -> Progress:
+    fraction = min(max(float(event["fraction"]), 0.0), 1.0)
+    return Progress(event["index"], fraction, float(event.get("speed", 0.0)), float(event.get("eta", 0.0)))
+
+
+def _note(event: Mapping[str, Any]) -> Note:
+    return Note(plain(event["message"]), event.get("index"))
+
+
+def _versions(event: Mapping[str, Any]) -> Versions:
+    return Versions(dict(event["versions"]))
+
+
+def _done(event: Mapping[str, Any]) -> Done:
+    files = {str(file["name"]): (_size(file["size"]), _sha256(file["sha256"])) for file in event["files"]}
+    return Done(event["index"], files, dict(event.get("measured", {})))
+
+
+def _size(size: object) -> int:
+    if type(size) is not int or size < 0:
+        raise ValueError(size)
+    return size
+
+
+def _sha256(sha256: str) -> str:
+    if not SHA256.fullmatch(sha256):
+        raise ValueError(sha256)
+    return sha256
+
+
+def _failed(event: Mapping[str, Any]) -> ItemFailed:
+    kind = event["kind"] if event["kind"] in EXIT_CODES else "failed"
+    return ItemFailed(event["index"], kind, plain(event["error"]))
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any]], Report]] = {
+    "progress": _progress,
+    "log": _note,
+    "versions": _versions,
+    "item_done": _done,
+    "item_failed": _failed,
+}
