@@ -96,7 +96,7 @@ def assign(paths: Sequence[Path], output: str | None, service: Service, params: 
 def check_one_file(output: str | None, count: int) -> None:
     """Raise UsageError when `output` is one file, and `count` inputs are more than one."""
     if output is not None and count > 1 and not _is_folder(output):
-        raise UsageError(f"{count} inputs cannot all become {output}", f"name a folder: -o {output}/")
+        raise UsageError(f"{count} inputs cannot all become {output}", "name a folder: -o FOLDER/")
 
 
 def _is_folder(output: str) -> bool:
@@ -113,8 +113,8 @@ def _destination(path: Path, output: str | None, service: Service) -> Path:
     if _is_folder(output):
         return Path(output).absolute() / _name(path, service)
     if Path(output).suffix.lower() not in service.makes:
-        wanted = f"it must end in {' or '.join(service.makes)}"
-        raise UsageError(f"-o {output}: {wanted}; a folder that does not exist yet, in {os.sep}")
+        wanted = f"a file must end in {' or '.join(service.makes)}, a new folder in {os.sep}"
+        raise UsageError(f"-o {output}: {wanted}")
     return Path(output).absolute()
 
 
@@ -134,8 +134,14 @@ def _no_name_twice(inputs: Sequence[Input]) -> None:
         place = os.path.join(os.path.realpath(dest.parent), dest.name)  # noqa: PTH118
         other = owner.setdefault(place, source)
         if other is not source:
-            which = f"{near(source)} is given twice" if other == source else f"{near(other)} and {near(source)}"
-            raise UsageError(f"{which}: both would become {near(dest)}", "give them apart, each with its own -o")
+            raise _clash(other, source, dest)
+
+
+def _clash(one: Path, other: Path, dest: Path) -> UsageError:
+    if one == other:
+        return UsageError(f"{near(one)} is given twice", "name it once")
+    both = f"{near(one)} and {near(other)} would both become {near(dest)}"
+    return UsageError(both, "do them one by one, each with an output of its own")
 
 
 def _can_become(dest: Path, sources: Sequence[Path]) -> None:

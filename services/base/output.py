@@ -47,7 +47,7 @@ class Outcome:
         """`fields`, a receipt or a plan, with what it cannot know."""
         return {
             **fields,
-            **({"error": str(self.failure)} if self.failure else {}),
+            **({"error": str(self.failure), "hint": getattr(self.failure, "hint", "")} if self.failure else {}),
             **({"planned": [_wish(entry) for entry in self.planned]} if self.planned else {}),
             "skipped": [_wish(entry) for entry in self.skipped],
             "rejected": [
