@@ -66,7 +66,7 @@ def main() -> int:
 def _supervise(root: Path) -> int:
     from _runner.supervisor import supervise
 
-    return supervise(root, sys.argv[2], int(sys.argv[3]))
+    return supervise(root, sys.argv[2])
 
 
 def _verb(name: str) -> Callable[[Path, Dict[str, Any]], Dict[str, Any]]:

@@ -94,7 +94,7 @@ def _spawn(folder: Path, lock: int, extra: Dict[str, str]) -> None:
     with (folder / "log.txt").open("ab") as log:
         # The supervisor inherits the lock, so there is no moment at which a started job looks dead.
         subprocess.Popen(
-            [sys.executable, str(runner), "supervise", folder.name, str(lock)],
+            [sys.executable, str(runner), "supervise", folder.name],
             cwd=str(folder),
             env={**os.environ, **extra, processes.SUPERVISOR: folder.name},
             stdin=subprocess.DEVNULL,

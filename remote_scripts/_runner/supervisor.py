@@ -21,10 +21,9 @@ class Terminated(Exception):
     """The machine asked this supervisor to go."""
 
 
-def supervise(root: Path, job: str, lock: int) -> int:
-    """See the job through. `lock` is the inherited descriptor that says we live; it must outlast the last word."""
+def supervise(root: Path, job: str) -> int:
+    """See the job through. The lock that says we live is a descriptor we inherited, and never close."""
     folder = layout.job_dir(root, job)
-    os.set_inheritable(lock, False)  # the script must not keep us looking alive
     _adopt_orphans()
     started = time.monotonic()
     ending = _see_through(root, folder)
