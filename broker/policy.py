@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 def transfer(move: Callable[[], T]) -> T:
     """Call `move` until the bytes arrive: `TRANSFER_TRIES` times, with growing pauses. Raises TransferFailed."""
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
     retrying = Retrying(
         retry=retry_if_exception_type(TransferFailed),
         stop=stop_after_attempt(TRANSFER_TRIES),
-        wait=wait_exponential_jitter(initial=0.1, max=5.0),
+        wait=wait_random_exponential(multiplier=0.5, max=5.0),
         reraise=True,
     )
     return retrying(move)

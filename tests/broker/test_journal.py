@@ -1,0 +1,313 @@
+"""The journal: durable, shared by processes, and clear about what it cannot use."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from broker import schema
+from broker.broker import Broker
+from broker.errors import ConfigError, LimitError, UsageError
+from broker.job import FileId, Input, Request, State
+from broker.journal import LOG_CHARS, Journal
+from tests.broker.jobs import request
+from tests.kill.rounds import ROOT
+
+SHA = "a" * 64
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite3"
+
+
+def asked(*sources: Path) -> tuple[Request, list[tuple[FileId, str]]]:
+    entries = tuple(Input(source, {"worked.bin": source.with_suffix(".bin"), "more.txt": source}) for source in sources)
+    return Request("fake", Path("/work.py"), {"seconds": 1}, entries), [(FileId(1, 2, 3), SHA)] * len(sources)
+
+
+def submit(journal: Journal, key: str = "key", *sources: Path) -> str:
+    wanted, inputs = asked(*(sources or (Path("/a.dat"),)))
+    return journal.submit(wanted, key, inputs, {"pixels": 1}).id
+
+
+def test_a_job_is_there_after_the_process_died(path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from broker.journal import Journal\n"
+        "from tests.broker.test_journal import submit\n"
+        "print(submit(Journal(Path(sys.argv[1]))), flush=True); os.kill(os.getpid(), 9)"
+    )
+    died = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert died.returncode == -9
+    with Journal(path) as journal:
+        assert journal.job(died.stdout.strip()).state is State.QUEUED
+
+
+def test_what_goes_in_comes_out(path: Path) -> None:
+    hostile = [
+        Path(os.fsdecode(b"/tmp/caf\xe9 \xff.dat")),
+        Path("/tmp/a\nb'\"; DROP TABLE jobs.dat"),
+        Path("/täst/日本.dat"),
+    ]
+    wanted, inputs = asked(*hostile)
+    with Journal(path) as journal:
+        made = journal.submit(wanted, "key", inputs, {"pixels": 1})
+    with Journal(path) as journal:
+        job = journal.job(made.id)
+    assert job == made
+    assert [item.source for item in job.items] == hostile
+    assert [output.dest for output in job.items[0].outputs] == [hostile[0].with_suffix(".bin"), hostile[0]]
+    assert [output.name for output in job.items[0].outputs] == ["worked.bin", "more.txt"]
+    assert (job.params, job.limits, job.items[2].file_id) == ({"seconds": 1}, {"pixels": 1}, FileId(1, 2, 3))
+
+
+def test_submit_is_all_or_nothing(path: Path) -> None:
+    wanted, inputs = asked(Path("/a"), Path("/b"))
+    with Journal(path) as journal:
+        with pytest.raises(ValueError, match="zip"):
+            journal.submit(wanted, "key", inputs[:1], {})
+        assert journal.jobs() == []
+
+
+def test_the_unfinished_job_of_a_key_is_found_until_it_is_over(path: Path) -> None:
+    with Journal(path) as journal:
+        submit(journal, "other")
+        first, second = submit(journal), submit(journal)
+        for state, expected in ((None, second), (State.RUNNING, second), (State.DONE, first)):
+            if state:
+                journal.advance(second, state)
+            found = journal.unfinished("key")
+            assert found is not None
+            assert found.id == expected
+        assert journal.unfinished("unknown") is None
+
+
+def test_jobs_are_found_by_how_their_id_begins_and_forgotten_whole(path: Path) -> None:
+    with Journal(path) as journal:
+        job = submit(journal)
+        attempt = journal.begin_attempt(job, "local", "why")
+        journal.keep_log(attempt, "said")
+        assert journal.with_prefix(job[:5]) == [job]
+        assert journal.with_prefix("%") == []
+        journal.forget(job)
+        with pytest.raises(UsageError, match=f"no job {job}"):
+            journal.job(job)
+    with sqlite3.connect(path) as db:
+        assert [db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in
+                ("jobs", "items", "outputs", "attempts", "logs")] == [0] * 5  # fmt: skip
+    db.close()
+
+
+def test_find_wants_exactly_one(broker: Broker, tmp_path: Path) -> None:
+    job = broker.submit(request(tmp_path / "media", b"one"))
+    broker.submit(request(tmp_path / "media2", b"one"))
+    assert broker.find(job.id[:11]).id == job.id
+    with pytest.raises(UsageError, match="2 jobs"):
+        broker.find("")
+    with pytest.raises(UsageError, match="no job zz"):
+        broker.find("zz")
+
+
+# Attempts
+
+
+def test_only_the_latest_attempt_may_publish(path: Path) -> None:
+    files = {"worked.bin": (5, SHA)}
+    with Journal(path) as journal:
+        job = submit(journal)
+        late = journal.begin_attempt(job, "box", "first")
+        now = journal.begin_attempt(job, "local", "second")
+        assert (late.number, now.number) == (1, 2)
+        assert late.remote != now.remote
+
+        assert not journal.intend(late, 0, files, {})
+        assert journal.job(job).items[0].outputs[0].state == "planned"
+        journal.fail_item(late, 0, "failed", "too late")
+        assert journal.job(job).items[0].kind is None
+
+        assert journal.intend(now, 0, files, {"jitter": 1})
+        output = journal.job(job).items[0].outputs[0]
+        assert (output.state, output.size, output.sha256, output.attempt) == ("intent", 5, SHA, 2)
+        assert journal.job(job).items[0].measured == {"jitter": 1}
+        assert not journal.intend(late, 0, files, {})
+
+
+def test_what_is_published_is_not_intended_again(path: Path) -> None:
+    with Journal(path) as journal:
+        job = submit(journal)
+        attempt = journal.begin_attempt(job, "box", "why")
+        journal.intend(attempt, 0, {"worked.bin": (5, SHA)}, {})
+        journal.published(job, 0, "worked.bin", Path("/beside.bin"))
+        journal.intend(journal.begin_attempt(job, "local", "why"), 0, {"worked.bin": (6, SHA)}, {})
+        output = journal.job(job).items[0].outputs[0]
+        assert (output.state, output.size, output.dest, output.attempt) == ("published", 5, Path("/beside.bin"), 1)
+
+
+def test_a_forgotten_jobs_attempt_publishes_nothing(path: Path) -> None:
+    with Journal(path) as journal:
+        job = submit(journal)
+        attempt = journal.begin_attempt(job, "box", "why")
+        journal.forget(job)
+        assert not journal.intend(attempt, 0, {"worked.bin": (5, SHA)}, {})
+
+
+def test_an_attempt_keeps_how_it_ended(path: Path) -> None:
+    with Journal(path) as journal:
+        attempt = journal.begin_attempt(submit(journal), "box", "why")
+        journal.note_versions(attempt, {"fakework": "1"})
+        journal.end_attempt(attempt, "lost", "gone", {"run": 1.5})
+        (found,) = journal.attempts(attempt.job)
+        assert (found.state, found.error, found.versions, found.timings) == (
+            "lost", "gone", {"fakework": "1"}, {"run": 1.5}
+        )  # fmt: skip
+        assert found.ended is not None
+        assert found.ended >= found.started
+
+
+def test_of_a_long_log_the_end_is_kept(path: Path) -> None:
+    with Journal(path) as journal:
+        attempt = journal.begin_attempt(submit(journal), "box", "why")
+        assert journal.log(attempt) is None
+        journal.keep_log(attempt, "x" * LOG_CHARS + "the end\0")
+        assert len(journal.log(attempt) or "") == LOG_CHARS
+        assert (journal.log(attempt) or "").endswith("the end\0")
+
+
+def test_progress_is_the_mean_of_the_items(path: Path) -> None:
+    with Journal(path) as journal:
+        job = submit(journal, "key", Path("/a"), Path("/b"))
+        journal.note_progress(job, 0, 0.5)
+        assert journal.progress(job) == 0.25
+
+
+# Hashes
+
+
+def test_a_hash_is_known_until_the_file_changes(path: Path) -> None:
+    source, before = Path(os.fsdecode(b"/\xff.dat")), FileId(1, 2, 3)
+    with Journal(path) as journal:
+        assert journal.known_hash(source, before) is None
+        journal.remember_hash(source, before, SHA)
+        assert journal.known_hash(source, before) == SHA
+        assert journal.known_hash(Path("/other.dat"), before) is None
+        for after in (FileId(9, 2, 3), FileId(1, 9, 3), FileId(1, 2, 9)):
+            assert journal.known_hash(source, after) is None
+        journal.remember_hash(source, FileId(9, 2, 3), "b" * 64)
+        assert journal.known_hash(source, FileId(9, 2, 3)) == "b" * 64
+
+
+def test_an_input_is_hashed_once(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = request(tmp_path / "media", b"one")
+    broker.submit(wanted)
+    monkeypatch.setattr("broker.broker.file_sha256", lambda path: pytest.fail("hashed again"))
+    broker.submit(wanted)
+
+
+# The file
+
+
+def test_a_newer_journal_is_refused_with_a_sentence_and_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version={len(schema.STEPS) + 1}")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="newer version of this program") as caught:
+        Journal(path)
+    assert str(path) in str(caught.value)
+    assert "OFFLOAD_STATE_DIR" in caught.value.hint
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
+    db.close()
+    assert len(path.read_bytes()) == len(before)
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "holes", "cut"])
+def test_a_damaged_journal_is_a_sentence_that_names_it(damage: str, path: Path) -> None:
+    with Journal(path) as journal:
+        for number in range(50):
+            submit(journal, f"key{number}")
+    data = bytearray(path.read_bytes())
+    if damage == "rubbish":
+        data[:] = b"this is not a database" * 100
+    elif damage == "cut":
+        del data[len(data) // 2 :]
+    else:
+        data[4096:] = b"\xa5" * len(data[4096:])
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match="cannot be used") as caught, Journal(path) as journal:
+        journal.jobs()
+        submit(journal)
+        pytest.fail("read and wrote a damaged journal")
+    assert str(path) in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_journal_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Journal(tmp_path / "file" / "journal.sqlite3")
+    (tmp_path / "folder.sqlite3").mkdir()
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Journal(tmp_path / "folder.sqlite3")
+
+
+def test_a_full_disk_is_a_limit_and_loses_nothing(path: Path) -> None:
+    with Journal(path) as journal:
+        job = submit(journal)
+        journal._db.execute("PRAGMA max_page_count=1")  # what a full disk says, without one
+        with pytest.raises(LimitError, match="is full"):
+            submit(journal, "key", *(Path(f"/{'x' * 900}{n}.dat") for n in range(500)))
+        assert [found.id for found in journal.jobs()] == [job]
+
+
+def test_many_processes_open_a_new_journal_at_once(path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from broker.journal import Journal\n"
+        "from tests.broker.test_journal import submit\n"
+        "sys.stdin.read(1)\n"
+        "with Journal(Path(sys.argv[1])) as journal:\n"
+        "    for _ in range(10): submit(journal)\n"
+    )
+    here, there = os.pipe()
+    opening = [subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, stdin=here) for _ in range(8)]
+    os.close(here)
+    os.close(there)  # the starting gun
+    assert [process.wait() for process in opening] == [0] * 8
+    with Journal(path) as journal:
+        assert len(journal.jobs(1000)) == 80
+
+
+def test_a_stop_inside_a_transaction_leaves_the_journal_usable(path: Path) -> None:
+    with Journal(path) as journal:
+        with pytest.raises(KeyboardInterrupt), journal._db.write():
+            journal._db.execute("DELETE FROM jobs")
+            raise KeyboardInterrupt
+        submit(journal)
+        with pytest.raises(KeyboardInterrupt), journal._db.write():
+            journal._db.execute("DELETE FROM jobs")
+            raise KeyboardInterrupt
+        assert len(journal.jobs()) == 1
+
+
+def test_readers_do_not_wait_for_a_writer_and_writers_do(path: Path) -> None:
+    with Journal(path) as one:
+        job = submit(one)
+        done = threading.Event()
+        with one._db.write(), Journal(path) as other:
+            assert other.job(job).id == job
+            writer = threading.Thread(target=lambda: (_advance(path, job), done.set()))
+            writer.start()
+            assert not done.wait(0.2)
+        writer.join()
+        assert one.job(job).state is State.RUNNING
+
+
+def _advance(path: Path, job: str) -> None:
+    with Journal(path) as journal:
+        journal.advance(job, State.RUNNING)
