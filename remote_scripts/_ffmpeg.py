@@ -108,7 +108,7 @@ def executable() -> str:
         found = None
     if not found:
         raise Missing("ffmpeg is missing; unset IMAGEIO_FFMPEG_EXE, or type: pip install imageio-ffmpeg==0.8.1")
-    return found
+    return str(Path(found).absolute())
 
 
 @functools.cache

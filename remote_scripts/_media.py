@@ -29,7 +29,6 @@ class Track:
     index: int
     kind: str
     codec: str
-    codec_tag: str
     title: str
 
 
@@ -216,7 +215,7 @@ def _media(
         codec_tag=_codec_tag(stream.codec_context),
         interlaced=frame.interlaced_frame,
         cut_packet=container.format.name == "mpegts" and _is_cut(container.size),
-        tracks=tuple(_track(other) for other in container.streams if other.index != stream.index),
+        tracks=tuple(_tracks(container, stream)),
     )
 
 
@@ -232,9 +231,20 @@ def _is_cut(size: int) -> bool:
     return all(size % length for length in (188, 192, 204))
 
 
+def _tracks(container: av.container.InputContainer, video: av.VideoStream) -> Iterator[Track]:
+    chapters = len(container.chapters())
+    for stream in container.streams:
+        if stream.index != video.index and not _is_carried_otherwise(stream, chapters):
+            yield _track(stream)
+
+
+def _is_carried_otherwise(stream: av.stream.Stream, chapters: int) -> bool:
+    # QuickTime's tracks of chapter names and of time code: kept as chapters and as metadata.
+    return stream.type == "data" and ("timecode" in stream.metadata or 0 < stream.frames == chapters)
+
+
 def _track(stream: av.stream.Stream) -> Track:
     kind = "cover" if isinstance(stream, av.VideoStream) and _is_cover(stream) else stream.type
-    context = stream.codec_context
-    codec, tag = (context.name, _codec_tag(context)) if context else ("unknown", "")
+    codec = stream.codec_context.name if stream.codec_context else "unknown"
     title = stream.metadata.get("title") or stream.metadata.get("filename") or stream.language or ""
-    return Track(stream.index, kind, codec, tag, title)
+    return Track(stream.index, kind, codec, title)

@@ -32,7 +32,7 @@ def choose(media: Media, container: str) -> Tracks:
             kept.append(track.index)
             options |= _options(track.kind, counts[track.kind], codec)
             counts[track.kind] += 1
-        elif not _is_chapter_text(track):
+        else:
             notes.append(_left_out(track, container))
     return Tracks(container, tuple(kept), options, tuple(notes))
 
@@ -73,11 +73,6 @@ def _options(kind: str, number: int, codec: str) -> dict[str, str]:
 def _supported(container: str) -> frozenset[str]:
     with av.open(os.devnull, "w", format=MUXERS[container]) as muxer:
         return frozenset(muxer.supported_codecs) - REFUSED.get(container, set())
-
-
-def _is_chapter_text(track: Track) -> bool:
-    # QuickTime keeps chapter names in a track of their own; they are carried as chapters.
-    return track.kind == "data" and track.codec_tag == "text"
 
 
 def _left_out(track: Track, container: str) -> str:

@@ -38,6 +38,7 @@ from _media import Media, check_seconds, probe
 
 # Where the detector, the encoder and the report end, as shares of the time at preset medium.
 STAGES, REPORT_STAGES = (0.2, 1.0), (0.1, 0.5, 1.0)
+SAME_PICTURE = ("yuv420p", "yuvj420p", "nv12", "nv21", "gray")  # what yuv420p holds without loss
 EVENT_SECONDS = 0.5
 BITS_PER_PIXEL = 0.2  # of the result at crf 18; real handheld footage takes 0.1 to 0.5, halved by every 6 more
 TRANSFORM_BYTES = 8000  # of the .trf, a frame
@@ -158,8 +159,8 @@ def _notes(media: Media) -> Iterator[str]:
         yield "the input ends in the middle of a packet: what followed was lost before it came here"
     if media.hdr:
         yield f"converted from {media.hdr} to 8-bit SDR"
-    elif "420" not in media.pix_fmt:
-        yield f"colour is written as 4:2:0 (yuv420p); the input has {media.pix_fmt}"
+    elif media.pix_fmt not in SAME_PICTURE:
+        yield f"the picture is written as yuv420p (4:2:0, no transparency); the input has {media.pix_fmt}"
 
 
 def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:

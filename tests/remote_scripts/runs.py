@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -56,7 +57,7 @@ class Run:
 
     def output(self, index: int = 0) -> Path:
         """The clip that an item made."""
-        return self.folder / f"out/{index}" / self.done(index)["files"][0]["name"]
+        return self.folder / f"out/{index}" / str(self.done(index)["files"][0]["name"])
 
     def logged(self, index: int = 0) -> str:
         """What the person was told about an item."""
@@ -99,11 +100,20 @@ def stabilize(
     return Run(folder, done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
 
 
+def part(name: str) -> Any:
+    """A neighbour of the script, imported as the script imports it."""
+    if str(SCRIPT.parent) not in sys.path:
+        sys.path.append(str(SCRIPT.parent))
+    return importlib.import_module(name)
+
+
 def times(path: Path) -> list[float]:
     """When each frame of the video is shown, in seconds, in order."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return sorted(float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.size)
+        assert stream.time_base
+        stamps = [packet.pts for packet in container.demux(stream) if packet.size]
+        return sorted(float(stamp * stream.time_base) for stamp in stamps if stamp is not None)
 
 
 def packets(path: Path, index: int) -> list[bytes]:

@@ -37,11 +37,11 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "chapters.txt").write_text(CHAPTERS)
     picture = folder / "cover.png"
     media.ffmpeg("-f", "lavfi", "-i", "color=red:s=64x64", "-frames:v", "1", picture)
-    inputs = ["-i", clip, "-i", clip, "-i", folder / "s.srt", "-i", folder / "chapters.txt"]
+    inputs: list[str | Path] = ["-i", clip, "-i", clip, "-i", folder / "s.srt", "-i", folder / "chapters.txt"]
     maps = ["-map", "0:v", "-map", "0:a", "-map", "1:a", "-map", "2:s", "-map", "2:s", "-map_metadata", "3"]
     codecs = ["-c", "copy", "-c:a:1", "flac", "-c:s:0", "srt", "-c:s:1", "ass"]
     says = ["-metadata:s:a:1", "language=deu", "-metadata:s:s:0", "language=fra", "-metadata:s:v:0", "language=spa"]
-    font = ["-attach", folder / "s.srt", "-metadata:s:t", "mimetype=text/plain"]
+    font: list[str | Path] = ["-attach", folder / "s.srt", "-metadata:s:t", "mimetype=text/plain"]
     media.ffmpeg(*inputs, *maps, *codecs, *says, *font, folder / "rich.mkv")
     return folder / "rich.mkv"
 
@@ -101,6 +101,20 @@ def test_what_cannot_be_carried_is_named(tmp_path: Path) -> None:
     assert [kind for kind, _ in kinds(run.output())] == ["video", "audio"]
     assert "left out: video track" in run.logged()
     assert "Rear" in run.logged()
+
+
+def test_chapters_and_time_code_of_quicktime_are_kept_and_not_said_to_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "chapters.txt").write_text(CHAPTERS)
+    clip, quicktime = media.clip(tmp_path / "clip.mp4"), tmp_path / "clip.mov"
+    media.ffmpeg(
+        *("-i", clip, "-i", tmp_path / "chapters.txt", "-map", "0", "-map_chapters", "1", "-c", "copy"),
+        *("-timecode", "01:02:03:04", quicktime),
+    )
+    run = stabilize(tmp_path / "job", quicktime)
+    with av.open(str(run.output())) as container:
+        assert container.streams.video[0].metadata["timecode"] == "01:02:03:04"
+        assert len(container.chapters()) == 2
+    assert "left out" not in run.logged()
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "pcm_mulaw"), ("mov", "opus"), ("mov", "flac")])

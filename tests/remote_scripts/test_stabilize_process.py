@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -67,7 +68,7 @@ def test_ffmpeg_does_not_outlive_a_killed_script(number: signal.Signals, tmp_pat
     assert not list((folder / "out/0").iterdir())
 
 
-def wait_for(found):  # type: ignore[no-untyped-def]
+def wait_for(found: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if result := found():

@@ -11,7 +11,7 @@ import pytest
 
 from tests import media
 
-from .runs import Run, stabilize, wrapped_ffmpeg
+from .runs import Run, part, stabilize, wrapped_ffmpeg
 
 
 @pytest.fixture(scope="session")
@@ -52,18 +52,14 @@ def test_every_frame_is_there_and_counted(steadied: Run) -> None:
     assert (measured["frames"], measured["seconds"], measured["width"], measured["height"]) == (75, 3.0, 320, 240)
 
 
-def test_path_and_zoom_are_those_vidstab_computed(
-    steadied: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.syspath_prepend(Path("remote_scripts").absolute())
-    import _camera
-
+def test_path_and_zoom_are_those_vidstab_computed(steadied: Run, tmp_path: Path) -> None:
     clip, filters = steadied.folder / "in/0.mp4", "smoothing=30:optalgo=gauss:optzoom=1"
     media.ffmpeg("-i", clip, "-vf", "vidstabdetect=fileformat=ascii", "-f", "null", "-", cwd=tmp_path)
     log = media.ffmpeg(
         "-v", "verbose", "-i", clip, "-vf", f"vidstabtransform={filters}:debug=1", "-f", "null", "-", cwd=tmp_path
     )
-    smoothed = _camera.smooth(_camera.read_path(tmp_path / "global_motions.trf"), 30)
+    camera = part("_camera")
+    smoothed = camera.smooth(camera.read_path(tmp_path / "global_motions.trf"), 30)
     theirs = re.findall(r"avg: ([-\d.]+), ([-\d.]+), ([-\d.]+) extra", log)
     assert [tuple(map(float, row)) for row in theirs] == [
         pytest.approx(row, abs=1e-4) for row in zip(smoothed.x, smoothed.y, smoothed.angle, strict=True)
