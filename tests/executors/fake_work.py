@@ -44,9 +44,12 @@ def flood(lines: int, width: int) -> None:
 
 
 def await_(name: str) -> None:
-    """Wait for a file in the job's directory."""
-    while not Path(name).exists():
+    """Wait for a file in the job's directory, though not for ever: a failed test never writes it."""
+    for _ in range(30_000):
+        if Path(name).exists():
+            return
         time.sleep(0.02)
+    sys.exit("nobody wrote %s" % name)
 
 
 def stubborn(environment: str) -> None:

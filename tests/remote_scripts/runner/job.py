@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ from typing import Any
 import remote_scripts
 
 FOLDER = Path(remote_scripts.__path__[0])
-JOB = "abcd1234"
+JOB = "test" + os.urandom(6).hex()
+"""Never the same: what an interrupted run has left is found by its job."""
 
 
 def request(job: str = JOB, **fields: Any) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def sleeper() -> Iterator[Any]:
         process.wait()
         assert process.stdout
         process.stdout.close()
+    processes.end(JOB, grace=0)
 
 
 class TestProcesses:
