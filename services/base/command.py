@@ -69,7 +69,7 @@ def command(service: Service) -> click.Command:
         service.name,
         callback=lambda **values: _callback(service, values),
         params=[
-            click.Argument(["inputs"], nargs=-1, required=True, metavar="INPUT...", type=click.Path()),
+            click.Argument(["inputs"], nargs=-1, required=True, metavar="INPUT...", type=click.Path(readable=False)),
             *_common(),
             *options(service.params),
         ],
@@ -91,7 +91,7 @@ def _common() -> list[click.Option]:
         click.Option(
             ["-o", "--output"],
             metavar="OUT",
-            type=click.Path(),
+            type=click.Path(readable=False),
             help="output file, or a folder (existing, or ending in /)  [default: beside the input]",
         ),
         click.Option(

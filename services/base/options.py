@@ -43,7 +43,7 @@ def _type(annotation: Any, kinds: Sequence[Any]) -> click.ParamType[Any]:
     """How the shell completes it. Whether a value is right is for the parameters to say, not for click."""
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
-    return click.Path() if Path in kinds else click.STRING
+    return click.Path(readable=False) if Path in kinds else click.STRING
 
 
 def _kinds(part: Any, notes: Sequence[Any]) -> Iterator[tuple[Any, Sequence[Any]]]:

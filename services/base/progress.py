@@ -105,7 +105,7 @@ class Bar(Lines):
         name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=NAME_CHARS))
         said = TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True))
         self._bars = Bars(name, BarColumn(), said, console=Console(stderr=True), transient=True, redirect_stdout=False)
-        self._task = self._bars.add_task("", total=1.0, said="")
+        self._task = self._bars.add_task(self._name(0), total=1.0, said="")
 
     def __enter__(self) -> Self:
         self._bars.start()
