@@ -89,7 +89,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Completed:
-    """A finished command: exit status (127 when the program does not exist) and what it printed."""
+    """A finished command: exit status (127 when there is no such program, not 0 when a signal ended it), output."""
 
     status: int
     stdout: bytes

@@ -63,7 +63,7 @@ def token() -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value`, whole or not at all, durably."""
+    """Replace `path` by `value`, whole or not at all, even when the power goes."""
     draft = path.with_name("%s.%s.tmp" % (path.name, token()))
     try:
         with draft.open("w", encoding="utf-8") as file:

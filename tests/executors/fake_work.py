@@ -49,7 +49,7 @@ def await_(name: str) -> None:
         if Path(name).exists():
             return
         time.sleep(0.02)
-    sys.exit("nobody wrote %s" % name)
+    sys.exit(f"nobody wrote {name}")
 
 
 def stubborn(environment: str) -> None:
