@@ -132,7 +132,8 @@ class Jobs(Suite):
     def test_hostile_names_are_refused(self, target: Target) -> None:
         for job in HOSTILE_JOBS:
             assert target.refusal("start", **target.request() | {"job": job})[0] == "bad_request", job
-            for verb in ("cancel", "ack", "events"):
+        for verb in ("cancel", "ack", "events"):
+            for job in ("../x", "abc/../def", None):
                 assert target.refusal(verb, job=job, since=0, wait=0, grace=0)[0] == "bad_request", (verb, job)
         for script in HOSTILE_SCRIPTS:
             assert target.refusal("start", **target.request(script=script))[0] == "bad_request", script
