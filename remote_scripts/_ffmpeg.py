@@ -113,8 +113,11 @@ def executable() -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """ffmpeg's version line and the sha256 of its binary."""
-    binary = executable()
+    """ffmpeg's version line and the sha256 of its binary; empty when it is missing."""
+    try:
+        binary = executable()
+    except Missing:
+        return {}
     text = subprocess.run([binary, "-version"], capture_output=True, text=True, check=False).stdout
     return {"ffmpeg": text.partition("\n")[0], "ffmpeg_sha256": sha256(Path(binary))}
 

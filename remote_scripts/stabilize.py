@@ -22,6 +22,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -46,8 +47,19 @@ TRANSFORM_BYTES = 8000  # of the .trf, a frame
 
 def stabilize(job: Job, item: Item) -> Result:
     """Steady one input."""
-    if item is job.items[0]:
-        job.emit("versions", versions=_versions())
+    first = item is job.items[0]
+    if first:
+        # Hashing ffmpeg takes a moment that the first pass, busy on less than two cores, does not notice.
+        threading.Thread(target=_ffmpeg.versions, daemon=True).start()
+    try:
+        return _steady(job, item)
+    finally:
+        if first:
+            job.emit("versions", versions=_versions())
+
+
+def _steady(job: Job, item: Item) -> Result:
+    _ffmpeg.executable()
     if job.params["report"]:
         _report.check_packages()
     with _workplace(item) as folder:
