@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from broker import policy
 from broker.errors import InputError, IntegrityError, MissingHere, OffloadError
 from broker.reports import plain
 from broker.scripts import Bundle
-from executors.base import Executor, ExecutorError, Lost, NoSpace, NoSuchFile, Span
+from executors.base import Executor, ExecutorError, Lost, NoSpace, NoSuchFile, Span, TransferFailed
 
 VERSION = 1
 VERB_SECONDS = 60.0
@@ -41,8 +44,15 @@ class Agent:
             self._executor.get(mark, Span(0, 1))
         except NoSuchFile:
             for name, path in self._bundle.files:
-                self._executor.put(path, Span(0, path.stat().st_size), f"{self._folder}/{name}")
-            self._executor.put(self._bundle.files[0][1], Span(0, 1), mark)
+                policy.transfer(partial(self._bring, path, f"{self._folder}/{name}"))
+            policy.transfer(partial(self._executor.put, self._bundle.files[0][1], Span(0, 1), mark))
+
+    def _bring(self, source: Path, path: str) -> None:
+        # Read back: there is nobody there yet to check a hash, and a damaged script may still run.
+        content = source.read_bytes()
+        self._executor.put(source, Span(0, len(content)), path)
+        if self._executor.get(path, Span(0, len(content))) != content:
+            raise TransferFailed(f"{self._executor.name}: {path} arrived damaged")
 
     def facts(self) -> dict[str, Any]:
         """Describe the machine."""
@@ -95,7 +105,7 @@ class Agent:
     def _exchange(self, verb: str, request: Mapping[str, Any], timeout: float) -> tuple[list[bytes], dict[str, Any]]:
         argv = [self._executor.python, f"{self._folder}/runner.py", verb]
         done = self._executor.run(argv, json.dumps({"v": VERSION, **request}).encode(), timeout)
-        *lines, last = done.stdout.splitlines() or [b""]
+        *lines, last = done.stdout.rstrip(b"\n").split(b"\n")
         reply = _event(last)
         if reply.get("v") != VERSION:
             said = plain(done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
