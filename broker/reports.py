@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -38,10 +39,14 @@ def read(event: Mapping[str, Any], items: int) -> Report | None:
     """Make a value of an event of a job with `items` items; None when it is not one of the contract's."""
     with suppress(KeyError, TypeError, ValueError, OverflowError):
         report = READERS[event["type"]](event)
-        index = getattr(report, "index", None)
-        if index is None or (type(index) is int and 0 <= index < items):
-            return report
+        return report if _concerns_it(report, items) else None
     return None
+
+
+def _concerns_it(report: Report, items: int) -> bool:
+    if isinstance(report, Versions) or (isinstance(report, Note) and report.index is None):
+        return True
+    return type(report.index) is int and 0 <= report.index < items
 
 
 def plain(text: object) -> str:
@@ -50,8 +55,14 @@ def plain(text: object) -> str:
 
 
 def _progress(event: Mapping[str, Any]) -> Progress:
-    fraction = min(max(float(event["fraction"]), 0.0), 1.0)
-    return Progress(event["index"], fraction, float(event.get("speed", 0.0)), float(event.get("eta", 0.0)))
+    fraction = min(max(_number(event["fraction"]), 0.0), 1.0)
+    return Progress(event["index"], fraction, _number(event.get("speed", 0.0)), _number(event.get("eta", 0.0)))
+
+
+def _number(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError(value)
+    return float(value)
 
 
 def _note(event: Mapping[str, Any]) -> Note:

@@ -75,8 +75,10 @@ def _send(executor: Executor, agent: Agent, item: Item, there: dict[int, int], s
     spans = list(_spans(item.file_id.size))
     for tries_left in reversed(range(ASSEMBLE_TRIES)):
         missing = [(n, span) for n, span in enumerate(spans) if there.get(n) != span.length]
-        _send_parts(executor, item, missing, stop)
-        check_unchanged(item)
+        try:
+            _send_parts(executor, item, missing, stop)
+        finally:
+            check_unchanged(item)  # a better reason than any transfer's for why it failed
         try:
             agent.assemble(item.sha256, item.file_id.size, len(spans))
             return

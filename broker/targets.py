@@ -7,6 +7,7 @@ share = "no"
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from executors import executor_class
 from executors.base import Executor
 
 LOCAL = "local"
+NAME = re.compile(r"\w[\w-]*")
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,21 @@ def load(settings: Settings) -> dict[str, Target]:
 
 
 def _target(name: str, table: object) -> Target:
-    if name in ("auto", "remote", LOCAL) or not name.replace("-", "").replace("_", "").isalnum():
+    if name in ("auto", "remote", LOCAL) or not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a target's name")
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
         raise ValueError(f"target {name} needs a url")
-    options = {key: str(value) for key, value in table.items()}
+    options = {key: _word(value) for key, value in table.items()}
     url = urlsplit(options["url"])
     if url.scheme == "local":
+        if url.netloc or not url.path.startswith("/"):
+            raise ValueError(f"target {name}: write its folder in full, as in local:///mnt/scratch")
         options["root"] = unquote(url.path)
     return Target(name, url.scheme, options)
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def choose(targets: Mapping[str, Target], on: str) -> list[Target]:

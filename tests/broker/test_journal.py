@@ -301,13 +301,14 @@ def test_readers_do_not_wait_for_a_writer_and_writers_do(path: Path) -> None:
         done = threading.Event()
         with one._db.write(), Journal(path) as other:
             assert other.job(job).id == job
-            writer = threading.Thread(target=lambda: (_advance(path, job), done.set()))
+            writer = threading.Thread(target=_advance, args=(path, job, done))
             writer.start()
             assert not done.wait(0.2)
         writer.join()
         assert one.job(job).state is State.RUNNING
 
 
-def _advance(path: Path, job: str) -> None:
+def _advance(path: Path, job: str, done: threading.Event) -> None:
     with Journal(path) as journal:
         journal.advance(job, State.RUNNING)
+    done.set()

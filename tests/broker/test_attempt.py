@@ -1,0 +1,349 @@
+"""One job on one target: what its script may say, how it is stopped, and what the receipt tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from broker import publication
+from broker.broker import Broker
+from broker.errors import InputError, Interrupted, UsageError
+from broker.events import Event, ItemFailed, Note, Progress, Published, Started
+from broker.job import Job, State
+from broker.stop import Stop
+from executors.base import Lost
+from tests import fakework
+from tests.broker.faulty import FaultyExecutor
+from tests.broker.jobs import drive, notes, only_job, request, right
+from tests.processes import of_job
+
+Box = type[FaultyExecutor]
+
+
+def drive_and(
+    broker: Broker, job: Job, stop: Stop, when: Callable[[Event], bool], do: Callable[[], object]
+) -> list[Event]:
+    """Drive a job; `do` something once, after the first event `when` is true of."""
+    told: list[Event] = []
+    done = False
+    for event in broker.drive(job, stop):
+        told.append(event)
+        if not done and when(event):
+            done = True
+            do()
+    return told
+
+
+def is_progress(event: Event) -> bool:
+    return isinstance(event, Progress)
+
+
+def jobs_on(broker: Broker, target: str) -> list[Path]:
+    root = Path(broker.targets[target].executor().root)  # type: ignore[attr-defined]
+    return list((root / "jobs").glob("*"))
+
+
+# What a script says
+
+
+def test_noise_is_no_event_and_goes_to_the_log(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", noise=True)
+    told = drive(broker, asked)
+    assert right(asked)
+    assert notes(told) == ["hello"]
+    log = broker.journal.log(broker.journal.attempts(only_job(broker).id)[0])
+    assert "a warning" in (log or "")
+
+
+def test_control_characters_of_a_script_do_not_reach_the_terminal(broker: Broker, tmp_path: Path) -> None:
+    told = drive(broker, request(tmp_path / "media", b"one", trouble="log"))
+    assert notes(told) == ["look:  [2J made up line"]
+
+
+def test_nonsense_is_not_heard(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", trouble="nonsense")
+    told = drive(broker, asked)
+    assert right(asked)
+    assert notes(told) == []
+    (attempt,) = broker.journal.attempts(only_job(broker).id)
+    assert attempt.versions["fakework"] == "1"
+
+
+@pytest.mark.parametrize("on", ["local", "box"])
+def test_an_output_nobody_asked_for_is_left_where_it_is(on: str, box: Box, broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", on=on, trouble="extra")
+    drive(broker, asked)
+    assert right(asked)
+    assert not list(tmp_path.rglob("extra.bin"))
+
+
+def test_indexes_hold_when_some_items_are_done_already(box: Box, broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", b"!failed", b"three", b"four")
+    told = drive(broker, asked)
+    assert sorted(event.index for event in told if isinstance(event, Published)) == [0, 2, 3]
+    for index, content in ((0, b"one"), (2, b"three"), (3, b"four")):
+        assert (tmp_path / "media" / f"{index}.worked.bin").read_bytes() == fakework.expected(content)
+
+
+# Being overtaken, changed inputs
+
+
+def test_a_late_attempt_publishes_nothing_and_its_script_is_ended(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", seconds=0.5, family=True)
+    job = broker.submit(asked)
+    told = drive_and(
+        broker, job, Stop(), is_progress, lambda: broker.journal.begin_attempt(job.id, "elsewhere", "moved")
+    )
+    assert right(asked)
+    assert len([event for event in told if isinstance(event, Published)]) == 1
+    assert any("another attempt has taken the job over" in line for line in notes(told))
+    first, elsewhere, last = broker.journal.attempts(job.id)
+    assert (first.state, elsewhere.target, last.state) == ("lost", "elsewhere", "done")
+    assert only_job(broker).items[0].outputs[0].attempt == last.number
+    assert not of_job(first.remote)
+
+
+def test_a_result_of_an_input_that_changed_meanwhile_is_not_published(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", b"two", seconds=0.3)
+    job = broker.submit(asked)
+    told = drive_and(broker, job, Stop(), is_progress, lambda: asked.inputs[1].source.write_bytes(b"new"))
+    (failed,) = [event for event in told if isinstance(event, ItemFailed)]
+    assert (failed.index, failed.kind) == (1, "bad_input")
+    assert "changed while the job was under way" in failed.error
+    assert not (tmp_path / "media" / "1.worked.bin").exists()
+    assert only_job(broker).state is State.PARTLY
+
+
+def test_inputs_that_changed_before_are_refused_before_anything_runs(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one")
+    job = broker.submit(asked)
+    asked.inputs[0].source.write_bytes(b"new")
+    told = drive(broker, job)
+    assert [event.kind for event in told if isinstance(event, ItemFailed)] == ["bad_input"]
+    assert only_job(broker).state is State.FAILED
+
+
+def test_an_input_that_cannot_be_read_makes_no_job(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one")
+    asked.inputs[0].source.unlink()
+    with pytest.raises(InputError, match=r"0\.dat: No such file"):
+        broker.submit(asked)
+    assert broker.journal.jobs() == []
+
+
+def test_an_unknown_target_makes_no_job(broker: Broker, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no target named 'nowhere'"):
+        broker.submit(request(tmp_path / "media", b"one", on="nowhere"))
+    assert broker.journal.jobs() == []
+
+
+# A destination somebody took meanwhile
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_destination_taken_meanwhile(overwrite: bool, broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", seconds=0.3, overwrite=overwrite)
+    job, dest = broker.submit(asked), asked.inputs[0].outputs["worked.bin"]
+    told = drive_and(broker, job, Stop(), is_progress, lambda: dest.write_bytes(b"theirs"))
+    (published,) = [event for event in told if isinstance(event, Published)]
+    (path,) = published.paths
+    assert path.read_bytes() == fakework.expected(b"one")
+    if overwrite:
+        assert path == dest
+        assert notes(told) == []
+    else:
+        assert dest.read_bytes() == b"theirs"
+        assert path == dest.with_name(f"0.worked.{job.id}.bin")
+        assert any("was left alone" in line and str(path) in line for line in notes(told))
+        assert broker.receipt(job.id)["items"][0]["outputs"][0]["path"] == str(path)
+
+
+# Stopping
+
+
+def test_a_polite_stop_keeps_what_is_finished_and_leaves_no_process(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", b"two", b"three", seconds=0.5, family=True)
+    job, stop = broker.submit(asked), Stop()
+    with pytest.raises(Interrupted):
+        drive_and(broker, job, stop, lambda event: isinstance(event, Published), stop.request)
+    job = only_job(broker)
+    assert job.state is State.CANCELLED
+    assert [item.done for item in job.items] == [True, False, False]
+    assert {path.name for path in (tmp_path / "media").iterdir()} == {"0.dat", "1.dat", "2.dat", "0.worked.bin"}
+    (attempt,) = broker.journal.attempts(job.id)
+    assert attempt.state == "cancelled"
+    assert not of_job(attempt.remote)
+    assert jobs_on(broker, "local") == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("when", [Started, Progress, Published])
+def test_a_stop_at_once_leaves_no_process_and_no_part(
+    error: type[BaseException], when: type[Event], broker: Broker, tmp_path: Path
+) -> None:
+    asked = request(tmp_path / "media", b"one", b"two", seconds=0.5, family=True)
+    driven = broker.drive(broker.submit(asked), Stop())
+    assert isinstance(driven, Iterator)
+    for event in driven:
+        if isinstance(event, when):
+            break
+    with pytest.raises(error):
+        driven.throw(error)  # type: ignore[attr-defined]
+    job = only_job(broker)
+    assert job.state is State.CANCELLED
+    assert not any(of_job(attempt.remote) for attempt in broker.journal.attempts(job.id))
+    assert not list((tmp_path / "media").glob(".*"))
+    assert jobs_on(broker, "local") == []
+    assert not broker.driven(job)
+
+
+@pytest.mark.parametrize("moment", ["fetch", "_settle", "_place", "sync"])
+def test_a_stop_at_once_in_the_middle_of_publication(
+    moment: str, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = publication if moment != "fetch" else __import__("broker.staging").staging
+    step = getattr(owner, moment)
+    struck = False
+
+    def strike(*args: object) -> object:
+        nonlocal struck
+        result = step(*args)
+        if not struck:
+            struck = True
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, moment, strike)
+    asked = request(tmp_path / "media", b"one")
+    with pytest.raises(KeyboardInterrupt):
+        drive(broker, asked)
+    job = only_job(broker)
+    assert struck
+    assert job.state is State.CANCELLED
+    if moment == "fetch":
+        assert [path.name for path in (tmp_path / "media").iterdir()] == ["0.dat"]
+    else:
+        assert right(asked)
+        assert job.items[0].done
+
+
+def test_all_done_when_the_stop_arrives_is_done(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one")
+    job, stop = broker.submit(asked), Stop()
+    drive_and(broker, job, stop, lambda event: isinstance(event, Published), stop.request)
+    assert only_job(broker).state is State.DONE
+
+
+def test_a_job_nobody_drives_is_cancelled_where_it_runs(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", seconds=30, family=True)
+    job = broker.submit(asked)
+    attempt = _abandon(broker, job)
+    assert of_job(attempt)
+    broker.cancel(only_job(broker))
+    assert not of_job(attempt)
+    assert only_job(broker).state is State.CANCELLED
+    with pytest.raises(UsageError, match="is cancelled already"):
+        broker.cancel(only_job(broker))
+
+
+def test_a_removed_job_is_gone_everywhere_but_for_its_results(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", b"two", seconds=0.3, family=True)
+    job = broker.submit(asked)
+    attempt = _abandon(broker, job)
+    part = publication.part_path(job, job.items[1], job.items[1].outputs[0])
+    part.write_bytes(b"half")
+    broker.remove(only_job(broker))
+    assert not of_job(attempt)
+    assert not part.exists()
+    assert jobs_on(broker, "local") == []
+    assert broker.journal.jobs() == []
+
+
+def test_an_abandoned_job_is_taken_up_where_it_runs(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", seconds=0.5)
+    job = broker.submit(asked)
+    _abandon(broker, job)
+    left = broker.unfinished(asked)
+    assert left is not None
+    drive(broker, left)
+    assert right(asked)
+    assert [attempt.number for attempt in broker.journal.attempts(job.id)] == [1]
+
+
+def test_an_abandoned_job_whose_input_changed_is_ended(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", seconds=30, family=True)
+    job = broker.submit(asked)
+    attempt = _abandon(broker, job)
+    asked.inputs[0].source.write_bytes(b"new")
+    drive(broker, only_job(broker))
+    assert only_job(broker).items[0].kind == "bad_input"
+    assert not of_job(attempt)
+
+
+def _abandon(broker: Broker, job: Job) -> str:
+    """Drive a job until it has begun to run, then die as SIGKILL would have us. Returns its name on the target."""
+
+    class Killed(BaseException):
+        pass
+
+    driven = broker.drive(job, Stop())
+    for event in driven:
+        if isinstance(event, Progress):
+            break
+    with pytest.raises(Killed):
+        driven.throw(Killed)  # type: ignore[attr-defined]
+    return broker.journal.attempts(job.id)[-1].remote
+
+
+# The receipt, and what comes after
+
+
+def test_the_receipt_tells_where_why_how_long_and_with_what(box: Box, broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", b"!limit", digest=True)
+    drive(broker, asked)
+    receipt = broker.receipt(only_job(broker).id)
+    assert (receipt["service"], receipt["state"], receipt["error"]) == ("fake", "partly", None)
+    assert receipt["params"]["digest"] is True
+    good, bad = receipt["items"]
+    assert (good["state"], good["measured"], bad["state"], bad["kind"]) == ("done", {"bytes": 3}, "failed", "limit")
+    assert [(Path(output["path"]).name, output["size"], output["attempt"]) for output in good["outputs"]] == [
+        ("0.worked.bin", fakework.SIZE, 1),
+        ("0.worked.txt", 64, 1),
+    ]
+    (attempt,) = receipt["attempts"]
+    assert (attempt["target"], attempt["state"]) == ("box", "done")
+    assert attempt["reason"] == "the first reachable target in your order"
+    assert attempt["versions"]["fakework"] == "1"
+    assert set(attempt["timings"]) == {"stage_in", "run", "stage_out"}
+    assert 0 < attempt["timings"]["run"] <= attempt["seconds"] <= receipt["seconds"]
+
+
+def test_the_target_keeps_nothing_of_a_job_whose_results_are_here(box: Box, broker: Broker, tmp_path: Path) -> None:
+    drive(broker, request(tmp_path / "media", b"one"))
+    assert jobs_on(broker, "box") == []
+
+
+def test_housekeeping_that_fails_is_not_the_jobs_failure(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Lost("local: gone")
+
+    monkeypatch.setattr("broker.agent.Agent.gc", fail)
+    asked = request(tmp_path / "media", b"one")
+    drive(broker, asked)
+    assert right(asked)
+
+
+def test_logs_are_those_of_every_attempt(box: Box, broker: Broker, tmp_path: Path) -> None:
+    with pytest.raises(Lost):
+        drive(broker, request(tmp_path / "media", b"one", noise=True, trouble="SIGKILL"))
+    logs = [(attempt.target, text) for attempt, text in broker.logs(only_job(broker))]
+    assert [target for target, _ in logs] == ["box", "local", "local"]
+    assert all("a warning" in text for _, text in logs)
+
+
+def test_a_note_can_be_of_the_whole_job() -> None:
+    assert Note("x").index is None

@@ -1,0 +1,278 @@
+"""A result appears whole under its name, once, whatever interrupts its way there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker import publication
+from broker.broker import Broker
+from broker.errors import LimitError
+from broker.job import Item, Output, State
+from broker.journal import Journal
+from broker.staging import NO_LINK
+from tests import fakework
+from tests.broker.jobs import only_job, request
+
+DATA = b"one"
+OLD = b"what was there before"
+CONTENTS = {"worked.bin": fakework.expected(DATA), "digest.txt": fakework.digest(DATA)}
+Situation = str
+SITUATIONS = ["new", "taken", "overwrite", "no links", "no links, taken"]
+
+
+class Crash(BaseException):
+    """The process died here."""
+
+
+class Stage:
+    """A job whose result is about to be published, in one of the situations."""
+
+    def __init__(self, broker: Broker, folder: Path, situation: Situation) -> None:
+        self.media = folder / "media"
+        asked = request(self.media, DATA, digest=True, overwrite=situation == "overwrite")
+        job = broker.submit(asked)
+        broker.journal.advance(job.id, State.RUNNING)
+        self.journal, self.job = broker.journal, job
+        self.attempt = broker.journal.begin_attempt(job.id, "local", "why")
+        self.dests = asked.inputs[0].outputs
+        self.old = OLD if "taken" in situation or situation == "overwrite" else None
+        if self.old:
+            for dest in self.dests.values():
+                dest.write_bytes(self.old)
+        self.beside = "taken" in situation
+
+    @property
+    def item(self) -> Item:
+        item = self.journal.job(self.job.id).items[0]
+        return replace(item, outputs=tuple(_announced(output) for output in item.outputs))
+
+    def publish(self) -> tuple[Path, ...] | None:
+        return publication.publish(self.journal, self.attempt, self.job, self.item, _fetch, {})
+
+    def recover(self) -> None:
+        """What the next command does: replay, and do again what is still open."""
+        publication.replay(self.journal, self.journal.job(self.job.id))
+        if self.item.open:
+            self.publish()
+
+    def check_never_between(self) -> None:
+        for name, dest in self.dests.items():
+            allowed = {self.old, CONTENTS[name]} if not self.beside else {self.old}
+            assert (dest.read_bytes() if dest.exists() else None) in allowed
+
+    def check_after(self) -> None:
+        expected = {"0.dat": DATA}
+        for name, dest in self.dests.items():
+            ours = dest.with_name(f"{dest.stem}.{self.job.id}{dest.suffix}") if self.beside else dest
+            expected |= {dest.name: self.old or b""} if self.beside else {}
+            expected[ours.name] = CONTENTS[name]
+        assert {path.name: path.read_bytes() for path in self.media.iterdir()} == expected
+        item = self.journal.job(self.job.id).items[0]
+        assert item.done
+        assert {output.dest.name for output in item.outputs} <= set(expected)
+
+
+def _announced(output: Output) -> Output:
+    from hashlib import sha256
+
+    content = CONTENTS[output.name]
+    return replace(output, size=len(content), sha256=sha256(content).hexdigest())
+
+
+def _fetch(output: Output, part: Path) -> None:
+    part.write_bytes(CONTENTS[output.name])
+
+
+def seams(monkeypatch: pytest.MonkeyPatch, strike: Callable[[], None]) -> None:
+    """Call `strike` before and after every step that leaves a trace."""
+
+    def between(owner: Any, name: str) -> None:
+        step = getattr(owner, name)
+
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            strike()
+            result = step(*args, **kwargs)
+            strike()
+            return result
+
+        monkeypatch.setattr(owner, name, stepped)
+
+    for name in ("link", "replace", "rename", "unlink", "fsync"):
+        between(os, name)
+    for name in ("intend", "published"):
+        between(Journal, name)
+    between(publication, "sync")
+
+
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_crash_between_any_two_steps_can_be_replayed(
+    situation: Situation, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in count():
+        (tmp_path / str(number)).mkdir()
+        stage = Stage(broker, tmp_path / str(number), situation)
+        crashed = _publish_and_crash(stage, number, situation, monkeypatch)
+        stage.check_never_between()
+        stage.recover()
+        stage.check_after()
+        if not crashed:
+            break
+    assert number >= 20
+
+
+def _publish_and_crash(stage: Stage, number: int, situation: str, monkeypatch: pytest.MonkeyPatch) -> bool:
+    left = iter(range(number))
+
+    def strike() -> None:
+        if next(left, None) is None:
+            raise Crash
+
+    with monkeypatch.context() as patched:
+        if "no links" in situation:
+            no_links(patched)
+        seams(patched, strike)
+        try:
+            stage.publish()
+        except Crash:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_undisturbed_it_is_there_at_once(
+    situation: Situation, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "no links" in situation:
+        no_links(monkeypatch)
+    stage = Stage(broker, tmp_path, situation)
+    paths = stage.publish()
+    stage.check_after()
+    assert paths == tuple(output.dest for output in stage.item.outputs)
+
+
+def test_the_order_is_fetch_sync_intent_link_commit(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, order = Stage(broker, tmp_path, "new"), list[str]()
+
+    def noted(owner: Any, name: str) -> None:
+        step = getattr(owner, name)
+
+        def stepped(*args: Any) -> Any:
+            order.append(name)
+            return step(*args)
+
+        monkeypatch.setattr(owner, name, stepped)
+
+    for name in ("intend", "published"):
+        noted(Journal, name)
+    noted(os, "link")
+    noted(publication, "sync")
+    stage.publish()
+    assert order == ["intend", *["link", "sync", "published"] * 2]
+
+
+ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS]
+
+
+@pytest.mark.parametrize("number", ERRORS)
+@pytest.mark.parametrize("step", ["link", "fsync"])
+def test_a_disk_that_refuses_is_a_clean_limit_and_the_same_command_takes_up(
+    step: str, number: int, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(broker, tmp_path, "new")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, refuse)
+        if number in NO_LINK and step == "link":
+            pytest.skip("means that there are no links")
+        with pytest.raises(LimitError, match=os.strerror(number)) as caught:
+            stage.publish()
+    assert caught.value.exit_code == 8
+    assert caught.value.hint
+    assert not list(stage.media.glob(".*"))
+    assert (stage.media / "0.dat").read_bytes() == DATA
+    stage.check_never_between()
+    stage.recover()
+    stage.check_after()
+
+
+def test_a_disk_full_in_the_middle_of_the_fetch_leaves_no_part(broker: Broker, tmp_path: Path) -> None:
+    stage = Stage(broker, tmp_path, "new")
+
+    def fetch(output: Output, part: Path) -> None:
+        part.write_bytes(CONTENTS[output.name][:10])
+        if output.name == "digest.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(LimitError, match="cannot be stored in"):
+        publication.publish(stage.journal, stage.attempt, stage.job, stage.item, fetch, {})
+    assert [path.name for path in stage.media.iterdir()] == ["0.dat"]
+    stage.recover()
+    stage.check_after()
+
+
+def test_an_attempt_that_was_overtaken_publishes_nothing(broker: Broker, tmp_path: Path) -> None:
+    stage = Stage(broker, tmp_path, "new")
+    now = broker.journal.begin_attempt(stage.job.id, "elsewhere", "moved")
+    assert stage.publish() is None
+    assert [path.name for path in stage.media.iterdir()] == ["0.dat"]
+    stage.attempt = now
+    stage.publish()
+    stage.check_after()
+    assert {output.attempt for output in stage.item.outputs} == {2}
+
+
+def test_a_wrong_part_left_by_a_crash_is_not_taken_for_the_result(broker: Broker, tmp_path: Path) -> None:
+    stage = Stage(broker, tmp_path, "new")
+    files = {output.name: (output.size or 0, output.sha256 or "") for output in stage.item.outputs}
+    stage.journal.intend(stage.attempt, 0, files, {})
+    item = stage.item
+    publication.part_path(stage.job, item, item.outputs[0]).write_bytes(b"x" * len(CONTENTS["worked.bin"]))
+    publication.replay(stage.journal, stage.journal.job(stage.job.id))
+    assert not stage.dests["worked.bin"].exists()
+    stage.recover()
+    stage.check_after()
+
+
+@pytest.mark.parametrize("intended", [False, True])
+def test_a_job_that_is_over_has_no_part_left(intended: bool, broker: Broker, tmp_path: Path) -> None:
+    stage = Stage(broker, tmp_path, "new")
+    item = stage.item
+    for output in item.outputs:
+        _fetch(output, publication.part_path(stage.job, item, output))
+    if intended:
+        files = {output.name: (output.size or 0, output.sha256 or "") for output in item.outputs}
+        stage.journal.intend(stage.attempt, 0, files, {})
+    broker.journal.end_attempt(stage.attempt, "lost", "", {})
+    broker.cancel(only_job(broker))
+    if intended:
+        stage.check_after()
+    else:
+        assert [path.name for path in stage.media.iterdir()] == ["0.dat"]
+
+
+def test_parts_are_hidden_beside_the_destination_and_apart(broker: Broker, tmp_path: Path) -> None:
+    stage = Stage(broker, tmp_path, "new")
+    item = stage.item
+    parts = [publication.part_path(stage.job, item, output) for output in item.outputs]
+    assert len(set(parts)) == 2
+    assert all(part.parent == stage.media and part.name.startswith(".") and part.suffix == ".part" for part in parts)
