@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from broker import settings
@@ -37,4 +40,12 @@ def ls(as_json: bool) -> None:
         return
     for row in rows:
         state = "up" if row["reachable"] else "away"
-        print(f"{row['name']}\t{row['kind']}\t{state}\t{plain(row['reason'])}")
+        print(f"{row['name']}\t{row['kind']}\t{state}\t{plain(_about(row))}")
+
+
+def _about(row: Mapping[str, Any]) -> str:
+    if not row["reachable"]:
+        return str(row["reason"])
+    disk = row["disk_free_bytes"]
+    known = [row["gpu"], row["cpus"] and f"{row['cpus']} CPUs", disk and f"{disk / 1e9:.0f} GB free"]
+    return ", ".join(filter(None, known))

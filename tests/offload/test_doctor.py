@@ -61,6 +61,8 @@ def test_targets_are_listed_in_the_order_they_are_tried(here: Path, offload_dirs
     rows = [line.split("\t") for line in offload(here, "targets", "ls").lines]
     assert [row[:3] for row in rows] == [["near", "local", "up"], ["gone", "local", "away"], ["local", "local", "up"]]
     assert "cannot be reached" in rows[1][3]
+    assert "CPUs" in rows[0][3]
+    assert "GB free" in rows[0][3]
     document = offload(here, "targets", "ls", "--json").document
     assert [(row["name"], row["reachable"]) for row in document] == [("near", True), ("gone", False), ("local", True)]
 

@@ -117,6 +117,21 @@ def test_a_locale_without_unicode_is_no_traceback(here: Path, shaky: Path) -> No
     assert offload(here, "jobs", "ls", env={"PYTHONIOENCODING": "ascii"}).code == 0
 
 
+def test_the_reason_is_a_sentence_that_is_true(here: Path, data: Path, offload_dirs: Path) -> None:
+    assert fake(here, "a.dat").err.splitlines()[0] == "running on local: no other target to choose from"
+    targets = offload_dirs / "config" / "targets.toml"
+    targets.write_text(f'[gone]\nurl = "local://{data}/x"\n[near]\nurl = "local://{here}/near"\n')
+    plan = fake(here, "a.dat", "--overwrite", "--dry-run", "--json").document["plan"]
+    assert [row["reason"].partition(":")[0] for row in plan] == [
+        "cannot be reached",
+        "the first reachable target in your order",
+        "the next in your order",
+    ]
+    targets.write_text(f'[gone]\nurl = "local://{data}/x"\n')
+    plan = fake(here, "a.dat", "--overwrite", "--dry-run", "--json").document["plan"]
+    assert plan[1]["reason"] == "no other target can be reached"
+
+
 # Nothing is done by a dry run
 
 
