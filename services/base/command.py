@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from broker.errors import Interrupted, OffloadError
+from broker.errors import Interrupted, LimitError, OffloadError
 from executors.base import ExecutorError
 from services.base.options import options, parse
 from services.base.service import Service
@@ -26,6 +27,9 @@ Exit codes:
   4  something is not installed  101  some of several inputs failed
   5  no target could take it     130  interrupted
 """
+
+UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
+"""What writing to a stdout that takes no more ends with."""
 
 
 def main(service: Service) -> NoReturn:
@@ -51,9 +55,14 @@ def run(cli: click.Command, name: str) -> NoReturn:
         _fail(str(error), getattr(error, "hint", ""), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted before anything was done", "", Interrupted.exit_code)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(OffloadError.exit_code)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would try once more
+        if error.errno == errno.EPIPE:  # the reader has seen enough
+            sys.exit(OffloadError.exit_code)
+        complain(f"what there is to say cannot be written: {error.strerror}")
+        sys.exit(LimitError.exit_code)
 
 
 def _fail(message: str, hint: str, code: int) -> NoReturn:
