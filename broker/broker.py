@@ -71,7 +71,7 @@ class Broker:
 
     def plan(self, on: str, input_bytes: int) -> list[Candidate]:
         """The targets in the order they would be tried. Raises UsageError for an unknown one."""
-        return plan(targets.choose(self.targets, on), input_bytes)
+        return plan(targets.choose(self.targets, on), input_bytes, self.journal.health.probe)
 
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is. See Dispatch for what it raises.

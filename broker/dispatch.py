@@ -88,6 +88,8 @@ class Dispatch:
             yield from run
         except policy.MOVABLE as error:
             self._journal.end_attempt(attempt, "lost", str(error), run.timings)
+            if isinstance(error, policy.ABSENT) and candidate.target.name != LOCAL:
+                self._journal.health.failed(candidate.target, str(error))
             raise
         except (JobFailed, InputError) as error:
             self._journal.end_attempt(attempt, "failed", str(error), run.timings)

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from broker.database import Database, Row
 from broker.errors import OffloadError, UsageError
+from broker.health import Health
 from broker.job import NEXT, FileId, Input, Item, Job, Output, Request, State
 
 LOG_CHARS = 256 * 1024
@@ -48,6 +49,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
+        self.health = Health(self._db)
 
     def __enter__(self) -> Self:
         return self

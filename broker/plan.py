@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from broker.targets import LOCAL, Target
 from executors.base import Probe
-
-PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -22,20 +20,15 @@ class Candidate:
     seconds: float | None = None
 
 
-def plan(targets: Iterable[Target], input_bytes: int) -> list[Candidate]:
-    """Probe the targets, in order. Those that cannot be reached come along too, with why: they are not tried."""
+def plan(targets: Iterable[Target], input_bytes: int, ask: Callable[[Target], Probe]) -> list[Candidate]:
+    """Ask the targets, in order. Those that cannot be reached come along too, with why: they are not tried."""
     order = list(targets)
     found: list[Candidate] = []
     for target in order:
-        found.append(_candidate(target, input_bytes, found, alone=len(order) == 1))
+        probe, shared = ask(target), target.executor().local_path("jobs") is not None
+        reason = _reason(target, probe, found, alone=len(order) == 1)
+        found.append(Candidate(target, probe, reason, 0 if shared else input_bytes))
     return found
-
-
-def _candidate(target: Target, input_bytes: int, before: Sequence[Candidate], alone: bool) -> Candidate:
-    executor = target.executor()
-    probe = executor.probe(PROBE_SECONDS)
-    shared = executor.local_path("jobs") is not None
-    return Candidate(target, probe, _reason(target, probe, before, alone), 0 if shared else input_bytes)
 
 
 def _reason(target: Target, probe: Probe, before: Sequence[Candidate], alone: bool) -> str:

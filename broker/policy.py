@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from broker.errors import InputError, IntegrityError, Interrupted, JobFailed, MissingHere
-from executors.base import ExecutorError, Lost, NoSuchFile, TransferFailed
+from executors.base import ExecutorError, Lost, NoSuchFile, TransferFailed, Unreachable
 
 TRANSFER_TRIES = 4
 RUNS_HERE = 2
@@ -14,6 +14,9 @@ RUNS_HERE = 2
 
 MOVABLE = (ExecutorError, MissingHere, IntegrityError)
 """Errors of a machine, not of the job: the job may go on elsewhere."""
+
+ABSENT = (Lost, Unreachable)
+"""A target that fails so is left alone for a while (see `broker.health`)."""
 
 REPEATABLE = (Lost, NoSuchFile, TransferFailed, IntegrityError)
 """Accidents: this machine may try again. A full disk or a missing package would only be met again."""

@@ -74,5 +74,13 @@ STEPS = (
         inode INTEGER NOT NULL,
         sha256 TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE health (
+        target TEXT PRIMARY KEY,
+        identity TEXT NOT NULL,
+        failures INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        until REAL NOT NULL,
+        probe TEXT NOT NULL
+    ) STRICT;
     """,
 )

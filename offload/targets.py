@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from broker import settings
-from broker import targets as configured
-from broker.plan import plan
+from broker.broker import Broker
 from services.base.output import print_document
 from services.base.text import plain
 
@@ -23,6 +22,8 @@ def targets() -> None:
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def ls(as_json: bool) -> None:
     """List the targets, each with its state."""
+    with Broker(settings.load()) as broker:
+        candidates = broker.plan("auto", 0)
     rows = [
         {
             "name": candidate.target.name,
@@ -33,7 +34,7 @@ def ls(as_json: bool) -> None:
             "disk_free_bytes": candidate.probe.disk_free_bytes,
             "reason": candidate.reason,
         }
-        for candidate in plan(configured.load(settings.load()).values(), 0)
+        for candidate in candidates
     ]
     if as_json:
         print_document(rows)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_a_lease_keeps_others_out_and_ends_with_its_process(tmp_path: Path) -> N
         assert lease.held(tmp_path, "job")
     assert not lease.held(tmp_path, "job")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lease_is_not_taken_on_a_file_that_its_last_holder_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, removed = lease._lock, list[bool]()
+
+    def lock_too_late(file: IO[str], mode: int) -> bool:
+        if not removed:
+            removed.append(True)
+            Path(file.name).unlink()
+        return lock(file, mode)
+
+    monkeypatch.setattr(lease, "_lock", lock_too_late)
+    with lease.hold(tmp_path, "job"):
+        assert lease.held(tmp_path, "job")
 
 
 def test_nobody_holds_what_never_was(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from broker import settings, targets
 from broker.errors import ConfigError, UsageError
 from broker.plan import plan
+from broker.targets import Target
+from executors.base import Probe
 from tests.broker.faulty import Fault, FaultyExecutor
 
 
@@ -97,8 +99,12 @@ def test_an_unknown_kind_is_named_with_those_there_are(file: Path) -> None:
 # The plan
 
 
+def ask(target: Target) -> Probe:
+    return target.executor().probe(2.0)
+
+
 def test_a_plan_has_a_reason_and_the_bytes_to_send_for_each(box: type[FaultyExecutor]) -> None:
-    first, last = plan(load().values(), 1000)
+    first, last = plan(load().values(), 1000, ask)
     assert (first.target.name, first.send_bytes, first.seconds) == ("box", 1000, None)
     assert "first reachable target" in first.reason
     assert (last.target.name, last.send_bytes) == ("local", 0)
@@ -107,12 +113,12 @@ def test_a_plan_has_a_reason_and_the_bytes_to_send_for_each(box: type[FaultyExec
 
 def test_a_target_that_is_away_stays_in_the_plan_with_why(box: type[FaultyExecutor]) -> None:
     box.faults.append(Fault("probe", error=OSError("no route to host")))
-    first, _ = plan(load().values(), 1000)
+    first, _ = plan(load().values(), 1000, ask)
     assert not first.probe.reachable
     assert first.reason == "cannot be reached: no route to host"
 
 
 def test_a_plan_enters_no_target(box: type[FaultyExecutor], tmp_path: Path) -> None:
-    plan(load().values(), 1000)
+    plan(load().values(), 1000, ask)
     assert box.asked == []
     assert not (tmp_path / "box").exists()

@@ -1,0 +1,129 @@
+"""A target that does not answer costs its time-out once, not with every job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.database import Database
+from broker.health import FIRST_PAUSE, FRESH_SECONDS, LONGEST_PAUSE, Health
+from broker.targets import Target
+from executors import KINDS
+from executors.base import Probe
+from executors.local import LocalExecutor
+
+BOX = Target("box", "fake", {"root": "/tmp/box"})
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Fake(LocalExecutor):
+    """Answers as told, and counts how often it was asked."""
+
+    answer = Probe(True, cpus=8)
+    asked = 0
+
+    def probe(self, deadline: float) -> Probe:
+        type(self).asked += 1
+        return self.answer
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    class Fresh(Fake):
+        pass
+
+    monkeypatch.setitem(KINDS, "fake", f"{__name__}:_current")
+    monkeypatch.setitem(globals(), "_current", Fresh)
+    return Fresh
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "journal.sqlite3")
+    yield opened
+    opened.close()
+
+
+def test_an_answer_is_good_for_a_moment_and_then_asked_for_again(fake: type[Fake], database: Database) -> None:
+    clock = Clock()
+    health = Health(database, clock)
+    assert health.probe(BOX) == health.probe(BOX) == Probe(True, cpus=8)
+    assert fake.asked == 1
+    clock.now += FRESH_SECONDS + 1
+    health.probe(BOX)
+    assert fake.asked == 2
+
+
+def test_a_dead_target_is_asked_once_for_thousands_of_jobs(fake: type[Fake], database: Database) -> None:
+    fake.answer = Probe(False, "no answer")
+    health = Health(database, Clock())
+    probes = [health.probe(BOX) for _ in range(5000)]
+    assert fake.asked == 1
+    assert not any(probe.reachable for probe in probes)
+    assert "no answer" in probes[-1].reason
+
+
+def test_the_breaker_is_the_journals_so_the_next_command_knows(fake: type[Fake], database: Database) -> None:
+    fake.answer = Probe(False, "no answer")
+    clock = Clock()
+    Health(database, clock).probe(BOX)
+    assert not Health(database, clock).probe(BOX).reachable
+    assert fake.asked == 1
+
+
+def test_when_the_pause_is_over_one_probe_closes_the_breaker_or_doubles_the_pause(
+    fake: type[Fake], database: Database
+) -> None:
+    fake.answer = Probe(False, "no answer")
+    clock = Clock()
+    health = Health(database, clock)
+    health.probe(BOX)
+    clock.now += FIRST_PAUSE + 1
+    health.probe(BOX)
+    assert fake.asked == 2
+    clock.now += FIRST_PAUSE + 1
+    health.probe(BOX)
+    assert fake.asked == 2, "the second pause is twice the first"
+    clock.now += FIRST_PAUSE
+    fake.answer = Probe(True)
+    assert health.probe(BOX).reachable
+    assert health.probe(BOX).reachable
+
+
+def test_a_pause_has_a_longest(fake: type[Fake], database: Database) -> None:
+    clock = Clock()
+    health = Health(database, clock)
+    for _ in range(50):
+        health.failed(BOX, "lost")
+    clock.now += LONGEST_PAUSE + 1
+    assert health.probe(BOX).reachable
+
+
+def test_a_clock_set_back_by_a_year_keeps_no_target_away(fake: type[Fake], database: Database) -> None:
+    clock = Clock()
+    health = Health(database, clock)
+    health.failed(BOX, "lost")
+    clock.now -= 365 * 86400
+    assert health.probe(BOX).reachable
+
+
+def test_a_target_configured_anew_is_asked_at_once(fake: type[Fake], database: Database) -> None:
+    health = Health(database, Clock())
+    health.failed(BOX, "lost")
+    assert health.probe(Target("box", "fake", {"root": "/tmp/elsewhere"})).reachable
+
+
+def test_asking_on_purpose_closes_the_breaker(fake: type[Fake], database: Database) -> None:
+    health = Health(database, Clock())
+    health.failed(BOX, "lost")
+    assert not health.probe(BOX).reachable
+    assert health.ask(BOX).reachable
+    assert health.probe(BOX).reachable
