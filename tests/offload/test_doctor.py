@@ -78,17 +78,20 @@ def test_a_named_target_is_used_and_told(here: Path, data: Path, offload_dirs: P
 # What is wrong with the configuration is said with its place
 
 
-@pytest.mark.parametrize("command", [("jobs", "ls"), ("targets", "ls"), ("doctor",), ("stabilize", "clip.mp4")])
+FILES = [
+    ("config.toml", "max_seconds = \n"),
+    ("config.toml", "max_seconds = -1\n"),
+    ("config.toml", "surprise = 1\n"),
+    ("targets.toml", "[x]\n"),
+    ("targets.toml", '[local]\nurl = "local:///x"\n'),
+    ("targets.toml", "\xff"),
+]
+COMMANDS = [("jobs", "ls"), ("targets", "ls"), ("doctor",), ("stabilize", "clip.mp4")]
+
+
 @pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        ("config.toml", "max_seconds = \n"),
-        ("config.toml", "max_seconds = -1\n"),
-        ("config.toml", "surprise = 1\n"),
-        ("targets.toml", "[x]\n"),
-        ("targets.toml", '[local]\nurl = "local:///x"\n'),
-        ("targets.toml", "\xff"),
-    ],
+    ("command", "file", "text"),
+    [*((COMMANDS[-1], *wrong) for wrong in FILES), *((command, *FILES[3]) for command in COMMANDS[:-1])],
 )
 def test_a_wrong_file_is_named(
     here: Path, clip_here: Path, offload_dirs: Path, command: tuple[str, ...], file: str, text: str
