@@ -38,6 +38,11 @@ class Run:
     events: list[dict[str, Any]]
     log: str
 
+    @property
+    def started(self) -> bool:
+        """Whether any of the work was begun."""
+        return "vidstabdetect" in self.log
+
     def of(self, kind: str, index: int = 0) -> list[dict[str, Any]]:
         """The events of one kind, of one item if they have any."""
         return [event for event in self.events if event["type"] == kind and event.get("index", index) == index]
