@@ -7,10 +7,12 @@ share = "no"
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from broker.errors import ConfigError, UsageError
@@ -41,9 +43,10 @@ class Target:
 def load(settings: Settings) -> dict[str, Target]:
     """Read the targets in the file's order; this machine comes last. Raises ConfigError."""
     file = settings.config_dir / "targets.toml"
+    known_hosts = str(settings.config_dir / "known_hosts")
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
-        found = {name: _target(name, table) for name, table in tables.items()}
+        found = {name: _target(name, table, known_hosts) for name, table in tables.items()}
     except FileNotFoundError:
         found = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
@@ -52,7 +55,47 @@ def load(settings: Settings) -> dict[str, Target]:
     return {**found, LOCAL: here}
 
 
-def _target(name: str, table: object) -> Target:
+def add(settings: Settings, name: str, options: Mapping[str, str]) -> Target:
+    """Write a target at the end of the file, which otherwise stays as the user wrote it.
+
+    Raises UsageError when it makes no sense or the name is taken, ConfigError when the file cannot be read or written.
+    """
+    if name in load(settings):
+        raise UsageError(f"there is a target {name} already", f"offload targets rm {name}")
+    try:
+        target = _target(name, dict(options), "")
+        executor_class(target.kind)
+    except (ValueError, LookupError) as error:
+        raise UsageError(str(error.args[0]), "offload targets add --help") from error
+    _edit(settings, lambda document: document.update({name: dict(options)}))
+    return target
+
+
+def remove(settings: Settings, name: str) -> None:
+    """Delete a target from the file. Raises UsageError when it is not there, ConfigError as `add` does."""
+    if name not in load(settings) or name == LOCAL:
+        raise UsageError(f"there is no target {name} to remove", "offload targets ls")
+    _edit(settings, lambda document: document.pop(name))
+
+
+def _edit(settings: Settings, change: Callable[[Any], object]) -> None:
+    import tomlkit  # keeps the user's comments; needed for nothing else
+
+    file = settings.config_dir / "targets.toml"
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        document = tomlkit.parse(file.read_text("utf-8") if file.exists() else "")
+        change(document)
+        settings.config_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.write_text(tomlkit.dumps(document), "utf-8")
+        draft.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _target(name: str, table: object, known_hosts: str) -> Target:
     if name in ("auto", "remote", LOCAL) or not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a target's name")
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
@@ -63,6 +106,8 @@ def _target(name: str, table: object) -> Target:
         if url.netloc or not url.path.startswith("/"):
             raise ValueError(f"target {name}: write its folder in full, as in local:///mnt/scratch")
         options["root"] = unquote(url.path)
+    if url.scheme == "ssh":
+        options.setdefault("known_hosts", known_hosts)
     return Target(name, url.scheme, options)
 
 

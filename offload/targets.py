@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from broker import settings
+from broker import targets as configured
 from broker.broker import Broker
+from broker.errors import NoTarget, UsageError
 from services.base.output import print_document
 from services.base.text import plain
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in configured.load(settings.load()) if name.startswith(incomplete)]
+
+
+_one_target = click.argument("name", shell_complete=_complete)
 
 
 @click.group(help="The places a job can run.")
@@ -50,3 +61,61 @@ def _about(row: Mapping[str, Any]) -> str:
     disk = row["disk_free_bytes"]
     known = [row["gpu"], row["cpus"] and f"{row['cpus']} CPUs", disk and f"{disk / 1e9:.0f} GB free"]
     return ", ".join(filter(None, known))
+
+
+@targets.command(help="Add a target: `offload targets add my-box ssh://user@host:port`. New ones are tried last.")
+@click.argument("name")
+@click.argument("url")
+@click.option("--identity", metavar="FILE", help="private key to log in with, where it is not the usual one")
+def add(name: str, url: str, identity: str | None) -> None:
+    """Write a target into the targets file."""
+    options = {"url": url} | ({"identity": identity} if identity else {})
+    configured.add(settings.load(), name, options)
+    print(f"added; now see whether it works: offload targets test {name}", file=sys.stderr)
+
+
+@targets.command(help="Remove a target. What jobs left there ages away by itself.")
+@_one_target
+def rm(name: str) -> None:
+    """Delete a target from the targets file."""
+    configured.remove(settings.load(), name)
+
+
+@targets.command(help="Show the key of a machine, and trust it from now on.")
+@_one_target
+@click.option("--yes", is_flag=True, help="do not ask: you have compared the fingerprint")
+def trust(name: str, yes: bool) -> None:
+    """Pin the host key of an SSH target."""
+    target = _find(name)
+    if target.kind != "ssh":
+        raise UsageError(f"{name} is no SSH target: there is no key to trust")
+    from executors.ssh.address import Address
+    from executors.ssh.trust import pin, untrusted
+
+    address = Address.of(target.name, target.options)
+    # A ProxyJump shows its key first, and the machine behind it once that one is trusted.
+    while (offer := untrusted(address)) is not None:
+        was = f"; known was {offer.known}" if offer.known else ""
+        print(f"{offer.host} shows {offer.kind} {offer.fingerprint}{was}", file=sys.stderr)
+        if not yes:
+            click.confirm("Is that the machine's key?", err=True, abort=True)
+        pin(offer, Path(target.options["known_hosts"]))
+    print(f"the key of {name} is known", file=sys.stderr)
+
+
+@targets.command(help="Go through all a target needs, and say what to type at the first thing that fails.")
+@_one_target
+def test(name: str) -> None:
+    """Print a line per step; exit code 5, or the failing step's own."""
+    from offload.checkup import checkup
+
+    target = _find(name)
+    with Broker(settings.load()) as broker:
+        for step in checkup(broker, target):
+            print(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {plain(step.said)}", flush=True)
+            if not step.ok:
+                sys.exit(step.exit_code or NoTarget.exit_code)
+
+
+def _find(name: str) -> configured.Target:
+    return configured.choose(configured.load(settings.load()), name)[0]
