@@ -13,6 +13,7 @@ from executors.base import Executor
 
 KINDS = {
     "local": "executors.local:LocalExecutor",
+    "ssh": "executors.ssh:SSHExecutor",
 }
 
 

@@ -1,0 +1,66 @@
+"""Where an SSH target is: what its url and options say, before ssh_config has its word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from executors.base import Refused
+
+CONNECT_SECONDS = 10.0
+DEFAULT_ROOT = "~/.offload"
+
+
+@dataclass(frozen=True)
+class Address:
+    """`ssh://[user@]host[:port][/root]`, and the files that say how to get there.
+
+    `host` may be an alias of ssh_config; `user` and `port` are None where ssh_config or the defaults decide.
+    `root` is absolute or starts with `~/`. `timeout` is the most seconds each step of a connection may take.
+    """
+
+    name: str
+    host: str
+    user: str | None
+    port: int | None
+    root: str
+    known_hosts: Path | None
+    identity: Path | None
+    ssh_config: Path | None
+    timeout: float
+
+    @classmethod
+    def of(cls, name: str, options: Mapping[str, str]) -> Address:
+        """Read a target's options. Raises Refused when they name no host."""
+        try:
+            url = urlsplit(options["url"])
+            port, timeout = url.port, float(options.get("connect_timeout", CONNECT_SECONDS))
+        except (KeyError, ValueError) as error:
+            raise Refused(f"{name}: {error}; write its url as in ssh://user@host:22/folder") from error
+        user, _, place = url.netloc.rpartition("@")  # not url.hostname: that loses an alias's capitals
+        host = place.removesuffix(f":{port}") if port else place.rstrip(":")
+        if url.scheme != "ssh" or not host or host.startswith("-"):
+            raise Refused(f"{name}: {options['url']} names no host; write it as in ssh://user@host:22/folder")
+        return cls(
+            name=name,
+            host=host.strip("[]"),
+            user=unquote(user) or None,
+            port=port,
+            root=_root(unquote(url.path)),
+            known_hosts=_file(options, "known_hosts"),
+            identity=_file(options, "identity"),
+            ssh_config=_file(options, "ssh_config"),
+            timeout=timeout,
+        )
+
+
+def _root(path: str) -> str:
+    if path.startswith("/~/"):
+        return path[1:]
+    return path.rstrip("/") or DEFAULT_ROOT
+
+
+def _file(options: Mapping[str, str], key: str) -> Path | None:
+    return Path(options[key]).expanduser() if options.get(key) else None

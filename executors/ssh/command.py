@@ -1,0 +1,150 @@
+"""Commands over an SSH channel: quoted once, drained on both streams, ended with their children.
+
+sshd hands one string to the user's login shell, whatever that is. So the string holds a script for /bin/sh written
+in characters that no shell takes for special; sh decodes and runs it. The script first prints a mark and its process
+group: what stands before the mark on stdout or stderr is the login files' noise.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import shlex
+import string
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import paramiko
+
+from executors.base import REPLY_BYTES, Completed, Lost, TransferFailed
+from executors.ssh.link import broken
+
+PLAIN = frozenset((string.ascii_letters + string.digits + "_./,:=+-").encode())
+KILL_SECONDS = 10.0
+POLL_SECONDS = 0.02
+
+
+class OutOfTime(Exception):
+    """A command outlasted its deadline."""
+
+
+def line(script: str) -> str:
+    """Return a command line that makes any login shell run a script of /bin/sh. It becomes the session's leader."""
+    encoded = "".join(chr(byte) if byte in PLAIN else f"\\0{byte:03o}" for byte in os.fsencode(script))
+    return f"exec /bin/sh -c 'eval \"$(printf %b \"$0\")\"' '{encoded}'"
+
+
+@dataclass
+class Output:
+    """What a command has printed so far: stdout up to the limit and a little more, the end of stderr."""
+
+    mark: bytes
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+
+    def reply(self) -> bytes:
+        """Stdout after the mark and the line it is on."""
+        return _after(self.mark, self.stdout)
+
+    def complaints(self) -> bytes:
+        """The last of stderr, without what the login files said."""
+        return _after(self.mark, self.stderr)[-REPLY_BYTES:]
+
+    def group(self) -> int | None:
+        """The process group of the command, None until it has told it."""
+        _, mark, rest = self.stdout.partition(self.mark)
+        number, newline, _ = rest.partition(b"\n")
+        return int(number) if mark and newline else None
+
+
+def _after(mark: bytes, printed: bytearray) -> bytes:
+    before, found, after = bytes(printed).partition(mark)
+    return after.partition(b"\n")[2] if found else before
+
+
+def run(name: str, transport: Any, folder: str, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
+    """Run a command in `folder` on the target called `name`. See `Executor.run`."""
+    return execute(name, transport, f"cd -- {shlex.quote(folder)} || exit", f"exec {shlex.join(argv)}", stdin, timeout)
+
+
+def execute(name: str, transport: Any, before: str, script: str, stdin: bytes, timeout: float) -> Completed:
+    """Run two scripts for sh, the second only if the first did not exit. Raises Lost (if it did) and TransferFailed."""
+    mark = f"offload-{secrets.token_hex(8)} "
+    note = f"printf '%s%d\\n' '{mark}' $$"
+    script, output = f"{before}\n{note}; {note} >&2\n{script}", Output(mark.encode())
+    deadline = time.monotonic() + timeout
+    try:
+        channel = transport.open_session(timeout=timeout)
+        with channel:
+            status = _converse(channel, line(script), stdin, output, deadline)
+    except (OutOfTime, TransferFailed) as error:
+        kill(transport, output.group())
+        if isinstance(error, OutOfTime):
+            raise Lost(f"{name}: a command did not end within {timeout:g} s") from error
+        raise TransferFailed(f"{name}: {error}") from error
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise Lost(f"{name}: the connection broke: {error or 'it hung up'}") from error
+    if status == -1 and broken(transport):
+        raise Lost(f"{name}: the connection broke while a command ran")
+    if output.group() is None:
+        said = output.complaints().decode("utf-8", "replace").strip()
+        raise Lost(f"{name}: commands cannot be started there: {said or f'status {status}'}")
+    return Completed(status, output.reply(), output.complaints())
+
+
+def _converse(channel: Any, command: str, stdin: bytes, output: Output, deadline: float) -> int:
+    """Feed and drain a command to its end. Returns its status, -1 when a signal or the connection ended it."""
+    channel.settimeout(max(0.1, deadline - time.monotonic()))
+    channel.exec_command(command)
+    unsent = memoryview(stdin)
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        while not _finished(channel):
+            unsent = _feed(channel, unsent)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise OutOfTime
+            selector.select(min(left, POLL_SECONDS) if unsent else left)
+            _drain(channel, output)
+    if not channel.status_event.wait(max(0.1, deadline - time.monotonic())):
+        raise OutOfTime
+    return int(channel.exit_status)
+
+
+def _finished(channel: Any) -> bool:
+    ended = channel.closed or channel.eof_received
+    return ended and not channel.recv_ready() and not channel.recv_stderr_ready()
+
+
+def _feed(channel: Any, unsent: memoryview) -> memoryview:
+    """Send what the other side has room for; after the last byte, end its input."""
+    with suppress(OSError):  # a command may end without reading
+        while unsent and channel.send_ready():
+            unsent = unsent[channel.send(unsent) :]
+        if not unsent and not channel.eof_sent:
+            channel.shutdown_write()
+    return unsent
+
+
+def _drain(channel: Any, output: Output) -> None:
+    if channel.recv_ready():
+        output.stdout += channel.recv(REPLY_BYTES)
+        if len(output.reply()) > REPLY_BYTES or len(output.stdout) > 4 * REPLY_BYTES:
+            raise TransferFailed(f"a command printed more than the {REPLY_BYTES} bytes allowed")
+    if channel.recv_stderr_ready():
+        output.stderr += channel.recv_stderr(REPLY_BYTES)
+        del output.stderr[: -2 * REPLY_BYTES]
+
+
+def kill(transport: Any, group: int | None) -> None:
+    """End a command and its children, as far as the connection still allows."""
+    if group is None:
+        return
+    with suppress(paramiko.SSHException, OSError, EOFError), transport.open_session(timeout=KILL_SECONDS) as channel:
+        channel.settimeout(KILL_SECONDS)
+        channel.exec_command(line(f"kill -KILL -{group}"))
+        channel.status_event.wait(KILL_SECONDS)
