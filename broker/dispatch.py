@@ -67,7 +67,7 @@ class Dispatch:
 
     def _tries(self, failures: list[Exception]) -> Iterator[Candidate]:
         """Candidates, one after the other as long as they fail; `failures` is why, told by both sides."""
-        for candidate in self._plan:
+        for candidate in self._plan if self._job.fallback else self._plan[:1]:
             if not candidate.probe.reachable:
                 failures.append(Unreachable(f"{candidate.target.name}: {candidate.probe.reason}"))
                 continue
@@ -75,8 +75,6 @@ class Dispatch:
             for _ in range(policy.RUNS_HERE - 1 if candidate.target.name == LOCAL else 0):
                 if isinstance(failures[-1], policy.REPEATABLE):
                     yield candidate
-            if not self._job.fallback:
-                return
 
     def _attempt(self, candidate: Candidate) -> Iterator[Event]:
         attempt = self._taken_up(candidate) or self._journal.begin_attempt(

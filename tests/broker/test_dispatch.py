@@ -9,7 +9,7 @@ import pytest
 from broker import policy
 from broker.broker import Broker
 from broker.errors import IntegrityError, Interrupted, JobFailed, LimitError, NoTarget, UsageError
-from broker.events import ItemFailed, Published
+from broker.events import ItemFailed, Progress, Published, Started
 from broker.job import State
 from broker.stop import Stop
 from executors.base import (
@@ -85,7 +85,7 @@ def test_without_fallback_the_same_ends_with_its_error_and_nothing_half_done(
     stage: str, box: Box, broker: Broker, tmp_path: Path
 ) -> None:
     box.faults.append(STAGES[stage])
-    asked = request(tmp_path / "media", b"one", on="box", fallback=False)
+    asked = request(tmp_path / "media", b"one", fallback=False)
     if stage == "gone during upload":  # one part only: skip none
         box.faults[0] = Fault("put", "parts/", Lost("box: gone"))
 
@@ -106,6 +106,8 @@ def test_only_what_is_missing_is_done_again(box: Box, broker: Broker, tmp_path: 
 
     assert right(asked)
     assert [event.index for event in told if isinstance(event, Published)] == [0, 1, 2]
+    second = told.index(Started("local", broker.journal.attempts(only_job(broker).id)[1].reason))
+    assert {event.index for event in told[second:] if isinstance(event, Progress)} == {1, 2}
     assert [item.outputs[0].attempt for item in only_job(broker).items] == [1, 2, 2]
 
 
@@ -212,6 +214,7 @@ def test_a_full_disk_here_leaves_the_job_to_be_taken_up(
         with pytest.raises(LimitError, match="cannot be stored"):
             drive(broker, asked)
     assert [path.name for path in (tmp_path / "media").iterdir()] == ["0.dat"]
+    assert len(list((tmp_path / "box").glob("jobs/*/out/0/worked.bin"))) == 1
 
     left = broker.unfinished(asked)
     assert left is not None
@@ -221,6 +224,15 @@ def test_a_full_disk_here_leaves_the_job_to_be_taken_up(
     (attempt,) = broker.journal.attempts(left.id)
     assert attempt.target == "box"
     assert [name for name, word, _ in box.asked if word.startswith("parts/")] == ["put"]
+
+
+def test_a_stop_before_the_start_starts_nothing(box: Box, broker: Broker, tmp_path: Path) -> None:
+    stop = Stop()
+    stop.request()
+    with pytest.raises(Interrupted, match="before it ran"):
+        drive(broker, request(tmp_path / "media", b"one"), stop)
+    assert only_job(broker).state is State.CANCELLED
+    assert not [word for name, word, _ in box.asked if word == "start" or word.startswith("parts/")]
 
 
 def test_a_stop_during_upload_stops_between_two_parts(
