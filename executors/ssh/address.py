@@ -43,6 +43,8 @@ class Address:
         host = place.removesuffix(f":{port}") if port else place.rstrip(":")
         if url.scheme != "ssh" or not host or host.startswith("-"):
             raise Refused(f"{name}: {options['url']} names no host; write it as in ssh://user@host:22/folder")
+        if ":" in user:
+            raise Refused(f"{name}: a url must hold no password; log in with a key, as ssh-copy-id installs it")
         return cls(
             name=name,
             host=host.strip("[]"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +35,28 @@ class KeyLogin:
 
     def authenticate(self, transport: Any) -> None:
         """Offer each key in turn. Raises AuthenticationException when none is taken."""
-        refused = []
-        for label, key in self.keys():
-            try:
-                if not transport.auth_publickey(self.username, key):
-                    return
-            except paramiko.AuthenticationException:
-                refused.append(label)
-            except (paramiko.SSHException, EOFError):
-                if not refused:
-                    raise
-                break  # it hung up after too many keys
+        refused: list[str] = []
+        with closing(self.keys()) as keys:
+            for label, key in keys:
+                try:
+                    if not transport.auth_publickey(self.username, key):
+                        return
+                except (paramiko.SSHException, EOFError) as error:
+                    if not transport.is_active():
+                        if refused:
+                            break  # it hung up after too many keys
+                        raise EOFError("it hung up at the login") from error
+                    refused.append(label)
         tried = f"it took none of {', '.join(refused)}" if refused else "there is no key to log in with"
         raise paramiko.AuthenticationException(f"{self.username} cannot log in: {tried}")
 
-    def keys(self) -> Iterator[tuple[str, Any]]:
+    def keys(self) -> Generator[tuple[str, Any], None, None]:
         """Keys that can be used without a passphrase, each with a name for it."""
         yield from _keys_in(self.files)
         if not self.only_files:
-            for key in paramiko.Agent().get_keys():
-                yield f"the agent's {key.comment or key.get_name()}", key
+            with closing(paramiko.Agent()) as agent:
+                for key in agent.get_keys():
+                    yield f"the agent's {key.comment or key.get_name()}", key
             yield from _keys_in(name for name in DEFAULT_KEYS if name not in self.files)
 
 
