@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from tests.broker.jobs import drive, notes, only_job, request, right
 from tests.processes import of_job
 
 Box = type[FaultyExecutor]
+
+
+class Killed(BaseException):
+    """The process died here."""
 
 
 def drive_and(
@@ -272,6 +277,23 @@ def test_an_abandoned_job_is_taken_up_where_it_runs(broker: Broker, tmp_path: Pa
     assert [attempt.number for attempt in broker.journal.attempts(job.id)] == [1]
 
 
+def test_what_was_fetched_before_a_crash_needs_no_target_any_more(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise Killed
+
+    asked = request(tmp_path / "media", b"one")
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(publication, "_place", crash)
+        drive(broker, asked)
+    for job in jobs_on(broker, "local"):
+        shutil.rmtree(job)
+    told = drive(broker, only_job(broker))
+    assert right(asked)
+    assert not any(isinstance(event, Progress) for event in told)
+
+
 def test_an_abandoned_job_whose_input_changed_is_ended(broker: Broker, tmp_path: Path) -> None:
     asked = request(tmp_path / "media", b"one", seconds=30, family=True)
     job = broker.submit(asked)
@@ -284,10 +306,6 @@ def test_an_abandoned_job_whose_input_changed_is_ended(broker: Broker, tmp_path:
 
 def _abandon(broker: Broker, job: Job) -> str:
     """Drive a job until it has begun to run, then die as SIGKILL would have us. Returns its name on the target."""
-
-    class Killed(BaseException):
-        pass
-
     driven = broker.drive(job, Stop())
     for event in driven:
         if isinstance(event, Progress):
