@@ -92,7 +92,8 @@ class Run:
         return {
             "spec": {**about, "items": specs},
             "inputs": inputs,
-            "environment": environment(job.script, job.extras),
+            # This machine is the user's to install things on; any other gets what is missing by itself.
+            "environment": environment(job.script, job.extras, build=self._executor.local_path("jobs") is None),
         }
 
     def _follow(self, agent: Agent) -> Generator[Event, None, Mapping[str, Any]]:

@@ -176,9 +176,11 @@ class Journal:
             )
 
     def note_versions(self, attempt: Attempt, versions: Mapping[str, Any]) -> None:
-        """Remember the versions an attempt ran with."""
+        """Remember the versions an attempt ran with, beside those told before."""
         with self._db.write():
-            self._db.execute("UPDATE attempts SET versions = ? WHERE id = ?", (json.dumps(dict(versions)), attempt.id))
+            row = self._db.row("SELECT versions FROM attempts WHERE id = ?", (attempt.id,))
+            known = {**json.loads(row["versions"] if row else "{}"), **versions}
+            self._db.execute("UPDATE attempts SET versions = ? WHERE id = ?", (json.dumps(known), attempt.id))
 
     def attempts(self, job: str) -> list[Attempt]:
         """Attempts of a job, first to last."""

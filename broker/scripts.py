@@ -39,10 +39,11 @@ def folder() -> Path:
     return Path(str(files("remote_scripts")))
 
 
-def environment(script: Path, extras: tuple[str, ...]) -> dict[str, Any]:
-    """What a script asks of its interpreter, from its PEP 723 header: {requires_python, dependencies, install}.
+def environment(script: Path, extras: tuple[str, ...], build: bool = False) -> dict[str, Any]:
+    """What a script asks of its interpreter, from its PEP 723 header: {requires_python, dependencies, install, build}.
 
-    `extras` name lists under the header's `[tool.offload.extras]`.
+    `extras` name lists under the header's `[tool.offload.extras]`. With `build`, what the target lacks is installed
+    there; without, it is an error, and `install` what to type.
     """
     header = read_header(script)
     optional = header.get("tool", {}).get("offload", {}).get("extras", {})
@@ -51,6 +52,7 @@ def environment(script: Path, extras: tuple[str, ...]) -> dict[str, Any]:
         "requires_python": header.get("requires-python", ""),
         "dependencies": dependencies,
         "install": "pip install " + " ".join(f"'{need}'" for need in dependencies),
+        "build": build,
     }
 
 

@@ -10,7 +10,8 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
     facts      {}                                         python, cpus, gpu, memory, disk, tools, platform
     parts      {sha256: [...]}                            for each: whether the blob is here, else its parts
     assemble   {sha256, size, parts}                      joins parts into a blob, after checking its sha256
-    prepare    {environment}                              the interpreter a script would get
+    prepare    {environment}                              the interpreter a script would get, or, where it is not
+                                                          `ready`, the one its environment would be built on
     start      {job, script, spec, inputs, environment}   starts the job detached; the same job again is not an error
     events     {job, since, wait}                         event lines from byte `since`, then {next, state, ...};
                                                           with {ending} once it has ended and all has been read
@@ -18,6 +19,9 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
     ack        {job}                                      the results have arrived: deletes the job
     ls         {}                                         jobs, with state and age
     gc         {days, bytes}                              deletes what nobody has asked for in `days`
+
+An environment is {requires_python, dependencies, install: the command to tell a person}; with `build`, what is not
+here is installed by the job, for itself and those after it, from the blobs `wheels: [{name, blob}]` where given.
 
 Error kinds: bad_request, no_job, no_space, integrity (send it again), changed (an input is not the file it was),
 missing (something is not installed; the message names the command that installs it), failed.
@@ -37,7 +41,7 @@ VERSION = 1
 
 MODULES = {
     "facts": "machine",
-    "prepare": "machine",
+    "prepare": "environment",
     "parts": "blobs",
     "assemble": "blobs",
     "gc": "blobs",

@@ -100,14 +100,17 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def gc(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Delete ended jobs, parts and leftovers older than `days`, then the oldest blobs beyond `bytes`."""
+    """Delete ended jobs, environments, parts and leftovers older than `days`; the oldest blobs beyond `bytes`."""
+    from _runner import environment  # for this verb alone
+
     cutoff = time.time() - float(request["days"]) * 86400
     with _locked(root):
         stale = [entry for entry in _folders(root / "parts") if _newest(entry) < cutoff]
         stale += [entry for entry in _folders(root / "jobs") if _newest(entry) < cutoff and _is_over(entry)]
         for entry in stale:
             shutil.rmtree(str(entry), ignore_errors=True)
-        deleted = [entry.name for entry in stale] + _trim_blobs(root / "blobs", cutoff, int(request["bytes"]))
+        deleted = [entry.name for entry in stale] + list(environment.sweep(root, cutoff))
+        deleted += _trim_blobs(root / "blobs", cutoff, int(request["bytes"]))
     return {"deleted": deleted[:NAMED], "count": len(deleted)}
 
 

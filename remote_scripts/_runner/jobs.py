@@ -65,7 +65,7 @@ def _place(root: Path, entry: Dict[str, Any], path: Path) -> None:
     if os.path.lexists(str(path)):
         raise ValueError("two inputs have the index %s" % entry["index"])
     if "blob" in entry:
-        _link(layout.blob_path(root, entry["blob"]), path)
+        layout.link(layout.blob_path(root, entry["blob"]), path)
     elif _mark(entry["path"]) == (entry["size"], entry["mtime_ns"]):
         path.symlink_to(entry["path"])
     else:
@@ -78,15 +78,6 @@ def _mark(path: str) -> Any:
     except FileNotFoundError:
         return None
     return found.st_size, found.st_mtime_ns
-
-
-def _link(blob: Path, path: Path) -> None:
-    if not blob.exists():
-        raise RunnerError("integrity", "blob %s is no longer here: it has to be sent again" % blob.name)
-    try:
-        os.link(str(blob), str(path))
-    except OSError:  # a file system without links, or too many of them
-        shutil.copyfile(str(blob), str(path))
 
 
 def _spawn(folder: Path, lock: int, extra: Dict[str, str]) -> None:

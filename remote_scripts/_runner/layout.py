@@ -57,6 +57,18 @@ def _matching(pattern: "re.Pattern[str]", name: Any, what: str) -> str:
     return name
 
 
+def link(blob: Path, path: Path) -> None:
+    """Make a blob appear at `path`."""
+    if not blob.exists():
+        raise RunnerError("integrity", "blob %s is no longer here: it has to be sent again" % blob.name)
+    try:
+        os.link(str(blob), str(path))
+    except OSError:  # a file system without links, or too many of them
+        import shutil  # rarely needed, and slow to import
+
+        shutil.copyfile(str(blob), str(path))
+
+
 def token() -> str:
     """A name nobody else will choose. (The `secrets` module costs a tenth of a verb to import.)"""
     return os.urandom(4).hex()

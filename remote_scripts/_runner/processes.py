@@ -35,6 +35,12 @@ def find(job: str) -> Set[int]:
     return _with_descendants(table, keepers | marked) - keepers - {os.getpid()}
 
 
+def marked(job: str) -> Dict[str, str]:
+    """Environment for the job's processes."""
+    inherited = {name: value for name, value in os.environ.items() if name != SUPERVISOR}
+    return {**inherited, COOKIE: job, "PYTHONUNBUFFERED": "1"}
+
+
 def end(job: str, grace: float) -> None:
     """SIGTERM to all, SIGKILL to what is left after `grace` seconds, until none is left."""
     if grace > 0:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
-from _runner import layout, machine, processes
+from _runner import environment, layout, processes
 
 HEARTBEAT = 5.0
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -78,26 +78,24 @@ def _terminate(number: int, frame: Any) -> None:
 
 def _run(root: Path, folder: Path) -> int:
     wanted = layout.read_json(folder / "start.json")
-    python = machine.interpreter(wanted["environment"])
+    with _heartbeat(folder), environment.provided(root, folder, wanted["environment"]) as python:
+        process = _start(folder, python, layout.script_path(root, wanted["script"]))
+        if not (folder / "wanted").exists():  # cancelled when there was nothing to end yet
+            processes.end(folder.name, grace=0)
+        return _wait(process)
+
+
+def _start(folder: Path, python: str, script: Path) -> "subprocess.Popen[bytes]":
     with open(folder / "events.jsonl", "ab") as events, open(folder / "log.txt", "ab") as log:  # noqa: PTH123
-        process = subprocess.Popen(
-            [python, str(layout.script_path(root, wanted["script"])), "job.json"],
+        return subprocess.Popen(
+            [python, str(script), "job.json"],
             cwd=str(folder),
-            env=_environment(folder.name),
+            env=processes.marked(folder.name),
             stdin=subprocess.DEVNULL,
             stdout=events,
             stderr=log,
             start_new_session=True,
         )
-    if not (folder / "wanted").exists():  # cancelled when there was nothing to end yet
-        processes.end(folder.name, grace=0)
-    with _heartbeat(folder):
-        return _wait(process)
-
-
-def _environment(job: str) -> Dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name != processes.SUPERVISOR}
-    return {**inherited, processes.COOKIE: job, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager

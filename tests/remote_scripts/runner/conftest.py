@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _runner import jobs, supervisor
 
+from tests.remote_scripts.runner import environments
 from tests.remote_scripts.runner.job import FOLDER, JOB, request
 
 
@@ -38,3 +41,36 @@ def signals() -> Iterator[None]:
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The wheel of the tiny package, the only one that pip and uv find. No other Python is on the path, nor uv."""
+    (tmp_path / "home").mkdir()
+    found = environments.wheel(tmp_path / "wheels")
+    for name, value in {"PATH": "", "HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    for tool in ("PIP", "UV"):
+        monkeypatch.setenv(f"{tool}_FIND_LINKS", str(found.parent))
+        monkeypatch.setenv(f"{tool}_NO_INDEX", "1")
+    return found
+
+
+@pytest.fixture
+def uv(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> environments.PacedUv:
+    """A uv whose pace the test sets."""
+    paced = environments.PacedUv(tmp_path / "paced", tiny)
+    monkeypatch.setenv("PATH", str(tmp_path / "paced" / "bin"))
+    return paced
+
+
+@pytest.fixture(scope="session")
+def real_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real uv; skips where it cannot be had."""
+    if found := shutil.which("uv"):
+        return Path(found)
+    folder = tmp_path_factory.mktemp("uv")
+    command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), "uv"]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("uv cannot be installed here")
+    return folder / "bin" / "uv"
