@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from getpass import getuser
@@ -82,6 +82,7 @@ class Server:
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    wrapper: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.home = self.folder / "home"
@@ -116,7 +117,7 @@ class Server:
             )
         )
         with (self.folder / "sshd.log").open("ab") as log:
-            self.process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(config)], stderr=log)
+            self.process = subprocess.Popen([*self.wrapper, str(SSHD), "-D", "-e", "-f", str(config)], stderr=log)
         while not self._answers():
             assert self.process.poll() is None, (self.folder / "sshd.log").read_text()
             time.sleep(0.02)

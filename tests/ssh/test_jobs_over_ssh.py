@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from tests.services.typed import FAKEWORK, Said, environment, fake, offload, sta
 pytestmark = needs_sshd
 
 NAP = 0.02
+NAMESPACE = ("unshare", "--pid", "--mount-proc", "--fork", "--kill-child")
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def configure(dirs: Path, server: Server, **changed: object) -> None:
 
 def wanted(clip: Path) -> bytes:
     """What the work makes of a clip, done here."""
-    here = fake(clip.parent, clip, "-o", "here.bin", "--on", "local")
+    here = fake(clip.parent, clip, "-o", "here.bin", "--on", "local", "--overwrite")
     assert here.code == 0, here.err
     return (clip.parent / "here.bin").read_bytes()
 
@@ -74,7 +76,7 @@ def until(true: Callable[[], object]) -> None:
 
 
 def start(clip: Path, *words: str) -> subprocess.Popen[str]:
-    command = [*FAKEWORK, clip, "-o", "there.bin", "--json", *words]
+    command = [*FAKEWORK, clip, "-o", "there.bin", "--json", *words]  # of two -o the last counts
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=clip.parent, env=environment(), stdout=pipe, stderr=pipe, text=True)
 
@@ -175,7 +177,7 @@ def test_killed_in_upload(box: Server, clip: Path) -> None:
 
 
 def test_killed_in_the_run(box: Server, clip: Path) -> None:
-    process = start(clip, "--seconds", "20")
+    process = start(clip, "--seconds", "3")
     until(lambda: list((box.folder / "root").glob("jobs/*/out/0/worked.bin")))
     box.kill()
     time.sleep(0.1)
@@ -191,6 +193,62 @@ def test_killed_in_download(box: Server, clip: Path, tmp_path: Path) -> None:
     said = finish(process)
     assert said.code == 0, said.err
     assert (clip.parent / "there.bin").read_bytes() == wanted(clip)
+
+
+# When it vanishes: its processes die with their own pid namespace, and its disk is deleted
+
+
+@pytest.fixture
+def machine(tmp_path: Path, offload_dirs: Path) -> Iterator[Server]:
+    """A machine that can vanish, configured as the target `box`."""
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no pid namespace can be made here")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    server = Server(tmp_path / "machine", {"PATH": path}, NAMESPACE)
+    server.start()
+    configure(offload_dirs, server)
+    yield server
+    vanish(server)
+
+
+def vanish(server: Server) -> None:
+    server.process.kill()  # the namespace goes with the process that holds it
+    server.process.wait()
+    shutil.rmtree(server.folder / "root", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("sign", "words"),
+    [
+        ("parts/*/0", ()),
+        ("jobs/*/status.json", ("--seconds", "2")),
+        ("jobs/*/out/0/worked.bin", ("--seconds", "2")),
+        ("jobs/*/out/1", ("--seconds", "2")),
+    ],
+    ids=["upload", "start", "run", "second item"],
+)
+def test_a_machine_that_vanishes(machine: Server, clip: Path, sign: str, words: tuple[str, ...]) -> None:
+    second = clip.with_name("second.dat")
+    second.write_bytes(b"2")
+    process = start(clip, str(second), "-o", "out/", *words)
+    until(lambda: list((machine.folder / "root").glob(sign)) or process.poll() is not None)
+    vanish(machine)
+    said = finish(process)
+    assert said.code == 0, said.err
+    assert tried(said) == [("box", "lost"), ("local", "done")]
+    assert "going on with local" in said.err
+    for path in (clip, second):
+        assert (clip.parent / f"out/{path.stem}.worked.bin").read_bytes() == wanted(path)
+
+
+def test_what_came_back_before_it_vanished_is_not_done_again(machine: Server, clip: Path) -> None:
+    second = clip.with_name("second.dat")
+    second.write_bytes(b"2")
+    process = start(clip, str(second), "-o", "out/", "--seconds", "2")
+    until((clip.parent / "out/clip.worked.bin").exists)
+    vanish(machine)
+    items = receipt(finish(process))["items"]
+    assert [item["outputs"][0]["attempt"] for item in items] == [1, 2]
 
 
 # When it is not to be trusted, or full
