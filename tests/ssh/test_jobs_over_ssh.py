@@ -16,11 +16,12 @@ import pytest
 
 from tests.executors.sshd import Server, make_key, needs_sshd, public, sshd
 from tests.executors.test_local import tmpfs
-from tests.services.typed import FAKEWORK, Said, environment, fake, offload, stabilize
+from tests.services.typed import FAKEWORK, STABILIZE, Said, environment, fake, offload, stabilize
 
 pytestmark = needs_sshd
 
 NAP = 0.02
+SAMPLE = Path(__file__).parents[2] / "examples/handheld.mp4"
 NAMESPACE = ("unshare", "--pid", "--mount-proc", "--fork", "--kill-child")
 
 
@@ -105,9 +106,8 @@ def test_the_same_bytes_there_as_here(box: Server, clip: Path) -> None:
 
 
 def test_stabilise_makes_the_same_bytes_there_as_here(box: Server, tmp_path: Path) -> None:
-    sample = Path(__file__).parents[2] / "examples/handheld.mp4"
     for target in ("local", "box"):
-        said = stabilize(tmp_path, sample, "-o", f"{target}.mp4", "--on", target, "--preset", "ultrafast", "--json")
+        said = stabilize(tmp_path, SAMPLE, "-o", f"{target}.mp4", "--on", target, "--preset", "ultrafast", "--json")
         assert tried(said) == [(target, "done")], said.err
     assert (tmp_path / "local.mp4").read_bytes() == (tmp_path / "box.mp4").read_bytes()
 
@@ -201,12 +201,24 @@ def test_killed_in_download(box: Server, clip: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def machine(tmp_path: Path, offload_dirs: Path) -> Iterator[Server]:
     """A machine that can vanish, configured as the target `box`."""
+    yield from mortal_machine(tmp_path, offload_dirs, f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def bare_machine(tmp_path: Path, offload_dirs: Path) -> Iterator[Server]:
+    """One whose Python has no package of ours."""
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", bare], check=True)
+    yield from mortal_machine(tmp_path, offload_dirs, f"{bare}/bin:/usr/bin:/bin")
+
+
+def mortal_machine(folder: Path, dirs: Path, path: str) -> Iterator[Server]:
     if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no pid namespace can be made here")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    server = Server(tmp_path / "machine", {"PATH": path}, NAMESPACE)
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    server = Server(folder / "machine", {"PATH": path, **pip}, NAMESPACE)
     server.start()
-    configure(offload_dirs, server)
+    configure(dirs, server)
     yield server
     vanish(server)
 
@@ -239,6 +251,25 @@ def test_a_machine_that_vanishes(machine: Server, clip: Path, sign: str, words: 
     assert "going on with local" in said.err
     for path in (clip, second):
         assert (clip.parent / f"out/{path.stem}.worked.bin").read_bytes() == wanted(path)
+
+
+def test_a_machine_that_vanishes_while_its_environment_is_built(bare_machine: Server, tmp_path: Path) -> None:
+    command = [*STABILIZE, SAMPLE, "-o", "there.mp4", "--preset", "ultrafast", "--json"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=pipe, stderr=pipe, text=True)
+    until(lambda: list((bare_machine.folder / "root").glob("envs/*/*")) or process.poll() is not None)
+    vanish(bare_machine)
+    said = finish(process)
+    assert tried(said) == [("box", "lost"), ("local", "done")], said.err
+    assert (tmp_path / "there.mp4").stat().st_size > 100_000
+
+
+def test_a_machine_with_a_bare_python_gets_what_the_script_needs(bare_machine: Server, tmp_path: Path) -> None:
+    words = (SAMPLE, "--preset", "ultrafast", "--json")
+    there = stabilize(tmp_path, *words, "-o", "there.mp4", "--on", "box")
+    assert tried(there) == [("box", "done")], there.err
+    assert stabilize(tmp_path, *words, "-o", "here.mp4", "--on", "local").code == 0
+    assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
 
 
 def test_what_came_back_before_it_vanished_is_not_done_again(machine: Server, clip: Path) -> None:
