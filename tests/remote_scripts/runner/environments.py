@@ -70,12 +70,13 @@ class PacedUv:
         return (self.folder / "said").read_text().split().count("pip")
 
 
-def wait_for(path: Path) -> None:
-    for _ in range(3000):
-        if path.exists():
+def wait_for(path: Path, words: str = "") -> None:
+    """Return once the file is there, and has the words."""
+    for _ in range(1500):
+        if path.exists() and words in path.read_text():
             return
         time.sleep(0.02)
-    raise AssertionError(f"{path} never came")
+    raise AssertionError(f"{path} never came to that")
 
 
 def wheel(folder: Path) -> Path:

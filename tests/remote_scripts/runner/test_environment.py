@@ -94,13 +94,15 @@ class TestFinding:
 
 
 class TestBuilding:
-    def test_by_venv_and_pip_once_for_all_jobs(self, root: Path, tiny: Path) -> None:
+    def test_by_venv_and_pip_once_for_all_jobs(self, root: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PIP_USER", "1")  # as some people have it, and no environment can
         first = start(root, "first", asked())
         wait_for_end(first)
         assert (state.last_word(first) or {}).get("exit") == 0, (first / "log.txt").read_text()
         said, where = messages(first)[0], messages(first)[-1]
         place = only_place(root)
         assert said == "installing the environment"
+        assert {entry.name for entry in place.folder.iterdir()} == {"venv", "complete.json"}
         assert Path(where).is_relative_to(place.folder / "venv")
         assert "Successfully installed tinypack-1.0" in (first / "log.txt").read_text()
         (told,) = events(first, "versions")
@@ -120,6 +122,7 @@ class TestBuilding:
         wheels = [{"name": tiny.name, "blob": blob(root, tiny)}]
         assert provide(root, "first", asked(wheels=wheels)) == only_place(root).python
         assert [entry.name for entry in (root / "blobs").iterdir()] == [wheels[0]["blob"]]
+        assert "Retrying" not in (root / "jobs/first/log.txt").read_text(), "it asked the internet"
 
     @pytest.mark.parametrize("name", ["../a.whl", "a/b.whl", "-r.whl", ".whl", "a.zip", "a.whl\n", ""])
     def test_a_wheel_has_the_name_of_one(self, root: Path, uv: PacedUv, name: str) -> None:

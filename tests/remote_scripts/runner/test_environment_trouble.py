@@ -8,12 +8,15 @@ import io
 import json
 import os
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _runner import build, environment, interpreters, layout, processes, state
+from _runner import build, environment, interpreters, layout, processes, state, supervisor
 from _runner.layout import RunnerError
 
 from tests.remote_scripts.runner.environments import PacedUv, asked, events, job, messages, start, verb, wait_for
@@ -120,6 +123,19 @@ class TestEvents:
         assert messages(tmp_path) == ["one", "three"]
 
 
+class TestHeart:
+    def test_it_beats_while_an_environment_is_built(
+        self, root: Path, created: Path, monkeypatch: pytest.MonkeyPatch, signals: None
+    ) -> None:
+        @contextmanager
+        def provided(root: Path, job: Path, environment: dict[str, Any]) -> Iterator[str]:
+            assert signal.getitimer(signal.ITIMER_REAL)[1] == supervisor.HEARTBEAT
+            yield sys.executable
+
+        monkeypatch.setattr(environment, "provided", provided)
+        assert supervisor._run(root, created) == 0
+
+
 class TestCancel:
     def test_it_ends_the_build_and_leaves_nothing(self, root: Path, uv: PacedUv) -> None:
         uv.hold()
@@ -190,9 +206,7 @@ class TestAtOnce:
         uv.waits()
         os.kill(json.loads((first / "status.json").read_text())["pid"], signal.SIGKILL)
         second = start(root, JOB + "2", asked())
-        wait_for(second / "events.jsonl")
-        while "installing the environment" not in messages(second):
-            pass
+        wait_for(second / "events.jsonl", '"installing the environment"')
         assert processes.find(JOB) == set()
         uv.go()
         wait_for_end(second)
