@@ -104,6 +104,9 @@ class Round:
         if code != (2 if done else 0):
             self._lose(f"typed again, the command ended with {code}")
         self.check_done()
+        job = self._job()
+        if job and [output.attempt for item in job.items for output in item.outputs] != [1]:
+            self.tally.doubled.append(f"{self._name}: the work was done again, not taken up")
 
     def kill_part(self, role: str, number: signal.Signals, after: float) -> None:
         """Signal the runner or the script once it is there and `after` seconds have gone: the command goes on."""
@@ -116,6 +119,17 @@ class Round:
         if code != 0:
             self._lose(f"{number.name} to the {role} {after:.2f} s after it came: the command ended with {code}")
         self.check_done()
+
+    def stop_midway(self, number: signal.Signals) -> None:
+        """Signal the command while its script is at work: there is no way but to stop."""
+        command = self.start()
+        self._await("script", command)
+        command.send_signal(number)
+        if (code := command.wait(HANGS)) != 130:
+            self._lose(f"{number.name} at work: the command ended with {code}")
+        self._check_stopped(130, number)
+        if self._dest.exists():
+            self._lose(f"{number.name} at work: it went on to the end")
 
     def interrupt_twice(self, after: float, between: float) -> None:
         """Ctrl-C, and again."""

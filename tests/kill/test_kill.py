@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.kill.rounds import HANGS, Round, Tally, play
+from tests.kill.rounds import HANGS, POLITE, Round, Tally, play
 
 AT_A_TIME = 2
 SEED = 20_000
@@ -46,6 +47,13 @@ def test_ten_kills(role: str, span: float, tmp_path: Path) -> None:
 @pytest.mark.parametrize("role", ["command", "runner", "script"])
 def test_three_hundred_kills(role: str, span: float, tmp_path: Path) -> None:
     assert loop(tmp_path, role, 300, span).troubles == []
+
+
+@pytest.mark.parametrize("number", sorted(POLITE))
+def test_a_signal_at_work_stops_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    stopped = Round(tmp_path, Random(SEED), seconds=45)
+    stopped.stop_midway(number)
+    assert stopped.tally.troubles == []
 
 
 @pytest.mark.parametrize(("after", "between"), [(0.8, 0.3), (0.9, 0.01), (1.2, 0.1)])
