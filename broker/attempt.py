@@ -18,10 +18,12 @@ from broker.job import Item, Job, Output
 from broker.journal import Attempt, Journal
 from broker.reports import Done, Report, Versions, plain
 from broker.scripts import bundle, environment
+from broker.settings import Settings
 from broker.stop import Stop
 from executors.base import Executor, ExecutorError, Lost, OutOfMemory
 
 POLL_SECONDS = 1.0
+DAY_SECONDS = 86400.0
 NOTE_SECONDS = 5.0
 """How often progress is written to the journal."""
 
@@ -32,13 +34,13 @@ class Run:
     Raises ExecutorError when the target fails us, JobFailed when the script does, Interrupted when stopped.
     """
 
-    def __init__(self, journal: Journal, attempt: Attempt, executor: Executor, stop: Stop, grace: float) -> None:
+    def __init__(self, journal: Journal, attempt: Attempt, executor: Executor, stop: Stop, settings: Settings) -> None:
         self.timings: dict[str, float] = {}
         self._journal = journal
         self._attempt = attempt
         self._executor = executor
         self._stop = stop
-        self._grace = grace
+        self._settings = settings
         self._noted = 0.0
         self._items = 0
 
@@ -50,7 +52,7 @@ class Run:
             try:
                 yield from self._drive(agent, job)
             except policy.ENDING as error:
-                self._end_there(agent, keep=isinstance(error, JobFailed))
+                self._end_there(agent, keep=job.keep or isinstance(error, JobFailed))
                 raise
 
     def _drive(self, agent: Agent, job: Job) -> Iterator[Event]:
@@ -67,7 +69,8 @@ class Run:
         with self._timed("run"):
             ending = yield from self._follow(agent)
         self._judge(ending)
-        self._clear(agent, keep=False)
+        self._clear(agent, job.keep)
+        self._tidy(agent)
 
     def _unchanged(self, items: tuple[Item, ...]) -> Generator[Event, None, list[Item]]:
         same = []
@@ -108,7 +111,7 @@ class Run:
             if self._stop.requested and not asked:
                 asked = True
                 yield Note("stopping; finished items are kept")
-                agent.cancel(self._attempt.remote, self._grace)
+                agent.cancel(self._attempt.remote, self._settings.cancel_grace)
 
     def _end(self, batch: Batch) -> Mapping[str, Any]:
         if batch.state != "ended":
@@ -190,6 +193,16 @@ class Run:
         if not keep:
             with suppress(ExecutorError, OffloadError):  # what it cannot delete ages away by itself
                 agent.ack(self._attempt.remote)
+
+    def _tidy(self, agent: Agent) -> None:
+        """Once a day, let the target delete what failed and forgotten jobs left there."""
+        mark = self._settings.state_dir / "tidied" / self._attempt.target
+        if mark.exists() and time.time() - mark.stat().st_mtime < DAY_SECONDS:
+            return
+        with suppress(ExecutorError, OffloadError):  # it is a courtesy: the job is done
+            agent.gc(self._settings.keep_days, self._settings.keep_bytes)
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
 
     def _keep_log(self) -> None:
         with suppress(ExecutorError):  # a job that failed before its script has none

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Self
 from broker import lease, publication, receipt, staging, targets
 from broker.agent import Agent
 from broker.dispatch import Dispatch
-from broker.errors import InputError, OffloadError, UsageError
+from broker.errors import InputError, UsageError
 from broker.events import Event
 from broker.job import FileId, Job, Request, State, resume_key
 from broker.journal import Attempt, Journal
@@ -21,8 +20,6 @@ from broker.settings import Settings
 from broker.staging import file_sha256
 from broker.stop import Stop
 from executors.base import ExecutorError
-
-DAY_SECONDS = 86400.0
 
 
 class Broker:
@@ -84,19 +81,7 @@ class Broker:
                 raise UsageError(f"job {job.id} is {job.state} already", f"offload jobs show {job.id}")
             publication.replay(self.journal, job)
             candidates = self._where_it_runs_first(job)
-            yield from Dispatch(self.journal, job, candidates, stop, self.settings.cancel_grace)
-        self._tidy_here(job)
-
-    def _tidy_here(self, job: Job) -> None:
-        """Once a day, let this machine delete what failed and forgotten jobs left in its cache."""
-        mark = self.settings.state_dir / "tidied"
-        if mark.exists() and time.time() - mark.stat().st_mtime < DAY_SECONDS:
-            return
-        with suppress(ExecutorError, OffloadError), self.targets[targets.LOCAL].executor() as executor:
-            agent = Agent(executor, bundle(job.script))
-            agent.install()
-            agent.gc(self.settings.keep_days, self.settings.keep_bytes)
-        mark.touch()
+            yield from Dispatch(self.journal, job, candidates, stop, self.settings)
 
     def _where_it_runs_first(self, job: Job) -> list[Candidate]:
         candidates = self.plan(job.on, sum(item.file_id.size for item in job.open_items))

@@ -11,6 +11,7 @@ from broker.events import Event, Note, Started
 from broker.job import Job, State, verdict
 from broker.journal import Attempt, Journal
 from broker.plan import Candidate
+from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL
 from executors.base import Refused, Unreachable
@@ -23,12 +24,12 @@ class Dispatch:
     Interrupted when stopped. The job is then over; for any other error it stays open, and can be taken up again.
     """
 
-    def __init__(self, journal: Journal, job: Job, plan: list[Candidate], stop: Stop, grace: float) -> None:
+    def __init__(self, journal: Journal, job: Job, plan: list[Candidate], stop: Stop, settings: Settings) -> None:
         self._journal = journal
         self._job = job
         self._plan = plan
         self._stop = stop
-        self._grace = grace
+        self._settings = settings
 
     def __iter__(self) -> Iterator[Event]:
         if self._job.state is State.QUEUED:
@@ -80,7 +81,7 @@ class Dispatch:
         attempt = self._taken_up(candidate) or self._journal.begin_attempt(
             self._job.id, candidate.target.name, candidate.reason
         )
-        run = Run(self._journal, attempt, candidate.target.executor(), self._stop, self._grace)
+        run = Run(self._journal, attempt, candidate.target.executor(), self._stop, self._settings)
         yield Started(attempt.target, attempt.reason)
         try:
             yield from run

@@ -76,6 +76,7 @@ class Request:
     on: str = "auto"
     fallback: bool = True
     overwrite: bool = False
+    keep: bool = False
     extras: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
@@ -138,6 +139,7 @@ class Job:
     on: str
     fallback: bool
     overwrite: bool
+    keep: bool
     extras: tuple[str, ...]
     command: tuple[str, ...]
     state: State

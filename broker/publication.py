@@ -17,6 +17,9 @@ from broker.job import Item, Job, Output
 from broker.journal import Attempt, Journal
 from broker.staging import NO_LINK, file_sha256, sync
 
+NAME_BYTES = 255
+"""Most bytes a file name may have on the usual file systems."""
+
 Fetch = Callable[[Output, Path], None]
 
 
@@ -89,7 +92,8 @@ def _place(part: Path, dest: Path, job: Job) -> Path:
         _link_new(part, dest)
     except FileExistsError:
         # Somebody took the name while the job ran: theirs stays, ours goes beside it.
-        dest = dest.with_name(f"{dest.stem}.{job.id}{dest.suffix}")
+        stem = dest.stem if len(os.fsencode(dest.name)) <= NAME_BYTES - len(job.id) - 1 else "result"
+        dest = dest.with_name(f"{stem}.{job.id}{dest.suffix}")
         part.replace(dest)
     return dest
 

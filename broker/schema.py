@@ -11,6 +11,7 @@ STEPS = (
         target TEXT NOT NULL,
         fallback INTEGER NOT NULL,
         overwrite INTEGER NOT NULL,
+        keep INTEGER NOT NULL,
         extras TEXT NOT NULL,
         command TEXT NOT NULL,
         key TEXT NOT NULL,

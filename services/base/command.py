@@ -95,6 +95,7 @@ def _common() -> list[click.Option]:
         "--json": "print the receipt as one JSON document",
         "--overwrite": "replace outputs that exist",
         "--skip-existing": "leave inputs alone whose outputs exist",
+        "--keep": "leave the job's folder on the target, to look into it",
     }
     return [
         click.Option(

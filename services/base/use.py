@@ -35,6 +35,7 @@ class Choices:
     null: bool
     quiet: bool
     overwrite: bool
+    keep: bool
     skip_existing: bool
 
 
@@ -100,6 +101,7 @@ class Use:
             on=self._choices.on,
             fallback=not self._choices.no_fallback,
             overwrite=self._choices.overwrite,
+            keep=self._choices.keep,
             extras=self._service.extras(self._params),
             command=self._command(self._words),
         )

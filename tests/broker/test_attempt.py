@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -365,3 +366,26 @@ def test_logs_are_those_of_every_attempt(box: Box, broker: Broker, tmp_path: Pat
 
 def test_a_note_can_be_of_the_whole_job() -> None:
     assert Note("x").index is None
+
+
+# What stays on the target
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_targets_copy_goes_unless_it_is_to_be_kept(keep: bool, broker: Broker, tmp_path: Path) -> None:
+    job = broker.submit(request(tmp_path / "media", b"one", keep=keep))
+    list(broker.drive(job, Stop()))
+    folders = list((broker.settings.cache_dir / "local/jobs").iterdir())
+    assert bool(folders) is keep
+    assert all((folder / "out/0/worked.bin").exists() for folder in folders)
+
+
+def test_a_target_tidies_itself_once_a_day(broker: Broker, tmp_path: Path) -> None:
+    stale = broker.settings.cache_dir / "local/parts/0123"
+    for number, gone in enumerate([True, False, True]):
+        stale.mkdir(parents=True, exist_ok=True)
+        os.utime(stale, (0, 0))
+        list(broker.drive(broker.submit(request(tmp_path / str(number), b"one")), Stop()))
+        assert stale.exists() is not gone
+        if number == 1:
+            os.utime(broker.settings.state_dir / "tidied/local", (0, 0))
