@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from broker.database import Database
-from broker.targets import Target
+from broker.targets import LOCAL, Target
 from executors.base import Probe
 
 PROBE_SECONDS = 2.0
@@ -31,6 +31,8 @@ class Health:
 
     def probe(self, target: Target) -> Probe:
         """What is known of a target: from a moment ago, or from asking it now unless its breaker is open."""
+        if target.name == LOCAL:
+            return target.executor().probe(PROBE_SECONDS)  # costs nothing, and is never worth a doubt
         row = self._db.row("SELECT * FROM health WHERE target = ? AND identity = ?", (target.name, _identity(target)))
         # A clock set back must not keep a target away for longer than a pause can last.
         if row is not None and 0 <= row["until"] - self._clock() <= LONGEST_PAUSE:

@@ -121,6 +121,15 @@ def test_a_target_configured_anew_is_asked_at_once(fake: type[Fake], database: D
     assert health.probe(Target("box", "fake", {"root": "/tmp/elsewhere"})).reachable
 
 
+def test_this_machine_is_never_left_alone(fake: type[Fake], database: Database) -> None:
+    here = Target("local", "fake", BOX.options)
+    health = Health(database, Clock())
+    fake.answer = Probe(False, "the cache cannot be written")
+    assert not health.probe(here).reachable
+    fake.answer = Probe(True)
+    assert health.probe(here).reachable
+
+
 def test_asking_on_purpose_closes_the_breaker(fake: type[Fake], database: Database) -> None:
     health = Health(database, Clock())
     health.failed(BOX, "lost")
