@@ -26,7 +26,7 @@ _WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.whl")
 
 
 def base(environment: Dict[str, Any]) -> str:
-    """The interpreter to build on, or the range that uv is to find one in.
+    """The interpreter to build on, or the version that uv is to find or fetch.
 
     Raises:
         RunnerError: kind `missing`.
@@ -40,9 +40,12 @@ def build(folder: Path, job: Path, lock: int, environment: Dict[str, Any]) -> No
     Raises:
         RunnerError: kind `missing`, with what to type; `no_space`; `failed` when the job was cancelled.
     """
-    installer = _Installer(folder, job, lock, environment)
-    for command in _commands(folder, environment)[: 2 if environment["dependencies"] else 1]:
-        installer.run(command)
+    found, hint = _base(environment), environment["install"]
+    installer = _Installer(folder, job, lock)
+    make, install = _commands(folder, found, environment)
+    installer.run(make, hint if found.version else "uv python install '%s'" % found.path)
+    if environment["dependencies"]:
+        installer.run(install, hint)
     shutil.rmtree(str(folder / "tmp"))
 
 
@@ -53,8 +56,14 @@ def _base(environment: Dict[str, Any]) -> Interpreter:
         if requirements.satisfies(found.version, requires):
             return found
     if interpreters.program("uv"):
-        return Interpreter(requires, "", {}, [])
+        return Interpreter(_oldest(requires), "", {}, [])
     raise RunnerError("missing", _NO_PYTHON % (requires, here.version))
+
+
+def _oldest(requires: str) -> str:
+    # uv would fetch the newest in the range, for which pinned packages may have no wheels.
+    versions = ("3.%d" % minor for minor in range(8, interpreters.NEWEST))
+    return next((version for version in versions if requirements.satisfies(version, requires)), requires)
 
 
 _NO_PYTHON = (
@@ -67,8 +76,8 @@ _NO_VENV = (
 )
 
 
-def _commands(folder: Path, environment: Dict[str, Any]) -> List[List[str]]:
-    found, uv, venv = _base(environment), interpreters.program("uv"), str(folder / "venv")
+def _commands(folder: Path, found: Interpreter, environment: Dict[str, Any]) -> List[List[str]]:
+    uv, venv = interpreters.program("uv"), str(folder / "venv")
     python = str(folder / "venv" / "bin" / "python")
     packages = [*_from_wheels(folder, environment), *environment["dependencies"]]
     if uv:
@@ -104,16 +113,16 @@ def _wheels(folder: Path) -> Path:
 class _Installer:
     """Runs programs that build, one after the other, and tells the job's follower how long it takes."""
 
-    def __init__(self, folder: Path, job: Path, lock: int, environment: Dict[str, Any]) -> None:
+    def __init__(self, folder: Path, job: Path, lock: int) -> None:
         self._folder = folder
         self._job = job
         self._lock = lock
-        self._install = environment["install"]
         self._started = self._told = time.monotonic()
         (folder / "tmp").mkdir(exist_ok=True)
         say(job, "installing the environment")
 
-    def run(self, command: List[str]) -> None:
+    def run(self, command: List[str], hint: str) -> None:
+        """Run one, and raise what it failed of. `hint` is what a person may type instead."""
         check_wanted(self._job)
         with (self._job / "log.txt").open("ab") as log:
             before = log.seek(0, os.SEEK_END)
@@ -127,8 +136,9 @@ class _Installer:
                 start_new_session=True,
                 pass_fds=[self._lock],
             )
-        if self._await(process):
-            self._explain(before)
+        status = self._await(process)
+        if status:
+            self._explain(before, status, hint)
 
     def _environment(self) -> Dict[str, str]:
         # A temporary folder of its own goes with what is half-built; packages belong in the environment alone.
@@ -148,16 +158,18 @@ class _Installer:
             self._told = time.monotonic()
             say(self._job, "installing the environment, %.0f s" % (self._told - self._started))
 
-    def _explain(self, since: int) -> None:
+    def _explain(self, since: int, status: int, hint: str) -> None:
         check_wanted(self._job)
         with (self._job / "log.txt").open("rb") as log:
             log.seek(since)
             output = log.read().decode(errors="replace")
         if _FULL.search(output) or layout.is_full(self._folder):
             raise RunnerError("no_space", "the disk is full where the environment was being installed")
-        offline = "the package index cannot be reached: " if _OFFLINE.search(output) else ""
+        offline = "nothing can be downloaded: " if _OFFLINE.search(output) else ""
         words = "the environment cannot be installed: %s%s; install with: %s"
-        raise RunnerError("missing", words % (offline, telling(output), self._install))
+        raise RunnerError(
+            "missing", words % (offline, telling(output) or "its installer ended with status %d" % status, hint)
+        )
 
 
 def telling(output: str) -> str:
@@ -167,7 +179,7 @@ def telling(output: str) -> str:
     pip = [line[len("ERROR: ") :] for line in lines if line.startswith("ERROR: ")]
     words = pip[-1:] or (lines[errors[-1] :] if errors else lines[-1:])
     # Nothing in it may look like the command that comes after it.
-    return " ".join(_BOX.sub(" ", " ".join(words)).replace("with: ", "with ").split())[:500]
+    return " ".join(_BOX.sub(" ", " ".join(words)).replace("with: ", "with ").split())[:400]
 
 
 def check_wanted(job: Path) -> None:

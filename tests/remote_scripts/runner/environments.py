@@ -12,8 +12,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tests.remote_scripts.runner.job import request
+from tests.remote_scripts.runner.job import JOB, request
 
+FIRST, SECOND, THIRD = (JOB + word for word in ("first", "second", "third"))
 INSTALL = "pip install 'tinypack==1.0'"
 SCRIPT = "import json, tinypack; print(json.dumps({'type': 'log', 'message': tinypack.__file__}), flush=True)\n"
 

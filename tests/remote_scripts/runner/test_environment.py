@@ -14,7 +14,18 @@ import pytest
 from _runner import blobs, build, environment, interpreters, state
 from _runner.layout import RunnerError
 
-from tests.remote_scripts.runner.environments import PacedUv, asked, blob, events, job, messages, start
+from tests.remote_scripts.runner.environments import (
+    FIRST,
+    SECOND,
+    THIRD,
+    PacedUv,
+    asked,
+    blob,
+    events,
+    job,
+    messages,
+    start,
+)
 from tests.remote_scripts.runner.job import wait_for_end
 
 
@@ -33,13 +44,13 @@ def only_place(root: Path) -> environment.Place:
 class TestFinding:
     def test_without_build_what_is_missing_is_an_error(self, root: Path, uv: PacedUv) -> None:
         with pytest.raises(RunnerError, match=r"tinypack==1\.0 is not installed; install with: pip install 'tiny"):
-            provide(root, "first", asked(build=False))
+            provide(root, FIRST, asked(build=False))
         assert not (root / "envs").exists()
 
     def test_the_runner_s_own_interpreter_is_used_as_it_is(self, root: Path, uv: PacedUv) -> None:
-        assert provide(root, "first", asked(dependencies=["pytest"])) == sys.executable
+        assert provide(root, FIRST, asked(dependencies=["pytest"])) == sys.executable
         assert not (root / "envs").exists()
-        (told,) = events(root / "jobs" / "first", "versions")
+        (told,) = events(root / "jobs" / FIRST, "versions")
         assert told["versions"] == {
             "python": platform.python_version(),
             "interpreter": sys.executable,
@@ -47,12 +58,12 @@ class TestFinding:
         }
 
     def test_so_is_another_one_that_has_it_all(self, root: Path, uv: PacedUv, monkeypatch: pytest.MonkeyPatch) -> None:
-        provide(root, "first", asked())
+        provide(root, FIRST, asked())
         program = uv.folder / "bin" / "python3.29"
         program.write_text(f'#!/bin/sh\nexec {only_place(root).python} "$@"\n')
         program.chmod(0o700)
         other = root.with_name("other")
-        assert provide(other, "first", asked()) == str(program)
+        assert provide(other, FIRST, asked()) == str(program)
         assert not (other / "envs").exists()
 
     @pytest.mark.parametrize("says", ["exit 127", "echo 3.12", "echo '[]'", 'echo \'{"version": "3.12.1"}\''])
@@ -73,12 +84,13 @@ class TestFinding:
         wanted = {"requires_python": requires}
         assert build.base(wanted) == (str(uv.folder / "bin" / chosen) if chosen else sys.executable)
 
-    def test_uv_finds_a_python_where_there_is_none(self, uv: PacedUv) -> None:
-        assert build.base({"requires_python": ">=3.99"}) == ">=3.99"
+    @pytest.mark.parametrize(("requires", "version"), [(">=3.26", "3.26"), (">=3.26.1", "3.27"), (">=3.99", ">=3.99")])
+    def test_uv_finds_the_oldest_python_where_there_is_none(self, uv: PacedUv, requires: str, version: str) -> None:
+        assert build.base({"requires_python": requires}) == version
 
     def test_without_uv_it_says_which_python_is_needed(self, root: Path, tiny: Path) -> None:
         with pytest.raises(RunnerError, match=r"Python >=3\.99 is needed .* or uv, .* install with: ") as caught:
-            provide(root, "first", asked(requires_python=">=3.99"))
+            provide(root, FIRST, asked(requires_python=">=3.99"))
         assert caught.value.kind == "missing"
         assert not list((root / "envs").glob("*/"))
 
@@ -89,14 +101,14 @@ class TestFinding:
 
     def test_prepare_builds_nothing(self, root: Path, uv: PacedUv) -> None:
         assert environment.prepare(root, {"environment": asked()}) == {"python": sys.executable, "ready": False}
-        python = provide(root, "first", asked())
+        python = provide(root, FIRST, asked())
         assert environment.prepare(root, {"environment": asked()}) == {"python": python, "ready": True}
 
 
 class TestBuilding:
     def test_by_venv_and_pip_once_for_all_jobs(self, root: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PIP_USER", "1")  # as some people have it, and no environment can
-        first = start(root, "first", asked())
+        first = start(root, FIRST, asked())
         wait_for_end(first)
         assert (state.last_word(first) or {}).get("exit") == 0, (first / "log.txt").read_text()
         said, where = messages(first)[0], messages(first)[-1]
@@ -109,7 +121,7 @@ class TestBuilding:
         assert told["versions"]["python"] == platform.python_version()
         assert told["versions"]["interpreter"] == place.python
         assert told["versions"]["environment_seconds"] > 0
-        second = start(root, "second", asked())
+        second = start(root, SECOND, asked())
         wait_for_end(second)
         assert messages(second) == [where]
         assert events(second, "versions") == [told]
@@ -120,52 +132,52 @@ class TestBuilding:
         monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         wheels = [{"name": tiny.name, "blob": blob(root, tiny)}]
-        assert provide(root, "first", asked(wheels=wheels)) == only_place(root).python
+        assert provide(root, FIRST, asked(wheels=wheels)) == only_place(root).python
         assert [entry.name for entry in (root / "blobs").iterdir()] == [wheels[0]["blob"]]
-        assert "Retrying" not in (root / "jobs/first/log.txt").read_text(), "it asked the internet"
+        assert "Retrying" not in (root / "jobs" / FIRST / "log.txt").read_text(), "it asked the internet"
 
     @pytest.mark.parametrize("name", ["../a.whl", "a/b.whl", "-r.whl", ".whl", "a.zip", "a.whl\n", ""])
     def test_a_wheel_has_the_name_of_one(self, root: Path, uv: PacedUv, name: str) -> None:
         with pytest.raises(ValueError, match="not a wheel"):
-            provide(root, "first", asked(wheels=[{"name": name, "blob": "a" * 64}]))
+            provide(root, FIRST, asked(wheels=[{"name": name, "blob": "a" * 64}]))
 
     @pytest.mark.parametrize("need", ["-r/etc/passwd", "--index-url=x", "a @ http://x", "../a"])
     def test_a_requirement_is_no_option(self, root: Path, uv: PacedUv, need: str) -> None:
         with pytest.raises(ValueError, match="not a"):
-            provide(root, "first", asked(dependencies=[need]))
+            provide(root, FIRST, asked(dependencies=[need]))
 
     def test_by_a_real_uv(self, root: Path, tiny: Path, real_uv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(real_uv.parent))
-        assert provide(root, "first", asked()) == only_place(root).python
-        assert "+ tinypack==1.0" in (root / "jobs/first/log.txt").read_text()
+        assert provide(root, FIRST, asked()) == only_place(root).python
+        assert "+ tinypack==1.0" in (root / "jobs" / FIRST / "log.txt").read_text()
 
     def test_it_says_every_few_seconds_how_long_it_takes(
         self, root: Path, uv: PacedUv, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(build, "TELL", 0.0)
-        provide(root, "first", asked())
-        assert "installing the environment, 0 s" in messages(root / "jobs" / "first")
+        provide(root, FIRST, asked())
+        assert "installing the environment, 0 s" in messages(root / "jobs" / FIRST)
 
     def test_one_that_lost_its_python_is_built_again(self, root: Path, uv: PacedUv) -> None:
-        python = provide(root, "first", asked())
+        python = provide(root, FIRST, asked())
         Path(python).unlink()
-        assert provide(root, "second", asked()) == python
+        assert provide(root, SECOND, asked()) == python
         assert uv.installs == 2
 
     def test_one_without_its_mark_is_built_again(self, root: Path, uv: PacedUv) -> None:
-        provide(root, "first", asked())
+        provide(root, FIRST, asked())
         place = only_place(root)
         place.mark.unlink()
         (place.folder / "left over").touch()
-        provide(root, "second", asked())
+        provide(root, SECOND, asked())
         assert uv.installs == 2
         assert not (place.folder / "left over").exists()
 
     def test_the_order_of_dependencies_makes_no_other_environment(self, root: Path, uv: PacedUv) -> None:
-        provide(root, "first", asked(dependencies=["tinypack==1.0", "tinypack>=1"]))
-        provide(root, "second", asked(dependencies=["tinypack>=1", "tinypack==1.0"]))
+        provide(root, FIRST, asked(dependencies=["tinypack==1.0", "tinypack>=1"]))
+        provide(root, SECOND, asked(dependencies=["tinypack>=1", "tinypack==1.0"]))
         assert uv.installs == 1
-        provide(root, "third", asked())
+        provide(root, THIRD, asked())
         assert uv.installs == 2
 
 
@@ -176,7 +188,7 @@ class TestGc:
         return int(blobs.gc(root, {"days": 7, "bytes": 0})["count"])
 
     def test_one_long_unused_goes_whole(self, root: Path, uv: PacedUv) -> None:
-        provide(root, "first", asked())
+        provide(root, FIRST, asked())
         place, old = only_place(root), time.time() - 8 * self.DAY
         shutil.rmtree(root / "jobs")
         assert self.sweep(root) == 0
@@ -185,7 +197,7 @@ class TestGc:
         assert not place.folder.exists()
 
     def test_one_in_use_stays(self, root: Path, uv: PacedUv) -> None:
-        folder = job(root, "first")
+        folder = job(root, FIRST)
         with environment.provided(root, folder, asked()) as python:
             os.utime(only_place(root).mark, (0, 0))
             assert self.sweep(root) == 0
@@ -193,9 +205,9 @@ class TestGc:
         assert self.sweep(root) == 1
 
     def test_use_makes_it_young(self, root: Path, uv: PacedUv) -> None:
-        provide(root, "first", asked())
+        provide(root, FIRST, asked())
         os.utime(only_place(root).mark, (0, 0))
-        provide(root, "second", asked())
+        provide(root, SECOND, asked())
         assert self.sweep(root) == 0
 
     def test_what_a_killed_build_left_goes_too(self, root: Path) -> None:

@@ -19,13 +19,24 @@ import pytest
 from _runner import build, environment, interpreters, layout, processes, state, supervisor
 from _runner.layout import RunnerError
 
-from tests.remote_scripts.runner.environments import PacedUv, asked, events, job, messages, start, verb, wait_for
+from tests.remote_scripts.runner.environments import (
+    FIRST,
+    SECOND,
+    PacedUv,
+    asked,
+    events,
+    job,
+    messages,
+    start,
+    verb,
+    wait_for,
+)
 from tests.remote_scripts.runner.job import JOB, wait_for_end
 
 
 def refusal(root: Path, wanted: dict[str, Any]) -> tuple[str, str]:
     """Kind and words of the failure that providing ends with; nothing of the build is left."""
-    with pytest.raises(RunnerError) as caught, environment.provided(root, job(root, "first"), wanted):
+    with pytest.raises(RunnerError) as caught, environment.provided(root, job(root, FIRST), wanted):
         pass
     assert built(root) == []
     return caught.value.kind, str(caught.value)
@@ -53,13 +64,24 @@ class TestFailures:
         monkeypatch.setenv("PIP_RETRIES", "1")
         kind, words = refusal(root, asked())
         assert kind == "missing"
-        assert "the package index cannot be reached: No matching distribution" in words
+        assert "nothing can be downloaded: No matching distribution" in words
 
     def test_uv_s_words(self, root: Path, tiny: Path, real_uv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(real_uv.parent))
         kind, words = refusal(root, asked(dependencies=["tinypack==9"]))
         assert kind == "missing"
         assert "no version of tinypack==9" in words
+
+    def test_a_python_that_cannot_be_fetched(
+        self, root: Path, tiny: Path, real_uv: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", str(real_uv.parent))
+        monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+        monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(root / "none"))
+        kind, words = refusal(root, asked(requires_python=">=3.29"))
+        assert kind == "missing"
+        assert "Python 3.29" in words
+        assert words.endswith("; install with: uv python install '3.29'")
 
     @pytest.mark.parametrize(
         "said", ["ERROR: [Errno 28] No space left on device", "error: x (os error 122)", "Disk quota exceeded"]
@@ -76,6 +98,10 @@ class TestFailures:
     def test_an_installer_that_lies(self, root: Path, uv: PacedUv) -> None:
         kind, words = refusal(root, asked(dependencies=["tinypack==9"]))
         assert (kind, words) == ("failed", "the environment that was installed is not what was asked for")
+
+    def test_an_installer_that_says_nothing(self, root: Path, uv: PacedUv) -> None:
+        uv.fail("")
+        assert "its installer ended with status 1; " in refusal(root, asked())[1]
 
     def test_debian_without_venv(self, root: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         lacks = interpreters.Interpreter("/usr/bin/python3", "3.11.2", {"tinypack": None}, [])
@@ -188,11 +214,11 @@ class TestAtOnce:
         assert events(first, "versions") == events(second, "versions")
 
     def test_one_that_waits_does_not_wait_for_the_first_job_s_end(self, root: Path, uv: PacedUv) -> None:
-        with environment.provided(root, job(root, "first"), asked()):
+        with environment.provided(root, job(root, FIRST), asked()):
             done = threading.Event()
 
             def second() -> None:
-                with environment.provided(root, job(root, "second"), asked()):
+                with environment.provided(root, job(root, SECOND), asked()):
                     done.set()
 
             threading.Thread(target=second, daemon=True).start()
