@@ -167,9 +167,8 @@ class _Installer:
             raise RunnerError("no_space", "the disk is full where the environment was being installed")
         offline = "nothing can be downloaded: " if _OFFLINE.search(output) else ""
         words = "the environment cannot be installed: %s%s; install with: %s"
-        raise RunnerError(
-            "missing", words % (offline, telling(output) or "its installer ended with status %d" % status, hint)
-        )
+        said = telling(output) or "its installer ended with status %d" % status
+        raise RunnerError("missing", words % (offline, said, hint))
 
 
 def telling(output: str) -> str:

@@ -99,6 +99,15 @@ class TestFailures:
         kind, words = refusal(root, asked(dependencies=["tinypack==9"]))
         assert (kind, words) == ("failed", "the environment that was installed is not what was asked for")
 
+    def test_installers_are_ended_before_what_they_made_is_deleted(
+        self, root: Path, uv: PacedUv, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[int] = []
+        monkeypatch.setattr(processes, "end", lambda job, grace: seen.append(len(built(root))))
+        uv.fail("hm")
+        refusal(root, asked())
+        assert seen == [1]
+
     def test_an_installer_that_says_nothing(self, root: Path, uv: PacedUv) -> None:
         uv.fail("")
         assert "its installer ended with status 1; " in refusal(root, asked())[1]
