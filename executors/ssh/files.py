@@ -6,13 +6,19 @@ import posixpath
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from paramiko.sftp import CMD_DATA, CMD_READ, SFTP_EOF, int64
 
 from executors.base import Span, read_part
 from executors.ssh.link import Channel
 
 Observe = Callable[[int, float], None]
+
+WINDOW_BYTES = 2 * 1024 * 1024
+"""What a channel lets be on its way to us. Asking for more only makes the server keep it."""
 
 
 def write(channel: Channel, source: Path, span: Span, path: str, observe: Observe) -> None:
@@ -58,13 +64,65 @@ def _exists(sftp: Any, path: str) -> bool:
 def read(channel: Channel, path: str, span: Span, observe: Observe) -> bytes:
     """Read a range; short at the file's end. Raises FileNotFoundError, OSError when the server refuses."""
     started = time.monotonic()
+    found: dict[int, bytes] = {}
     with channel.sftp.open(path, "rb", bufsize=0) as file:
-        file.MAX_REQUEST_SIZE = channel.request_bytes
-        length = max(0, min(span.length, file.stat().st_size - span.offset))  # beyond the end there are only errors
-        pieces = _pieces(Span(span.offset, length), channel.request_bytes)
-        data = b"".join(file.readv([(piece.offset, piece.length) for piece in pieces])) if length else b""
+        wanted = list(_pieces(span, channel.request_bytes))
+        while wanted:
+            answers = _ask(file, wanted, WINDOW_BYTES // channel.request_bytes)
+            found |= answers
+            wanted = [rest for piece in wanted if (rest := _rest(piece, answers[piece.offset]))]
+    data = b"".join(_without_gaps(found, span.offset))
     observe(len(data), time.monotonic() - started)
     return data
+
+
+@dataclass(eq=False)
+class _Answers:
+    """What paramiko hands the answers to requests to, in whatever order they come."""
+
+    offsets: dict[int, int]
+    data: dict[int, bytes]
+
+    def _async_response(self, kind: int, message: Any, number: int) -> None:
+        self.data[self.offsets[number]] = message.get_string() if kind == CMD_DATA else _nothing(message)
+
+
+def _nothing(message: Any) -> bytes:
+    status, text = message.get_int(), message.get_text()
+    if status != SFTP_EOF:
+        raise OSError(text)
+    return b""
+
+
+def _ask(file: Any, pieces: list[Span], ahead: int) -> dict[int, bytes]:
+    """Request pieces, at most `ahead` of them unanswered. Returns each one's data by its offset, empty at the end.
+
+    paramiko's own `prefetch` asks from a second thread and spins where the two meet: a third of this speed.
+    """
+    answers = _Answers({}, {})
+    for piece in pieces:
+        number = file.sftp._async_request(answers, CMD_READ, file.handle, int64(piece.offset), piece.length)
+        answers.offsets[number] = piece.offset
+        while len(answers.offsets) - len(answers.data) >= ahead:
+            file.sftp._read_response()
+    while len(answers.data) < len(pieces):
+        file.sftp._read_response()
+    return answers.data
+
+
+def _rest(piece: Span, data: bytes) -> Span | None:
+    """What is missing of a piece that came short, though not empty: a server may give less than it is asked for."""
+    if not data or len(data) >= piece.length:
+        return None
+    return Span(piece.offset + len(data), piece.length - len(data))
+
+
+def _without_gaps(found: dict[int, bytes], position: int) -> Iterator[bytes]:
+    for offset in sorted(found):
+        if offset != position:
+            return
+        position += len(found[offset])
+        yield found[offset]
 
 
 def _pieces(span: Span, size: int) -> Iterator[Span]:
