@@ -12,13 +12,13 @@ from typing import Any
 
 from paramiko.sftp import CMD_DATA, CMD_READ, SFTP_EOF, int64
 
-from executors.base import Span, read_part
+from executors.base import PART_BYTES, Span, read_part
 from executors.ssh.link import Channel
 
 Observe = Callable[[int, float], None]
 
-WINDOW_BYTES = 2 * 1024 * 1024
-"""What a channel lets be on its way to us. Asking for more only makes the server keep it."""
+WINDOW_BYTES = PART_BYTES
+"""How much is asked for ahead: a whole part. With 2 MiB reads were slower, measured on one machine."""
 
 
 def write(channel: Channel, source: Path, span: Span, path: str, observe: Observe) -> None:
