@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 from broker import policy
@@ -149,12 +150,25 @@ NO_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOS
 
 
 def _download(executor: Executor, path: str, size: int, part: Path) -> None:
-    with part.open("xb") as file:
-        for span in _spans(size):
-            data = policy.transfer(partial(executor.get, path, span))
-            file.write(data)
-            if len(data) < span.length:  # shorter than it said: no use to ask for the rest
+    spans, turn, enough = _spans(size), Lock(), Event()
+
+    def bring(descriptor: int) -> None:
+        while not enough.is_set():
+            with turn:
+                span = next(spans, None)
+            if span is None:
                 return
+            data = policy.transfer(partial(executor.get, path, span))
+            os.pwrite(descriptor, data, span.offset)
+            if len(data) < span.length:  # shorter than it said: no use to ask for the rest
+                enough.set()
+
+    with part.open("xb") as file, ThreadPoolExecutor(executor.streams) as streams:
+        done = [streams.submit(bring, file.fileno()) for _ in range(executor.streams)]
+        for one in done:
+            one.add_done_callback(lambda ended: ended.exception() and enough.set())
+        for one in done:
+            one.result()
 
 
 def _make_durable(part: Path) -> None:

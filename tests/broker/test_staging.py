@@ -265,7 +265,8 @@ def test_what_is_not_what_it_was_said_to_be_does_not_arrive(
 def test_a_boastful_size_is_not_asked_for_to_the_end(
     there: FaultyExecutor, result: str, sha256: str, tmp_path: Path
 ) -> None:
-    there.faults.append(Fault("get", "out/", AssertionError("still asking"), skip=staging.FETCH_TRIES * (PARTS + 1)))
+    asks = staging.FETCH_TRIES * (PARTS + there.streams)
+    there.faults.append(Fault("get", "out/", AssertionError("still asking"), skip=asks))
     with pytest.raises(IntegrityError):
         staging.fetch(there, result, 10**15, sha256, tmp_path / "part")
 
