@@ -164,11 +164,10 @@ def _download(executor: Executor, path: str, size: int, part: Path) -> None:
                 enough.set()
 
     with part.open("xb") as file, ThreadPoolExecutor(executor.streams) as streams:
-        done = [streams.submit(bring, file.fileno()) for _ in range(executor.streams)]
-        for one in done:
-            one.add_done_callback(lambda ended: ended.exception() and enough.set())
-        for one in done:
-            one.result()
+        try:
+            list(streams.map(bring, [file.fileno()] * executor.streams))
+        finally:
+            enough.set()  # one that failed must not wait for the others to bring the rest
 
 
 def _make_durable(part: Path) -> None:
