@@ -5,15 +5,19 @@ A machine's speed drifts; a ratio of neighbours in one run does not.
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,21 @@ def race(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) 
     return timing
 
 
-def run(*argv: object, **options: object) -> None:
-    """Run a command; what it says is shown only if it fails."""
-    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+def run(*argv: object, cwd: Path | None = None) -> None:
+    """Run a command; what it says is shown only if it fails. It sees no jobs or settings of the user's."""
+    words = [str(word) for word in argv]
+    done = subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{argv} failed:\n{done.stderr}")
+
+
+@cache
+def environment() -> dict[str, str]:
+    """The user's environment, but for the program's folders and for what keeps Python from caching its bytecode."""
+    home = tempfile.TemporaryDirectory()
+    atexit.register(home.cleanup)
+    folders = {f"OFFLOAD_{name}_DIR": f"{home.name}/{name}" for name in ("CONFIG", "STATE", "CACHE")}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | folders
 
 
 def machine() -> str:
