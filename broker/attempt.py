@@ -14,8 +14,8 @@ from broker import policy, publication, reports, staging
 from broker.agent import Agent, Batch, refusal
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
-from broker.job import Item, Job, Output
-from broker.journal import Attempt, Journal
+from broker.job import Attempt, Item, Job, Output
+from broker.journal import Journal
 from broker.reports import Done, Report, Versions, plain
 from broker.scripts import bundle, environment
 from broker.settings import Settings

@@ -12,8 +12,8 @@ from broker.agent import Agent
 from broker.dispatch import Dispatch
 from broker.errors import InputError, UsageError
 from broker.events import Event
-from broker.job import FileId, Job, Request, State, resume_key
-from broker.journal import Attempt, Journal
+from broker.job import Attempt, FileId, Job, Request, State, resume_key
+from broker.journal import Journal
 from broker.plan import Candidate, plan
 from broker.scripts import bundle, environment
 from broker.settings import Settings

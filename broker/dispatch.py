@@ -8,8 +8,8 @@ from broker import policy, publication
 from broker.attempt import Run
 from broker.errors import InputError, Interrupted, JobFailed, NoTarget, OffloadError
 from broker.events import Event, Note, Started
-from broker.job import Job, State, verdict
-from broker.journal import Attempt, Journal
+from broker.job import Attempt, Job, State, verdict
+from broker.journal import Journal
 from broker.plan import Candidate
 from broker.settings import Settings
 from broker.stop import Stop

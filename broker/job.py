@@ -152,6 +152,28 @@ class Job:
         return tuple(item for item in self.items if item.open)
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a job on one target. `remote` is the job's name there."""
+
+    id: int
+    job: str
+    number: int
+    target: str
+    reason: str
+    state: str
+    started: float
+    ended: float | None
+    error: str | None
+    versions: Mapping[str, Any]
+    timings: Mapping[str, float]
+
+    @property
+    def remote(self) -> str:
+        """Name of the job on the target: never the same for two attempts."""
+        return f"{self.job}{self.number:02d}"
+
+
 def verdict(items: tuple[Item, ...]) -> State:
     """State a job ends in once none of its items is open."""
     failed = sum(1 for item in items if item.kind is not None)

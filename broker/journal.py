@@ -10,38 +10,15 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from broker.database import Database, Row
 from broker.errors import OffloadError, UsageError
 from broker.health import Health
-from broker.job import NEXT, FileId, Input, Item, Job, Output, Request, State
+from broker.job import NEXT, Attempt, FileId, Input, Item, Job, Output, Request, State
 
 LOG_CHARS = 256 * 1024
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try of a job on one target. `remote` is the job's name there."""
-
-    id: int
-    job: str
-    number: int
-    target: str
-    reason: str
-    state: str
-    started: float
-    ended: float | None
-    error: str | None
-    versions: Mapping[str, Any]
-    timings: Mapping[str, float]
-
-    @property
-    def remote(self) -> str:
-        """Name of the job on the target: never the same for two attempts."""
-        return f"{self.job}{self.number:02d}"
 
 
 class Journal:

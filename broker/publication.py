@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from broker.errors import LimitError
-from broker.job import Item, Job, Output
-from broker.journal import Attempt, Journal
+from broker.job import Attempt, Item, Job, Output
+from broker.journal import Journal
 from broker.staging import NO_LINK, file_sha256, sync
 
 NAME_BYTES = 255

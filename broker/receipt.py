@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.job import Item
-from broker.journal import Attempt, Journal
+from broker.job import Attempt, Item
+from broker.journal import Journal
 
 
 def receipt(journal: Journal, job_id: str) -> dict[str, Any]:
