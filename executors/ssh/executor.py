@@ -63,12 +63,14 @@ class SSHExecutor(Executor):
 
     def probe(self, deadline: float) -> Probe:
         """See whether an SSH server greets us, at the target or at the first hop to it."""
-        from executors.ssh import probe
-
         try:
+            from executors.ssh import probe
+
             return probe.probe(Address.of(self.name, self.options), deadline)
         except ExecutorError as error:
             return Probe(False, str(error))
+        except ImportError as error:
+            return Probe(False, f"{error.name} is not installed here: pip install 'offload-broker[ssh]'")
 
     def __enter__(self) -> Self:
         """Connect, make the root and find an interpreter there. Raises Unreachable or Refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from getpass import getuser
@@ -273,3 +274,11 @@ def test_a_hop_that_cannot_reach_the_target_says_so(way: Way, tmp_path: Path) ->
     config.write_text(config.read_text().replace(f"Port {way.server.port}", "Port 1"))
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1 cannot be reached from the machine before it"):
         entered(**way.options)
+
+
+def test_without_its_packages_a_target_is_away_and_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "executors.ssh.probe", None)
+    monkeypatch.delattr("executors.ssh.probe", raising=False)
+    probe = SSHExecutor("box", {"url": "ssh://127.0.0.1:1"}).probe(1.0)
+    assert not probe.reachable
+    assert "pip install 'offload-broker[ssh]'" in probe.reason
