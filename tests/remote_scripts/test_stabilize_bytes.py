@@ -12,6 +12,9 @@ from tests import media
 
 from .runs import stabilize, wrapped_ffmpeg
 
+ROOT = Path(__file__).parents[2]
+CLIPS = (ROOT / "examples/handheld.mp4", ROOT.parent / "shared/data/handheld-forest.mp4")
+
 
 @pytest.fixture(scope="session", params=["mp4", "mov", "mkv"])
 def container(request: pytest.FixtureRequest) -> str:
@@ -35,15 +38,29 @@ def test_bytes_repeat(clip: Path, container: str, once: bytes, tmp_path: Path) -
 
 
 def test_bytes_are_the_same_on_one_core_and_on_two(clip: Path, container: str, once: bytes, tmp_path: Path) -> None:
+    for number in (1, 2):
+        run = stabilize(tmp_path / str(number), clip, container=container, preset="medium", prefix=held_to(number))
+        assert run.output().read_bytes() == once
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=[path.stem for path in CLIPS])
+def test_a_whole_clip_has_the_same_bytes_on_one_core_and_on_two(clip: Path, tmp_path: Path) -> None:
+    if not clip.exists():
+        pytest.skip(f"{clip.name} is not here")
+    one, two = (
+        stabilize(tmp_path / str(number), clip, crf=18, preset="medium", prefix=held_to(number)) for number in (1, 2)
+    )
+    assert one.output().read_bytes() == two.output().read_bytes()
+
+
+def held_to(number: int) -> tuple[str, ...]:
+    """What goes before a command to give it `number` cores."""
     if not shutil.which("taskset"):
         pytest.skip("taskset is not installed")
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("this machine has one core")
-    for number in (1, 2):
-        held = ("taskset", "-c", ",".join(map(str, cores[:number])))
-        run = stabilize(tmp_path / str(number), clip, container=container, preset="medium", prefix=held)
-        assert run.output().read_bytes() == once
+    return ("taskset", "-c", ",".join(map(str, cores[:number])))
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p"])
