@@ -123,6 +123,9 @@ def _open(address: Address, hop: Any) -> None:
 
 
 def _transport(sock: Any, **options: Any) -> Any:
+    if isinstance(sock, socket.socket):  # and not a channel through a hop
+        # paramiko leaves Nagle's algorithm on: a request then waits 40 ms for the acknowledgement of the one before.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = paramiko.Transport(sock, **options)
     security = transport.get_security_options()
     security.ciphers = sorted(security.ciphers, key=lambda cipher: "gcm" not in cipher)  # the fastest here
