@@ -136,19 +136,29 @@ class Broker:
             raise UsageError(f"job {job.id} is {job.state} already")
         for attempt in self._running(job):
             self._at_target(attempt, cancel=True)
-            if not self.driven(job):
-                self.journal.end_attempt(attempt, "cancelled", "cancelled", {})
-        if not self.driven(job):
-            publication.tidy(self.journal, job)
-            self.journal.advance(job.id, State.CANCELLED, "cancelled")
+        with suppress(lease.Held), lease.hold(self._leases, job.id):
+            self._close_cancelled(self.journal.job(job.id))
+
+    def _close_cancelled(self, job: Job) -> None:
+        if job.state.over:  # its driver was quicker
+            return
+        for attempt in self._running(job):
+            self.journal.end_attempt(attempt, "cancelled", "cancelled", {})
+        publication.tidy(self.journal, job)
+        self.journal.advance(job.id, State.CANCELLED, "cancelled")
 
     def remove(self, job: Job) -> None:
         """Forget a job, and delete what it left here and on its targets. Published results stay.
 
         Raises UsageError while it is driven.
         """
-        if self.driven(job):
-            raise UsageError(f"job {job.id} is running", f"offload jobs cancel {job.id}")
+        try:
+            with lease.hold(self._leases, job.id):
+                self._remove(self.journal.job(job.id))
+        except lease.Held as error:
+            raise UsageError(f"job {job.id} is running", f"offload jobs cancel {job.id}") from error
+
+    def _remove(self, job: Job) -> None:
         for attempt in self.journal.attempts(job.id):
             with suppress(ExecutorError):  # a target that is away keeps its copy until that ages away
                 self._at_target(attempt, cancel=attempt.state == "running", delete=True)

@@ -146,10 +146,10 @@ class Journal:
         return self.attempts(job)[-1]
 
     def end_attempt(self, attempt: Attempt, state: str, error: str, timings: Mapping[str, float]) -> None:
-        """Record how an attempt ended: done, failed, lost or cancelled."""
+        """Record how an attempt ended: done, failed, lost or cancelled. What was said first counts."""
         with self._db.write():
             self._db.execute(
-                "UPDATE attempts SET state = ?, ended = ?, error = ?, timings = ? WHERE id = ?",
+                "UPDATE attempts SET state = ?, ended = ?, error = ?, timings = ? WHERE id = ? AND state = 'running'",
                 (state, time.time(), error, json.dumps(dict(timings)), attempt.id),
             )
 

@@ -15,9 +15,13 @@ from broker.errors import NoTarget
 TRIES = 5
 
 
+class Held(NoTarget):
+    """Another process drives the job."""
+
+
 @contextmanager
 def hold(folder: Path, job: str) -> Iterator[None]:
-    """Hold the job's lease. Raises NoTarget when another process drives it."""
+    """Hold the job's lease. Raises Held when another process drives it."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{job}.lease"
     with _locked(path, job) as file:
@@ -46,7 +50,7 @@ def _locked(path: Path, job: str) -> IO[str]:
             return file
         file.close()
         time.sleep(0.02)  # somebody only looked, or the last holder was just tidying up
-    raise NoTarget(f"job {job} is being driven by process {_owner(path)}", f"offload jobs show {job}")
+    raise Held(f"job {job} is being driven by process {_owner(path)}", f"offload jobs show {job}")
 
 
 def _owner(path: Path) -> str:

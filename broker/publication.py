@@ -52,19 +52,22 @@ def publish(
 
 
 def replay(journal: Journal, job: Job) -> None:
-    """Finish what a crash interrupted: outputs whose intent is in the journal and whose bytes are here."""
+    """Finish what a crash interrupted: outputs whose intent is in the journal and whose bytes are here.
+
+    One that still cannot be stored stays an intent; the attempt that brings it again says why.
+    """
     for item in job.items:
         for output in item.outputs:
-            if output.state == "intent" and _bytes_are_here(job, item, output):
-                _settle(journal, job, item, output)
+            with suppress(OSError):
+                if output.state == "intent" and _bytes_are_here(job, item, output):
+                    _settle(journal, job, item, output)
 
 
 def tidy(journal: Journal, job: Job) -> None:
     """Leave no part file of a job that is about to be over: what was intended is published, the rest is dropped."""
-    with suppress(OSError):  # a disk that refuses even this has been complained of already
-        replay(journal, job)
+    replay(journal, job)
     for item in job.items:
-        with suppress(OSError):
+        with suppress(OSError):  # a disk that refuses even this has been complained of already
             discard_parts(job, item)
 
 

@@ -389,3 +389,28 @@ def test_a_target_tidies_itself_once_a_day(broker: Broker, tmp_path: Path) -> No
         assert stale.exists() is not gone
         if number == 1:
             os.utime(broker.settings.state_dir / "tidied/local", (0, 0))
+
+
+def test_a_cancel_that_its_driver_heard_of_first_is_no_error(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = broker.submit(request(tmp_path / "media", b"one"))
+    attempt = broker.journal.begin_attempt(job.id, "local", "a test")
+    broker.journal.advance(job.id, State.RUNNING)
+
+    def closes(*_: object, **__: object) -> None:
+        broker.journal.end_attempt(attempt, "done", "", {})
+        broker.journal.advance(job.id, State.DONE)
+
+    monkeypatch.setattr(broker, "_at_target", closes)
+    broker.cancel(broker.journal.job(job.id))
+    assert broker.journal.job(job.id).state is State.DONE
+    assert [one.state for one in broker.journal.attempts(job.id)] == ["done"]
+
+
+def test_how_an_attempt_ended_is_said_once(broker: Broker, tmp_path: Path) -> None:
+    job = broker.submit(request(tmp_path / "media", b"one"))
+    attempt = broker.journal.begin_attempt(job.id, "local", "a test")
+    broker.journal.end_attempt(attempt, "done", "", {})
+    broker.journal.end_attempt(attempt, "cancelled", "too late", {})
+    assert broker.journal.attempts(job.id)[0].state == "done"

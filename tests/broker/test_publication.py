@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -276,3 +277,22 @@ def test_parts_are_hidden_beside_the_destination_and_apart(broker: Broker, tmp_p
     parts = [publication.part_path(stage.job, item, output) for output in item.outputs]
     assert len(set(parts)) == 2
     assert all(part.parent == stage.media and part.name.startswith(".") and part.suffix == ".part" for part in parts)
+
+
+def test_a_replay_that_cannot_be_stored_stays_an_intent(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    job = broker.submit(request(tmp_path / "media", DATA))
+    attempt, item = broker.journal.begin_attempt(job.id, "local", "a test"), job.items[0]
+    publication.part_path(job, item, item.outputs[0]).write_bytes(b"made")
+    sha256 = hashlib.sha256(b"made").hexdigest()
+    assert broker.journal.intend(attempt, 0, {"worked.bin": (4, sha256)}, {})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", refuses)
+        publication.replay(broker.journal, broker.journal.job(job.id))
+    assert broker.journal.job(job.id).items[0].outputs[0].state == "intent"
+    publication.replay(broker.journal, broker.journal.job(job.id))
+    assert item.outputs[0].dest.read_bytes() == b"made"
