@@ -179,8 +179,8 @@ class Run:
             raise Lost(f"{target}: the job was ended by {plain(ending.get('terminated', 'something'))}")
         if status < 0:
             raise Lost(f"{target}: the script was killed by signal {-status}, perhaps for want of memory")
-        said = f"status {status}" if status else f"a word on {left[0].source}"
-        raise JobFailed(f"the script ended with{'out' * (not status)} {said}", f"offload jobs logs {self._attempt.job}")
+        how = f"with status {status}" if status else f"without a word on {left[0].source}"
+        raise JobFailed(f"the script ended {how}", f"offload jobs logs {self._attempt.job}")
 
     def _end_there(self, agent: Agent, keep: bool) -> None:
         with suppress(ExecutorError, OffloadError):  # a target that is gone, or has no runner yet, cannot be told
@@ -199,10 +199,10 @@ class Run:
         mark = self._settings.state_dir / "tidied" / self._attempt.target
         if mark.exists() and time.time() - mark.stat().st_mtime < DAY_SECONDS:
             return
-        with suppress(ExecutorError, OffloadError):  # it is a courtesy: the job is done
+        with suppress(ExecutorError, OffloadError, OSError):  # it is a courtesy: the job is done
+            mark.parent.mkdir(exist_ok=True)
+            mark.touch()
             agent.gc(self._settings.keep_days, self._settings.keep_bytes)
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
 
     def _keep_log(self) -> None:
         with suppress(ExecutorError):  # a job that failed before its script has none

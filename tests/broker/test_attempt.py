@@ -414,3 +414,10 @@ def test_how_an_attempt_ended_is_said_once(broker: Broker, tmp_path: Path) -> No
     broker.journal.end_attempt(attempt, "done", "", {})
     broker.journal.end_attempt(attempt, "cancelled", "too late", {})
     assert broker.journal.attempts(job.id)[0].state == "done"
+
+
+def test_a_state_folder_that_cannot_be_written_costs_no_finished_job(broker: Broker, tmp_path: Path) -> None:
+    (broker.settings.state_dir / "tidied").write_text("in the way of the marks")
+    job = broker.submit(request(tmp_path / "media", b"one"))
+    list(broker.drive(job, Stop()))
+    assert broker.journal.job(job.id).state is State.DONE
