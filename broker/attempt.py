@@ -10,53 +10,88 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import policy, publication, reports, staging
+from broker import orphans, policy, publication, reports, staging
 from broker.agent import Agent, Batch, refusal
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
 from broker.job import Attempt, Item, Job, Output
-from broker.journal import Journal
+from broker.ledger import Ledger
 from broker.reports import Done, Report, Versions, plain
 from broker.scripts import bundle, environment
 from broker.settings import Settings
 from broker.stop import Stop
-from executors.base import Executor, ExecutorError, Lost, OutOfMemory
+from executors.base import Executor, ExecutorError, Gone, OutOfMemory
 
 POLL_SECONDS = 1.0
 DAY_SECONDS = 86400.0
-NOTE_SECONDS = 5.0
+NOTE_SECONDS = 1.0
 """How often progress is written to the journal."""
 
 
 class Run:
     """A running attempt. Iterate it to drive it; it ends when every item is done or has failed.
 
-    Raises ExecutorError when the target fails us, JobFailed when the script does, Interrupted when stopped.
+    A target that falls silent in the middle is waited for, since a link that broke or a laptop that slept is no reason
+    to begin anew. `begun` tells whether the job may be running there.
+
+    Raises ExecutorError when the target fails us, JobFailed when the script does, Interrupted when stopped, Overtaken
+    when another process drives the job now.
     """
 
-    def __init__(self, journal: Journal, attempt: Attempt, executor: Executor, stop: Stop, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, attempt: Attempt, executor: Executor, stop: Stop, settings: Settings, begun: bool
+    ) -> None:
         self.timings: dict[str, float] = {}
-        self._journal = journal
+        self.begun = begun
+        self._ledger = ledger
         self._attempt = attempt
         self._executor = executor
         self._stop = stop
         self._settings = settings
+        self._patience = policy.Patience(settings.grace_seconds)
+        self._reached = begun
+        self._since = 0
         self._noted = 0.0
-        self._items = 0
+        self._items = len(ledger.job.items)
 
     def __iter__(self) -> Iterator[Event]:
-        job = self._journal.job(self._attempt.job)
-        self._items = len(job.items)
+        silence: Exception | None = None
+        while True:
+            try:
+                yield from self._visit()
+                return
+            except policy.ABSENT as error:
+                if not (self._reached and policy.may_be_back(error)):
+                    raise
+                if silence is None or str(error) != str(silence):
+                    yield Note(f"{error}; waiting for it")
+                silence = error
+            self._wait(silence)
+
+    def _wait(self, silence: Exception) -> None:
+        pause = self._patience.pause()
+        if pause is None:
+            raise silence
+        self._stop.sleep(pause)
+        if self._stop.requested:
+            raise Interrupted(f"stopped while {self._attempt.target} could not be reached")
+
+    def _visit(self) -> Iterator[Event]:
         with self._executor:
+            self._reached = True
+            self._patience.back()
+            job = self._ledger.job
             agent = Agent(self._executor, bundle(job.script))
             try:
                 yield from self._drive(agent, job)
             except policy.ENDING as error:
-                self._end_there(agent, keep=job.keep or isinstance(error, JobFailed))
+                if not policy.may_be_back(error):
+                    self._end_there(agent, keep=job.keep or isinstance(error, JobFailed))
                 raise
 
     def _drive(self, agent: Agent, job: Job) -> Iterator[Event]:
         agent.install()
+        orphans.clean(self._ledger.journal, agent, self._attempt.target)
         items = yield from self._unchanged(job.open_items)
         if self._stop.requested:
             raise Interrupted("stopped before it ran")
@@ -65,12 +100,17 @@ class Run:
             return
         with self._timed("stage_in"):
             inputs = staging.stage_in(self._executor, agent, items, self._stop)
-        agent.start(self._attempt.remote, job.script.name, self._request(job, items, inputs))
+        self._begin(agent, job, items, inputs)
         with self._timed("run"):
             ending = yield from self._follow(agent)
         self._judge(ending)
         self._clear(agent, job.keep)
         self._tidy(agent)
+
+    def _begin(self, agent: Agent, job: Job, items: list[Item], inputs: list[dict[str, Any]]) -> None:
+        self._ledger.may_remain(self._attempt)
+        self.begun = True
+        agent.start(self._attempt.remote, job.script.name, self._request(job, items, inputs))
 
     def _unchanged(self, items: tuple[Item, ...]) -> Generator[Event, None, list[Item]]:
         same = []
@@ -100,13 +140,14 @@ class Run:
         }
 
     def _follow(self, agent: Agent) -> Generator[Event, None, Mapping[str, Any]]:
-        since, asked = 0, False
+        asked = False
         while True:
-            batch = agent.events(self._attempt.remote, since, POLL_SECONDS)
+            batch = agent.events(self._attempt.remote, self._since, POLL_SECONDS)
             for event in batch.events:
                 yield from self._take(reports.read(event, self._items))
-            progressed, since = batch.next > since, batch.next
-            if batch.state != "running" and not progressed:
+            news, self._since = batch.next != self._since, batch.next
+            self._patience.heard(news)
+            if batch.state != "running" and not news:
                 return self._end(batch)
             if self._stop.requested and not asked:
                 asked = True
@@ -115,7 +156,7 @@ class Run:
 
     def _end(self, batch: Batch) -> Mapping[str, Any]:
         if batch.state != "ended":
-            raise Lost(f"{self._attempt.target}: the job's supervisor is gone")
+            raise Gone(f"{self._attempt.target}: the job's supervisor is gone")
         return batch.ending
 
     def _take(self, report: Report | None) -> Iterator[Event]:
@@ -126,7 +167,7 @@ class Run:
             case Note():
                 yield report
             case Versions():
-                self._journal.note_versions(self._attempt, report.versions)
+                self._ledger.note_versions(self._attempt, report.versions)
             case Done():
                 yield from self._item_done(report)
             case ItemFailed():
@@ -135,19 +176,17 @@ class Run:
     def _note(self, progress: Progress) -> None:
         if time.monotonic() - self._noted > NOTE_SECONDS:
             self._noted = time.monotonic()
-            self._journal.note_progress(self._attempt.job, progress.index, progress.fraction)
+            self._ledger.note_progress(progress.index, progress.fraction)
 
     def _item_done(self, done: Done) -> Iterator[Event]:
-        job = self._journal.job(self._attempt.job)
+        job = self._ledger.job
         item = job.items[done.index]
         if not item.open or not (yield from self._unchanged((item,))):
             return
         item = replace(item, outputs=_announced(item, done))
         with self._timed("stage_out"):
             fetch = partial(self._fetch, item)
-            paths = publication.publish(self._journal, self._attempt, job, item, fetch, done.measured)
-        if paths is None:
-            raise Lost(f"{self._attempt.target}: another attempt has taken the job over")
+            paths = publication.publish(self._ledger, self._attempt, job, item, fetch, done.measured)
         yield from _renamed(item, paths)
         yield Published(item.index, paths, done.measured)
 
@@ -158,17 +197,17 @@ class Run:
     def _item_failed(self, failed: ItemFailed) -> Iterator[Event]:
         if failed.kind == "memory":
             raise OutOfMemory(f"{self._attempt.target}: {failed.error}")
-        item = self._journal.job(self._attempt.job).items[failed.index]
+        item = self._ledger.job.items[failed.index]
         if item.open:
             yield from self._fail(item, failed.kind, failed.error)
 
     def _fail(self, item: Item, kind: str, error: str) -> Iterator[Event]:
-        self._journal.fail_item(self._attempt, item.index, kind, error)
+        self._ledger.fail_item(item.index, kind, error)
         yield ItemFailed(item.index, kind, error)
 
     def _judge(self, ending: Mapping[str, Any]) -> None:
         target, status = self._attempt.target, ending.get("exit")
-        left = self._journal.job(self._attempt.job).open_items
+        left = self._ledger.job.open_items
         if not left:
             return  # everything is here, however its makers went
         if ending.get("cancelled"):
@@ -176,9 +215,9 @@ class Run:
         if "error" in ending:
             raise refusal(ending["error"], target)
         if status is None:
-            raise Lost(f"{target}: the job was ended by {plain(ending.get('terminated', 'something'))}")
+            raise Gone(f"{target}: the job was ended by {plain(ending.get('terminated', 'something'))}")
         if status < 0:
-            raise Lost(f"{target}: the script was killed by signal {-status}, perhaps for want of memory")
+            raise Gone(f"{target}: the script was killed by signal {-status}, perhaps for want of memory")
         how = f"with status {status}" if status else f"without a word on {left[0].source}"
         raise JobFailed(f"the script ended {how}", f"offload jobs logs {self._attempt.job}")
 
@@ -191,8 +230,9 @@ class Run:
         """Leave nothing of the attempt on the target; with `keep`, its directory, to be looked at."""
         self._keep_log()
         if not keep:
-            with suppress(ExecutorError, OffloadError):  # what it cannot delete ages away by itself
+            with suppress(ExecutorError, OffloadError):  # it stays noted as something that remains there
                 agent.ack(self._attempt.remote)
+                self._ledger.journal.cleaned(self._attempt)
 
     def _tidy(self, agent: Agent) -> None:
         """Once a day, let the target delete what failed and forgotten jobs left there."""
@@ -207,7 +247,7 @@ class Run:
     def _keep_log(self) -> None:
         with suppress(ExecutorError):  # a job that failed before its script has none
             text = staging.fetch_text(self._executor, f"jobs/{self._attempt.remote}/log.txt")
-            self._journal.keep_log(self._attempt, text)
+            self._ledger.keep_log(self._attempt, text)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

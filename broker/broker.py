@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from broker import lease, publication, receipt, staging, targets
 from broker.agent import Agent
 from broker.dispatch import Dispatch
-from broker.errors import InputError, UsageError
+from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
 from broker.job import Attempt, FileId, Job, Request, State, resume_key
 from broker.journal import Journal
+from broker.ledger import Ledger
 from broker.plan import Candidate, plan
 from broker.scripts import bundle, environment
 from broker.settings import Settings
 from broker.staging import file_sha256
 from broker.stop import Stop
+from broker.watch import watch
 from executors.base import ExecutorError
+
+HEED_SECONDS = 0.5
+"""How often a driver looks whether somebody asked for its job's end."""
 
 
 class Broker:
@@ -40,13 +45,13 @@ class Broker:
         """The job of the same request, typed before and never ended. Raises as `submit` does."""
         return self.journal.unfinished(self._key(request, self._identified(request)))
 
-    def submit(self, request: Request) -> Job:
-        """Record a job.
+    def submit(self, request: Request, seen: int | None = None) -> Job:
+        """Record a job, or find that of the same request (see `Journal.submit`, also for `seen`).
 
         Raises UsageError for an unknown target, InputError for an input that cannot be read.
         """
         inputs = self._identified(request)
-        return self.journal.submit(request, self._key(request, inputs), inputs, self.settings.limits)
+        return self.journal.submit(request, self._key(request, inputs), inputs, self.settings.limits, seen)
 
     def _identified(self, request: Request) -> list[tuple[FileId, str]]:
         targets.choose(self.targets, request.on)
@@ -71,17 +76,42 @@ class Broker:
         return plan(targets.choose(self.targets, on), input_bytes, self.journal.health.probe)
 
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
-        """See a job through, from wherever it is. See Dispatch for what it raises.
+        """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.
 
-        Raises NoTarget when another process drives it.
+        Raises what Dispatch does, Ended for a job that ended in an error while another drove it, and Left when
+        stopped from watching.
         """
-        with lease.hold(self._leases, job.id):
-            job = self.journal.job(job.id)
-            if job.state.over:  # somebody else has just seen it through
-                raise UsageError(f"job {job.id} is {job.state} already", f"offload jobs show {job.id}")
-            publication.replay(self.journal, job)
-            candidates = self._where_it_runs_first(job)
-            yield from Dispatch(self.journal, job, candidates, stop, self.settings)
+        while not self.journal.job(job.id).state.over:
+            try:
+                with self._lease(job) as ledger, self._heeding(job, stop):
+                    yield from self._drive(ledger, stop)
+                return
+            except (lease.Held, Overtaken):
+                yield from watch(self.journal, job.id, self.driven, stop)
+        ending = self.journal.ending(job.id)
+        if ending.error:
+            raise Ended(ending.error, f"offload jobs show {job.id}", ending.exit_code or OffloadError.exit_code)
+
+    def _drive(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
+        if ledger.job.state.over:  # somebody else has just seen it through
+            return
+        publication.replay(ledger)
+        yield from Dispatch(ledger, self._where_it_runs_first(ledger.job), stop, self.settings)
+
+    def _lease(self, job: Job) -> AbstractContextManager[Ledger]:
+        return lease.hold(self.journal, self._leases, job.id, self.settings.lease_seconds)
+
+    @contextmanager
+    def _heeding(self, job: Job, stop: Stop) -> Iterator[None]:
+        """Stop when another process asks for the job's end."""
+
+        def listen() -> None:
+            with suppress(OffloadError), Journal(self.settings.journal) as journal:  # if it cannot be read: next time
+                if not journal.wanted(job.id):
+                    stop.request()
+
+        with lease.every(HEED_SECONDS, listen):
+            yield
 
     def _where_it_runs_first(self, job: Job) -> list[Candidate]:
         candidates = self.plan(job.on, sum(item.file_id.size for item in job.open_items))
@@ -92,9 +122,9 @@ class Broker:
     def _leases(self) -> Path:
         return self.settings.state_dir / "leases"
 
-    def driven(self, job: Job) -> bool:
+    def driven(self, job: str) -> bool:
         """Whether a living process drives the job."""
-        return lease.held(self._leases, job.id)
+        return lease.held(self._leases, job)
 
     def receipt(self, job: str) -> dict[str, Any]:
         """The job's receipt as one JSON document."""
@@ -130,53 +160,66 @@ class Broker:
             agent.install()
             agent.prepare(environment(script, ()))
 
-    def cancel(self, job: Job) -> None:
-        """End a job wherever it runs. A driven one is closed by its driver. Raises ExecutorError, UsageError."""
+    def cancel(self, job: Job) -> list[str]:
+        """End a job wherever it runs; returns the targets that could not be told, where it may run on as an orphan.
+
+        A driven one is closed by its driver. Raises UsageError for one that is over.
+        """
         if job.state.over:
             raise UsageError(f"job {job.id} is {job.state} already")
-        for attempt in self._running(job):
-            self._at_target(attempt, cancel=True)
-        with suppress(lease.Held), lease.hold(self._leases, job.id):
-            self._close_cancelled(self.journal.job(job.id))
+        self.journal.want(job.id, False)
+        silent = self._end_on_targets(self._running(job))
+        with suppress(lease.Held), self._lease(job) as ledger:
+            self._close_cancelled(ledger)
+        return silent
 
-    def _close_cancelled(self, job: Job) -> None:
-        if job.state.over:  # its driver was quicker
+    def _close_cancelled(self, ledger: Ledger) -> None:
+        if ledger.job.state.over:  # its driver was quicker
             return
-        for attempt in self._running(job):
-            self.journal.end_attempt(attempt, "cancelled", "cancelled", {})
-        publication.tidy(self.journal, job)
-        self.journal.advance(job.id, State.CANCELLED, "cancelled")
+        for attempt in self._running(ledger.job):
+            ledger.end_attempt(attempt, "cancelled", "cancelled", {})
+        publication.tidy(ledger)
+        ledger.advance(State.CANCELLED, "cancelled", Interrupted.exit_code)
 
     def remove(self, job: Job) -> None:
         """Forget a job, and delete what it left here and on its targets. Published results stay.
 
-        Raises UsageError while it is driven.
+        Raises UsageError while it is driven, NoTarget while something of it is on a target that cannot be reached.
         """
         try:
-            with lease.hold(self._leases, job.id):
-                self._remove(self.journal.job(job.id))
+            with self._lease(job) as ledger:
+                self._remove(ledger)
         except lease.Held as error:
             raise UsageError(f"job {job.id} is running", f"offload jobs cancel {job.id}") from error
 
-    def _remove(self, job: Job) -> None:
-        for attempt in self.journal.attempts(job.id):
-            with suppress(ExecutorError):  # a target that is away keeps its copy until that ages away
-                self._at_target(attempt, cancel=attempt.state == "running", delete=True)
-        for item in job.items:
-            publication.discard_parts(job, item)
-        self.journal.forget(job.id)
+    def _remove(self, ledger: Ledger) -> None:
+        left = [attempt for attempt in ledger.attempts if attempt.remains]
+        if silent := self._end_on_targets(left, delete=True):
+            what = f"{' and '.join(silent)} cannot be reached, and may still hold part of job {ledger.id}"
+            raise NoTarget(what, f"offload jobs rm {ledger.id}, when it is back")
+        publication.discard_parts(ledger.job)
+        self.journal.forget(ledger.id)
 
     def _running(self, job: Job) -> Sequence[Attempt]:
         return [attempt for attempt in self.journal.attempts(job.id) if attempt.state == "running"]
 
-    def _at_target(self, attempt: Attempt, cancel: bool = False, delete: bool = False) -> None:
+    def _end_on_targets(self, attempts: Sequence[Attempt], delete: bool = False) -> list[str]:
+        silent = []
+        for attempt in attempts:
+            try:
+                self._at_target(attempt, delete)
+            except ExecutorError:
+                silent.append(attempt.target)
+        return silent
+
+    def _at_target(self, attempt: Attempt, delete: bool) -> None:
         target = self.targets.get(attempt.target)
-        if target is None:
+        if target is None:  # not configured any more: what is there is out of our hands
             return
         with target.executor() as executor:
             agent = Agent(executor, bundle(self.journal.job(attempt.job).script))
             agent.install()
-            if cancel:
-                agent.cancel(attempt.remote, self.settings.cancel_grace)
+            agent.cancel(attempt.remote, self.settings.cancel_grace)
             if delete:
                 agent.ack(attempt.remote)
+                self.journal.cleaned(attempt)

@@ -55,6 +55,12 @@ class Database:
         with self._explained():
             return self._db.execute(statement, values).lastrowid or 0
 
+    def insert(self, table: str, **values: object) -> int:
+        """Insert a row; returns its number. Table and columns are this program's own words, never data."""
+        marks = ", ".join("?" * len(values))
+        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
+        return self.execute(statement, tuple(values.values()))
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:

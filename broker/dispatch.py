@@ -6,10 +6,19 @@ from collections.abc import Iterator
 
 from broker import policy, publication
 from broker.attempt import Run
-from broker.errors import InputError, Interrupted, JobFailed, NoTarget, OffloadError
+from broker.errors import (
+    InputError,
+    Interrupted,
+    JobFailed,
+    NoTarget,
+    OffloadError,
+    OutOfReach,
+    Overtaken,
+    batch_exit_code,
+)
 from broker.events import Event, Note, Started
-from broker.job import Attempt, Job, State, verdict
-from broker.journal import Journal
+from broker.job import Attempt, State, verdict
+from broker.ledger import Ledger
 from broker.plan import Candidate
 from broker.settings import Settings
 from broker.stop import Stop
@@ -21,37 +30,40 @@ class Dispatch:
     """A job on its way through the plan. Iterate it to drive it to its end.
 
     Raises NoTarget (or the last target's own error) when none could take it, JobFailed when the script failed,
-    Interrupted when stopped. The job is then over; for any other error it stays open, and can be taken up again.
+    Interrupted when stopped. The job is then over. For any other error it stays open, and can be taken up again:
+    OutOfReach when the one target left went silent with the job, Overtaken when another process drives it now.
     """
 
-    def __init__(self, journal: Journal, job: Job, plan: list[Candidate], stop: Stop, settings: Settings) -> None:
-        self._journal = journal
-        self._job = job
-        self._plan = plan
+    def __init__(self, ledger: Ledger, plan: list[Candidate], stop: Stop, settings: Settings) -> None:
+        self._ledger = ledger
+        self._job = ledger.job
+        self._plan = plan if self._job.fallback else plan[:1]
         self._stop = stop
         self._settings = settings
 
     def __iter__(self) -> Iterator[Event]:
         if self._job.state is State.QUEUED:
-            self._journal.advance(self._job.id, State.RUNNING)
+            self._ledger.advance(State.RUNNING)
         try:
             yield from self._walk()
+        except (OutOfReach, Overtaken):
+            raise
         except Interrupted as error:
-            self._close(State.CANCELLED, str(error))
+            self._close(State.CANCELLED, str(error), error.exit_code)
             raise
         except (KeyboardInterrupt, GeneratorExit):
-            self._close(State.CANCELLED, "stopped at once")
+            self._close(State.CANCELLED, "stopped at once", Interrupted.exit_code)
             raise
         except (JobFailed, InputError, NoTarget, *policy.MOVABLE) as error:
-            self._close(State.FAILED, str(error))
+            self._close(State.FAILED, str(error), error.exit_code)
             raise
-        self._close(verdict(self._journal.job(self._job.id).items), "")
+        items = self._ledger.job.items
+        self._close(verdict(items), "", batch_exit_code([item.kind for item in items]))
 
-    def _close(self, state: State, error: str) -> None:
-        job = self._journal.job(self._job.id)
-        publication.tidy(self._journal, job)
-        if not job.state.over:
-            self._journal.advance(self._job.id, state, error)
+    def _close(self, state: State, error: str, exit_code: int) -> None:
+        publication.tidy(self._ledger)
+        if not self._ledger.job.state.over:
+            self._ledger.advance(state, error, exit_code)
 
     def _walk(self) -> Iterator[Event]:
         failures: list[Exception] = []
@@ -68,8 +80,8 @@ class Dispatch:
 
     def _tries(self, failures: list[Exception]) -> Iterator[Candidate]:
         """Candidates, one after the other as long as they fail; `failures` is why, told by both sides."""
-        for candidate in self._plan if self._job.fallback else self._plan[:1]:
-            if not candidate.probe.reachable:
+        for candidate in self._plan:
+            if not candidate.probe.reachable and self._taken_up(candidate) is None:
                 failures.append(Unreachable(f"{candidate.target.name}: {candidate.probe.reason}"))
                 continue
             yield candidate
@@ -78,29 +90,41 @@ class Dispatch:
                     yield candidate
 
     def _attempt(self, candidate: Candidate) -> Iterator[Event]:
-        attempt = self._taken_up(candidate) or self._journal.begin_attempt(
-            self._job.id, candidate.target.name, candidate.reason
-        )
-        run = Run(self._journal, attempt, candidate.target.executor(), self._stop, self._settings)
+        left = self._taken_up(candidate)
+        attempt = left or self._ledger.begin_attempt(candidate.target.name, candidate.reason)
+        executor = candidate.target.executor()
+        run = Run(self._ledger, attempt, executor, self._stop, self._settings, begun=left is not None)
         yield Started(attempt.target, attempt.reason)
         try:
             yield from run
         except policy.MOVABLE as error:
-            self._journal.end_attempt(attempt, "lost", str(error), run.timings)
-            if isinstance(error, policy.ABSENT) and candidate.target.name != LOCAL:
-                self._journal.health.failed(candidate.target, str(error))
+            self._lost(candidate, attempt, run, error)
             raise
         except (JobFailed, InputError) as error:
-            self._journal.end_attempt(attempt, "failed", str(error), run.timings)
+            self._ledger.end_attempt(attempt, "failed", str(error), run.timings)
             raise
         except (Interrupted, KeyboardInterrupt, GeneratorExit) as error:
-            self._journal.end_attempt(attempt, "cancelled", str(error), run.timings)
+            self._ledger.end_attempt(attempt, "cancelled", str(error), run.timings)
             raise
-        self._journal.end_attempt(attempt, "done", "", run.timings)
+        self._ledger.end_attempt(attempt, "done", "", run.timings)
+
+    def _lost(self, candidate: Candidate, attempt: Attempt, run: Run, error: Exception) -> None:
+        name = candidate.target.name
+        if isinstance(error, policy.ABSENT) and name != LOCAL:
+            self._ledger.journal.health.failed(candidate.target, str(error))
+            if run.begun and policy.may_be_back(error) and not self._others(candidate):
+                hint = f"the same command, or `offload jobs attach {self._job.id}`, takes it up when {name} is back"
+                raise OutOfReach(f"{error}; the job may be going on there", hint) from error
+        self._ledger.end_attempt(attempt, "lost", str(error), run.timings)
+
+    def _others(self, candidate: Candidate) -> list[Candidate]:
+        """Targets left to try after this one."""
+        after = self._plan[self._plan.index(candidate) + 1 :]
+        return [other for other in after if other.probe.reachable]
 
     def _taken_up(self, candidate: Candidate) -> Attempt | None:
         """The attempt that a killed follower left running on this target: the same name finds the same job there."""
-        left = [attempt for attempt in self._journal.attempts(self._job.id) if attempt.state == "running"]
+        left = [attempt for attempt in self._ledger.attempts if attempt.state == "running"]
         return next((attempt for attempt in left[-1:] if attempt.target == candidate.target.name), None)
 
 

@@ -5,6 +5,8 @@ OffloadError          1   unexpected
   InputError          3   an input is missing, unreadable or not what the service takes
   MissingHere         4   something needed is not installed here
   NoTarget            5   no target could take the job
+    OutOfReach        5   the target that runs the job cannot be reached for now; the job is still open
+    Overtaken         5   another process drives the job now
   JobFailed           6   the script failed; it would fail anywhere
   ConfigError         7   configuration, login or trust
   LimitError          8   disk, size, quota or memory
@@ -47,6 +49,22 @@ class NoTarget(OffloadError):
     """No target could take the job."""
 
     exit_code = 5
+
+
+class OutOfReach(NoTarget):
+    """The target that runs the job cannot be reached for now. The job is still open, and may go on there."""
+
+
+class Overtaken(NoTarget):
+    """Another process drives the job now: this one may write nothing of it any more."""
+
+
+class Ended(OffloadError):
+    """The job ended so while another process drove it; `exit_code` is what it ended with there."""
+
+    def __init__(self, message: str, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
 
 
 class JobFailed(OffloadError):

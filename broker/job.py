@@ -23,19 +23,20 @@ class State(StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing can happen to the job any more."""
-        return not NEXT[self]
+        """Whether the job has come to its end: only a person asking for it again can change that."""
+        return self in (State.DONE, State.PARTLY, State.FAILED, State.CANCELLED)
 
 
 NEXT = {
     State.QUEUED: {State.RUNNING, State.CANCELLED},
     State.RUNNING: {State.DONE, State.PARTLY, State.FAILED, State.CANCELLED},
     State.DONE: set[State](),
-    State.PARTLY: set[State](),
-    State.FAILED: set[State](),
-    State.CANCELLED: set[State](),
+    State.PARTLY: {State.QUEUED},
+    State.FAILED: {State.QUEUED},
+    State.CANCELLED: {State.QUEUED},
 }
-"""What each state may become. A target lost in the middle leaves the job RUNNING: the next attempt takes over."""
+"""What each state may become. A target lost in the middle leaves the job RUNNING: the next attempt takes over.
+What did not all succeed may be queued again, for what is missing."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Request:
-    """A job as asked for. `extras` names optional dependency sets of the script."""
+    """A job as asked for. `extras` names optional dependency sets of the script; `command` was typed in `folder`."""
 
     service: str
     script: Path
@@ -79,6 +80,8 @@ class Request:
     keep: bool = False
     extras: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    folder: Path | None = None
+    detached: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Output:
     """One file an item produces: its fixed name at the target, and where it is published.
 
     `state` is planned, intent (its content is known and on its way to `dest`) or published; `attempt` is the
-    number of the attempt that made it.
+    number of the attempt that made it, `term` the lease under which it was intended.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Output:
     sha256: str | None = None
     state: str = "planned"
     attempt: int | None = None
+    term: int = 0
 
     @property
     def published(self) -> bool:
@@ -129,7 +133,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Job:
-    """A job in the journal."""
+    """A job in the journal. `detached`: seen through by a follower in the background."""
 
     id: str
     service: str
@@ -142,6 +146,8 @@ class Job:
     keep: bool
     extras: tuple[str, ...]
     command: tuple[str, ...]
+    folder: Path | None
+    detached: bool
     state: State
     created: float
     items: tuple[Item, ...]
@@ -154,7 +160,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a job on one target. `remote` is the job's name there."""
+    """One try of a job on one target, where `remote` is its name. `remains`: something of it may still be there."""
 
     id: int
     job: str
@@ -167,6 +173,7 @@ class Attempt:
     error: str | None
     versions: Mapping[str, Any]
     timings: Mapping[str, float]
+    remains: bool
 
     @property
     def remote(self) -> str:

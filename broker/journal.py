@@ -1,6 +1,7 @@
 """The journal: the SQLite file that remembers jobs, attempts, publications and hashes.
 
-Every method is one short transaction, durable when it returns. Several processes may use one journal.
+Every method is one short transaction, durable when it returns. Several processes may use one journal. What a job's
+driver writes goes through its `ledger`, which refuses one that has been overtaken.
 """
 
 from __future__ import annotations
@@ -9,16 +10,29 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from broker.database import Database, Row
-from broker.errors import OffloadError, UsageError
+from broker.errors import UsageError
 from broker.health import Health
-from broker.job import NEXT, Attempt, FileId, Input, Item, Job, Output, Request, State
+from broker.job import Attempt, FileId, Input, Item, Job, Output, Request, State
+from broker.ledger import Ledger
 
-LOG_CHARS = 256 * 1024
+OPEN = (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """When a job was made and ended, in seconds since the epoch, the error it ended with, and the exit code."""
+
+    created: float
+    ended: float | None
+    error: str
+    exit_code: int | None
 
 
 class Journal:
@@ -40,33 +54,61 @@ class Journal:
 
     # Jobs
 
-    def submit(self, request: Request, key: str, inputs: list[tuple[FileId, str]], limits: Mapping[str, float]) -> Job:
-        """Record a new job; `inputs` are identity and sha256 of each input, in order."""
-        job = secrets.token_hex(6)
+    def submit(
+        self,
+        request: Request,
+        key: str,
+        inputs: list[tuple[FileId, str]],
+        limits: Mapping[str, float],
+        seen: int | None = None,
+    ) -> Job:
+        """Record a new job, unless the same request is in the journal already: then that is the job.
+
+        `inputs` are identity and sha256 of each input, in order. A job of the same `key` is the same request while it
+        is not over, and also if it was made after the journal had come to `seen`, the place `place` told.
+        """
         with self._db.write():
-            self._insert(
-                "jobs",
-                id=job,
-                service=request.service,
-                script=str(request.script),
-                params=json.dumps(dict(request.params)),
-                limits=json.dumps(dict(limits)),
-                target=request.on,
-                fallback=int(request.fallback),
-                overwrite=int(request.overwrite),
-                keep=int(request.keep),
-                extras=json.dumps(request.extras),
-                command=json.dumps(request.command),
-                key=key,
-                state=State.QUEUED,
-                created=time.time(),
-            )
-            for index, (entry, (file_id, sha256)) in enumerate(zip(request.inputs, inputs, strict=True)):
-                self._insert_item(job, index, entry, file_id, sha256)
+            job = self._same(key, seen) or self._new(request, key, inputs, limits)
         return self.job(job)
 
+    def place(self) -> int:
+        """How far the journal has come: jobs made later come after it."""
+        return int(self._db.rows("SELECT COALESCE(MAX(rowid), 0) FROM jobs")[0][0])
+
+    def _same(self, key: str, seen: int | None) -> str | None:
+        row = self._db.row(
+            "SELECT id FROM jobs WHERE key = ? AND (state IN (?, ?) OR rowid > ?) ORDER BY rowid DESC",
+            (key, *OPEN, 2**62 if seen is None else seen),
+        )
+        return row["id"] if row else None
+
+    def _new(self, request: Request, key: str, inputs: list[tuple[FileId, str]], limits: Mapping[str, float]) -> str:
+        job = secrets.token_hex(6)
+        self._db.insert(
+            "jobs",
+            id=job,
+            service=request.service,
+            script=str(request.script),
+            params=json.dumps(dict(request.params)),
+            limits=json.dumps(dict(limits)),
+            target=request.on,
+            fallback=int(request.fallback),
+            overwrite=int(request.overwrite),
+            keep=int(request.keep),
+            extras=json.dumps(request.extras),
+            command=json.dumps(request.command),
+            folder=os.fsencode(request.folder) if request.folder else None,
+            detached=int(request.detached),
+            key=key,
+            state=State.QUEUED,
+            created=time.time(),
+        )
+        for index, (entry, (file_id, sha256)) in enumerate(zip(request.inputs, inputs, strict=True)):
+            self._insert_item(job, index, entry, file_id, sha256)
+        return job
+
     def _insert_item(self, job: str, index: int, entry: Input, file_id: FileId, sha256: str) -> None:
-        self._insert(
+        self._db.insert(
             "items",
             job=job,
             idx=index,
@@ -78,13 +120,7 @@ class Journal:
             options=json.dumps(dict(entry.options)),
         )
         for number, (name, dest) in enumerate(entry.outputs.items()):
-            self._insert("outputs", job=job, idx=index, number=number, name=name, dest=os.fsencode(dest))
-
-    def _insert(self, table: str, **values: object) -> int:
-        # Table and columns are this module's own words, never data.
-        marks = ", ".join("?" * len(values))
-        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
-        return self._db.execute(statement, tuple(values.values()))
+            self._db.insert("outputs", job=job, idx=index, number=number, name=name, dest=os.fsencode(dest))
 
     def job(self, job: str) -> Job:
         """Read a job. Raises UsageError when there is none of that id."""
@@ -110,121 +146,78 @@ class Journal:
         """The latest job with this resume key that is not over."""
         row = self._db.row(
             "SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY created DESC",
-            (key, State.QUEUED, State.RUNNING),
+            (key, *OPEN),
         )
         return self._job(row) if row else None
 
-    def advance(self, job: str, state: State, error: str = "") -> None:
-        """Move a job to `state`. Raises OffloadError when that is no step it can take."""
-        with self._db.write():
-            row = self._row(job)
-            if state not in NEXT[State(row["state"])]:
-                raise OffloadError(f"job {job} is {row['state']} and cannot become {state}")
-            ended = time.time() if state.over else None
-            self._db.execute("UPDATE jobs SET state = ?, ended = ?, error = ? WHERE id = ?", (state, ended, error, job))
+    def open_jobs(self) -> list[Job]:
+        """Jobs that are not over, oldest first."""
+        rows = self._db.rows("SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY rowid", OPEN)
+        return [self._job(row) for row in rows]
 
     def forget(self, job: str) -> None:
         """Delete a job and all that is known of it."""
         with self._db.write():
             self._db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
-    def times(self, job: str) -> tuple[float, float | None, str]:
-        """When a job was created and ended, and the error it ended with."""
+    def ending(self, job: str) -> Ending:
+        """How a job ended, as far as it has."""
         row = self._row(job)
-        return row["created"], row["ended"], row["error"] or ""
+        return Ending(row["created"], row["ended"], row["error"] or "", row["exit_code"])
+
+    def progress(self, job: str) -> list[float]:
+        """How far each item of a job is, 0 to 1."""
+        rows = self._db.rows("SELECT progress FROM items WHERE job = ? ORDER BY idx", (job,))
+        return [row["progress"] for row in rows]
+
+    # Driving
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One process at a time, and none that dies in it keeps the others out: for taking a lease."""
+        with self._db.write():
+            yield
+
+    def ledger(self, job: str) -> Ledger:
+        """Begin a new term of a job: from now on only this ledger may write of it. Inside a `turn`."""
+        self._db.execute("UPDATE jobs SET term = term + 1 WHERE id = ?", (job,))
+        return Ledger(self, self._db, job, self._row(job)["term"])
+
+    def want(self, job: str, wanted: bool) -> None:
+        """Ask for a job's end, or take that back. Its driver hears of it wherever it runs."""
+        with self._db.write():
+            self._db.execute("UPDATE jobs SET unwanted = ? WHERE id = ?", (int(not wanted), job))
+
+    def wanted(self, job: str) -> bool:
+        """Whether nobody has asked for the job's end."""
+        row = self._db.row("SELECT unwanted FROM jobs WHERE id = ?", (job,))
+        return row is not None and not row["unwanted"]
 
     # Attempts
-
-    def begin_attempt(self, job: str, target: str, reason: str) -> Attempt:
-        """Record an attempt and make it the only one that may publish."""
-        with self._db.write():
-            count = self._db.rows("SELECT COUNT(*) FROM attempts WHERE job = ?", (job,))[0][0]
-            made = self._insert(
-                "attempts", job=job, number=count + 1, target=target, reason=reason, started=time.time()
-            )
-            self._db.execute("UPDATE jobs SET attempt = ? WHERE id = ?", (made, job))
-        return self.attempts(job)[-1]
-
-    def end_attempt(self, attempt: Attempt, state: str, error: str, timings: Mapping[str, float]) -> None:
-        """Record how an attempt ended: done, failed, lost or cancelled. What was said first counts."""
-        with self._db.write():
-            self._db.execute(
-                "UPDATE attempts SET state = ?, ended = ?, error = ?, timings = ? WHERE id = ? AND state = 'running'",
-                (state, time.time(), error, json.dumps(dict(timings)), attempt.id),
-            )
-
-    def note_versions(self, attempt: Attempt, versions: Mapping[str, Any]) -> None:
-        """Remember the versions an attempt ran with, beside those told before."""
-        with self._db.write():
-            row = self._db.row("SELECT versions FROM attempts WHERE id = ?", (attempt.id,))
-            known = {**json.loads(row["versions"] if row else "{}"), **versions}
-            self._db.execute("UPDATE attempts SET versions = ? WHERE id = ?", (json.dumps(known), attempt.id))
 
     def attempts(self, job: str) -> list[Attempt]:
         """Attempts of a job, first to last."""
         rows = self._db.rows("SELECT * FROM attempts WHERE job = ? ORDER BY number", (job,))
         return [_attempt(row) for row in rows]
 
-    def keep_log(self, attempt: Attempt, text: str) -> None:
-        """Keep what a script said on stderr; only the end of a long one."""
+    def orphans(self) -> list[Attempt]:
+        """Attempts that were given up, of which something may still be on their targets."""
+        rows = self._db.rows(
+            "SELECT attempts.* FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE remains"
+            " AND (attempts.state != 'running' OR jobs.state NOT IN (?, ?)) ORDER BY attempts.id",
+            OPEN,
+        )
+        return [_attempt(row) for row in rows]
+
+    def cleaned(self, attempt: Attempt) -> None:
+        """Record that nothing of an attempt is on its target any more."""
         with self._db.write():
-            self._db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?)", (attempt.id, text[-LOG_CHARS:]))
+            self._db.execute("UPDATE attempts SET remains = 0 WHERE id = ?", (attempt.id,))
 
     def log(self, attempt: Attempt) -> str | None:
         """What a script said on stderr, once its attempt is over."""
         row = self._db.row("SELECT text FROM logs WHERE attempt = ?", (attempt.id,))
         return str(row["text"]) if row else None
-
-    # Items
-
-    def note_progress(self, job: str, index: int, fraction: float) -> None:
-        """Remember how far an item is, 0 to 1."""
-        with self._db.write():
-            self._db.execute("UPDATE items SET progress = ? WHERE job = ? AND idx = ?", (fraction, job, index))
-
-    def progress(self, job: str) -> float:
-        """How far a job is, 0 to 1, over its items."""
-        return float(self._db.rows("SELECT AVG(progress) FROM items WHERE job = ?", (job,))[0][0] or 0.0)
-
-    def fail_item(self, attempt: Attempt, index: int, kind: str, error: str) -> None:
-        """Record that an item failed for a reason of its own."""
-        with self._db.write():
-            self._db.execute(
-                "UPDATE items SET kind = ?, error = ? WHERE job = ? AND idx = ? AND ? IN"
-                " (SELECT attempt FROM jobs WHERE id = job)",
-                (kind, error, attempt.job, index, attempt.id),
-            )
-
-    def intend(
-        self, attempt: Attempt, index: int, files: Mapping[str, tuple[int, str]], measured: Mapping[str, Any]
-    ) -> bool:
-        """Record that an item's outputs (name -> size, sha256) are about to be published.
-
-        Returns False, and records nothing, when a later attempt has taken the job over.
-        """
-        with self._db.write():
-            current = self._db.row("SELECT attempt FROM jobs WHERE id = ?", (attempt.job,))
-            if current is None or current["attempt"] != attempt.id:
-                return False
-            for name, (size, sha256) in files.items():
-                self._db.execute(
-                    "UPDATE outputs SET state = 'intent', size = ?, sha256 = ?, attempt = ?"
-                    " WHERE job = ? AND idx = ? AND name = ? AND state != 'published'",
-                    (size, sha256, attempt.number, attempt.job, index, name),
-                )
-            self._db.execute(
-                "UPDATE items SET measured = ?, progress = 1 WHERE job = ? AND idx = ?",
-                (json.dumps(dict(measured)), attempt.job, index),
-            )
-        return True
-
-    def published(self, job: str, index: int, name: str, dest: Path) -> None:
-        """Record that an output is at `dest` for good."""
-        with self._db.write():
-            self._db.execute(
-                "UPDATE outputs SET state = 'published', dest = ? WHERE job = ? AND idx = ? AND name = ?",
-                (os.fsencode(dest), job, index, name),
-            )
 
     # Hashes
 
@@ -260,6 +253,8 @@ class Journal:
             keep=bool(row["keep"]),
             extras=tuple(json.loads(row["extras"])),
             command=tuple(json.loads(row["command"])),
+            folder=Path(os.fsdecode(row["folder"])) if row["folder"] else None,
+            detached=bool(row["detached"]),
             state=State(row["state"]),
             created=row["created"],
             items=tuple(self._item(item) for item in items),
@@ -284,10 +279,10 @@ class Journal:
 
 def _output(row: Row) -> Output:
     dest = Path(os.fsdecode(row["dest"]))
-    return Output(row["name"], dest, row["size"], row["sha256"], row["state"], row["attempt"])
+    return Output(row["name"], dest, row["size"], row["sha256"], row["state"], row["attempt"], row["term"])
 
 
 def _attempt(row: Row) -> Attempt:
     values = dict(row)
-    values["versions"], values["timings"] = json.loads(row["versions"]), json.loads(row["timings"])
-    return Attempt(**values)
+    values |= {"versions": json.loads(row["versions"]), "timings": json.loads(row["timings"])}
+    return Attempt(**values | {"remains": bool(row["remains"])})

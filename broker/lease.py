@@ -1,18 +1,27 @@
-"""A job's lease: at most one process drives a job. The kernel ends it with the process, however that dies."""
+"""A job's lease: at most one process drives a job.
+
+The kernel ends it with the process, however that dies: it is a lock on a file. A process that is only stopped keeps
+its lock, so the holder also writes a heartbeat, and one whose heart has not beaten for a lease's length is replaced.
+It may wake up later: what it then writes is refused, by the term that each lease has in the journal.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 from broker.errors import NoTarget
+from broker.journal import Journal
+from broker.ledger import Ledger
 
 TRIES = 5
+BEAT_SECONDS = 0.5
 
 
 class Held(NoTarget):
@@ -20,55 +29,97 @@ class Held(NoTarget):
 
 
 @contextmanager
-def hold(folder: Path, job: str) -> Iterator[None]:
-    """Hold the job's lease. Raises Held when another process drives it."""
+def hold(journal: Journal, folder: Path, job: str, seconds: float) -> Iterator[Ledger]:
+    """Hold the job's lease; the ledger is for writing under it. Raises Held when another process drives the job.
+
+    One that has given no sign for `seconds` is replaced.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"{job}.lease"
-    with _locked(path, job) as file:
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        with journal.turn():
+            lock = stack.enter_context(_locked(folder / f"{job}.lease", job, seconds))
+            ledger = journal.ledger(job)
+        stack.enter_context(every(BEAT_SECONDS, partial(_beat, lock)))
+        yield ledger
 
 
 def held(folder: Path, job: str) -> bool:
     """Whether a living process drives the job."""
     try:
-        with (folder / f"{job}.lease").open("r") as file:
-            return not _lock(file, fcntl.LOCK_SH)
+        lock = os.open(folder / f"{job}.lease", os.O_RDONLY)
     except FileNotFoundError:
         return False
-
-
-def _locked(path: Path, job: str) -> IO[str]:
-    for _ in range(TRIES):
-        file = path.open("a+")
-        if _lock(file, fcntl.LOCK_EX) and _is(path, file):
-            return file
-        file.close()
-        time.sleep(0.02)  # somebody only looked, or the last holder was just tidying up
-    raise Held(f"job {job} is being driven by process {_owner(path)}", f"offload jobs show {job}")
-
-
-def _owner(path: Path) -> str:
-    with suppress(OSError):  # gone this moment
-        return path.read_text() or "unknown"
-    return "unknown"
-
-
-def _lock(file: IO[str], mode: int) -> bool:
     try:
-        fcntl.flock(file, mode | fcntl.LOCK_NB)
+        return not _lock(lock, fcntl.LOCK_SH)
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _locked(path: Path, job: str, seconds: float) -> Iterator[int]:
+    lock = _taken(path, job, seconds)
+    try:
+        yield lock
+    finally:
+        if _is(path, lock):
+            path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _taken(path: Path, job: str, seconds: float) -> int:
+    for _ in range(TRIES):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if _lock(lock, fcntl.LOCK_EX) and _is(path, lock):
+            os.ftruncate(lock, 0)
+            _beat(lock)
+            return lock
+        owner, silent = _holder(lock)
+        os.close(lock)
+        if silent > seconds:
+            path.unlink(missing_ok=True)  # its lock is on a file that has no name any more
+        time.sleep(0.02)  # or somebody only looked, or the last holder was just tidying up
+    raise Held(f"job {job} is being driven by process {owner}", f"offload jobs show {job}")
+
+
+def _lock(lock: int, mode: int) -> bool:
+    try:
+        fcntl.flock(lock, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _is(path: Path, file: IO[str]) -> bool:
-    # The lock on a file that its last holder has removed meanwhile would keep nobody out.
+def _is(path: Path, lock: int) -> bool:
+    # The lock on a file that has lost its name meanwhile would keep nobody out.
     with suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+        return os.path.samestat(path.stat(), os.fstat(lock))
     return False
+
+
+@contextmanager
+def every(seconds: float, do: Callable[[], object]) -> Iterator[None]:
+    """Call `do` every so many seconds, in a thread of its own, as long as the context lasts."""
+    enough = threading.Event()
+
+    def run() -> None:
+        while not enough.wait(seconds):
+            do()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
+
+
+def _beat(lock: int) -> None:
+    # The monotonic clock: one for all processes, it neither jumps nor counts the time that the machine was suspended.
+    os.pwrite(lock, f"{os.getpid():<20d} {time.monotonic():020.3f}".encode(), 0)
+
+
+def _holder(lock: int) -> tuple[str, float]:
+    """Who holds a lease, and for how many seconds it has given no sign."""
+    owner, _, beat = os.pread(lock, 100, 0).decode().partition(" ")
+    return owner or "unknown", time.monotonic() - float(beat) if beat.strip() else 0.0

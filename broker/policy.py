@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from broker.errors import InputError, IntegrityError, Interrupted, JobFailed, MissingHere
-from executors.base import ExecutorError, Lost, NoSuchFile, TransferFailed, Unreachable
+from executors.base import ExecutorError, Gone, Lost, NoSuchFile, TransferFailed, Unreachable
 
 TRANSFER_TRIES = 4
 RUNS_HERE = 2
@@ -24,7 +25,48 @@ REPEATABLE = (Lost, NoSuchFile, TransferFailed, IntegrityError)
 ENDING = (*MOVABLE, JobFailed, InputError, Interrupted, KeyboardInterrupt, GeneratorExit)
 """What ends an attempt. After anything else (no room here for a result) it goes on there, and can be taken up again."""
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+HEALTHY_SECONDS = 30.0
+"""A target that has answered for so long again was only quiet."""
+
 T = TypeVar("T")
+
+
+def may_be_back(error: BaseException) -> bool:
+    """Whether a target that failed so may only be quiet: a link that broke, a machine that sleeps."""
+    return isinstance(error, ABSENT) and not isinstance(error, Gone)
+
+
+class Patience:
+    """How long a target that fell silent is waited for: `seconds` from when it did, with growing pauses.
+
+    The clock does not count the time that this machine was suspended itself.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._silent_since: float | None = None
+        self._back_since = 0.0
+        self._tries = 0
+
+    def pause(self) -> float | None:
+        """Seconds to wait before the next try; None when it has been long enough."""
+        now = self._clock()
+        if self._silent_since is None:
+            self._silent_since, self._tries = now, 0
+        left = self._silent_since + self._seconds - now
+        self._tries += 1
+        return min(FIRST_PAUSE * 2 ** (self._tries - 1), LONGEST_PAUSE, left) if left > 0 else None
+
+    def back(self) -> None:
+        """It answers again. Only once it has for a while, or with `news`, is it forgotten that it was silent."""
+        self._back_since = self._clock()
+
+    def heard(self, news: bool) -> None:
+        """It has answered, with something new or not."""
+        if news or self._clock() - self._back_since > HEALTHY_SECONDS:
+            self._silent_since = None
 
 
 def transfer(move: Callable[[], T]) -> T:

@@ -10,15 +10,15 @@ from broker.journal import Journal
 
 def receipt(journal: Journal, job_id: str) -> dict[str, Any]:
     """Make the receipt of a job from the journal, as one JSON document."""
-    job, (created, ended, error) = journal.job(job_id), journal.times(job_id)
+    job, ending = journal.job(job_id), journal.ending(job_id)
     return {
         "job": job.id,
         "service": job.service,
         "state": job.state.value,
-        "error": error or None,
+        "error": ending.error or None,
         "params": dict(job.params),
-        "created": created,
-        "seconds": round(ended - created, 3) if ended else None,
+        "created": ending.created,
+        "seconds": round(ending.ended - ending.created, 3) if ending.ended else None,
         "items": [_item(item) for item in job.items],
         "attempts": [_attempt(attempt) for attempt in journal.attempts(job_id)],
     }

@@ -84,4 +84,24 @@ STEPS = (
         probe TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE jobs DROP COLUMN attempt;
+    ALTER TABLE jobs ADD COLUMN folder BLOB;
+    ALTER TABLE jobs ADD COLUMN detached INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN unwanted INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN exit_code INTEGER;
+    ALTER TABLE attempts ADD COLUMN remains INTEGER NOT NULL DEFAULT 0;
+    UPDATE attempts SET remains = 1 WHERE state IN ('running', 'lost');
+    ALTER TABLE outputs ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE checkpoints (
+        job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        idx INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        PRIMARY KEY (job, idx, name)
+    ) STRICT
+    """,
 )

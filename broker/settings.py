@@ -27,6 +27,8 @@ class Settings(BaseModel):
     max_pixels: Annotated[int, Field(gt=0, description="pixels of a frame")] = 40_000_000
     max_seconds: Annotated[float, Field(gt=0, description="length of an input")] = 4 * 3600.0
     cancel_grace: Annotated[float, Field(ge=0, description="seconds a cancelled script may tidy up")] = 2.0
+    grace_seconds: Annotated[float, Field(ge=0, description="seconds a silent target is waited for")] = 90.0
+    lease_seconds: Annotated[float, Field(gt=0, description="seconds after which a silent driver is replaced")] = 30.0
     keep_days: Annotated[float, Field(ge=0, description="days that a target keeps what nobody asked for")] = 7.0
     keep_bytes: Annotated[int, Field(ge=0, description="bytes of inputs a target keeps")] = 20 * 10**9
 

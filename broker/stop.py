@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TICK_SECONDS = 0.1
 
 
 class Stop:
@@ -20,6 +22,12 @@ class Stop:
     def request(self) -> None:
         """Ask for a polite stop."""
         self.requested = True
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless somebody asks us to stop before."""
+        until = time.monotonic() + seconds
+        while not self.requested and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, TICK_SECONDS))
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ Errors, by what the broker does about them:
     ExecutorError            the machine failed us: the work may be retried or moved
       Unreachable            no connection could be made
       Lost                   it was there and is gone, or does not answer in time
+        Gone                 it is known to be gone for good: waiting for it is of no use
       TransferFailed         bytes did not arrive whole
       NoSuchFile             a file that should be on the target is not
       NoSpace                the target's disk is full
@@ -47,6 +48,10 @@ class Unreachable(ExecutorError):
 
 class Lost(ExecutorError):
     """The machine was there and is gone, or does not answer in time."""
+
+
+class Gone(Lost):
+    """It is known to be gone for good: waiting for it is of no use."""
 
 
 class TransferFailed(ExecutorError):

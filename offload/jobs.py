@@ -58,7 +58,7 @@ def _row(broker: Broker, job: Job) -> dict[str, object]:
         "job": job.id,
         "state": state(broker, job),
         "service": job.service,
-        "progress": broker.journal.progress(job.id),
+        "progress": sum(broker.journal.progress(job.id)) / len(job.items),
         "created": job.created,
         "first": str(job.items[0].source),
         "items": len(job.items),
@@ -75,7 +75,7 @@ def _ago(job: Job) -> str:
 
 def state(broker: Broker, job: Job) -> str:
     """State of a job as people see it: one that nobody drives is interrupted."""
-    return job.state.value if job.state.over or broker.driven(job) else "interrupted"
+    return job.state.value if job.state.over or broker.driven(job.id) else "interrupted"
 
 
 @jobs.command(help="Show a job: its items, what was tried where, and the outputs.")
@@ -108,8 +108,10 @@ def cancel(jobs: tuple[str, ...]) -> None:
     """Cancel jobs."""
     with Broker(settings.load()) as broker:
         for job in [broker.find(name) for name in jobs]:
-            broker.cancel(job)
+            silent = broker.cancel(job)
             say(f"job {job.id} cancelled")
+            for target in silent:
+                say(f"{target} cannot be reached: what runs there is ended as soon as it is")
 
 
 @jobs.command(help="Forget jobs, and delete what they left here and on their targets. Results stay.")

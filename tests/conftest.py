@@ -6,10 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from broker import settings
 from broker.broker import Broker
+
+# A busy machine draws slowly: that is no finding.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +26,7 @@ def offload_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("config", "state", "cache"):
         (home / name).mkdir(parents=True)
         monkeypatch.setenv(f"OFFLOAD_{name.upper()}_DIR", str(home / name))
+    monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "0.3")  # what is gone in a test does not come back
     return home
 
 

@@ -25,12 +25,17 @@ def events(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     folder = layout.job_dir(root, request["job"])
     if not (folder / "job.json").exists():
         raise RunnerError("no_job", "no job %s here" % folder.name)
-    page, upto, now = _await(folder, int(request["since"]), float(request["wait"]))
+    page, upto, now = _await(folder, _start(folder / "events.jsonl", int(request["since"])), float(request["wait"]))
     if now == "lost":
         _bury(folder.name)
     sys.stdout.buffer.write(page)
     ending = {"ending": state.last_word(folder)} if now == "ended" else {}
     return {"next": upto, "state": now, "heartbeat_age": state.age(folder), **ending}
+
+
+def _start(path: Path, since: int) -> int:
+    # Less than was read already: the job was made anew, on a machine that had lost it.
+    return since if path.exists() and since <= path.stat().st_size else 0
 
 
 def _await(folder: Path, since: int, wait: float) -> Tuple[bytes, int, str]:

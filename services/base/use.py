@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from broker import scripts, settings
@@ -71,14 +72,15 @@ class Use:
 
     def _job(self, broker: Broker) -> Job | None:
         """The job to drive: the unfinished one of the same request, or a new one; None when nothing is to be done."""
+        seen = broker.journal.place()
         left = broker.unfinished(self._request()) if self._inputs else None
         if left is not None:
-            if not broker.driven(left):
+            if not broker.driven(left.id):
                 self._tell(f"going on with job {left.id}, which was interrupted")
             return left
         self._respect_existing()
         select.check_folders(self._inputs, self._choices.output, make=True)
-        return broker.submit(self._request()) if self._inputs else None
+        return broker.submit(self._request(), seen) if self._inputs else None
 
     def _respect_existing(self) -> None:
         if self._choices.skip_existing:
@@ -104,6 +106,7 @@ class Use:
             keep=self._choices.keep,
             extras=self._service.extras(self._params),
             command=self._command(self._words),
+            folder=Path.cwd(),
         )
 
     def _command(self, words: Sequence[str], *more: str) -> tuple[str, ...]:

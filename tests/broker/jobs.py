@@ -8,6 +8,8 @@ from typing import Any
 from broker.broker import Broker
 from broker.events import Event, Note
 from broker.job import Input, Job, Request
+from broker.journal import Journal
+from broker.ledger import Ledger
 from broker.stop import Stop
 from tests import fakework
 from tests.fakework.fake import SERVICE
@@ -33,6 +35,12 @@ def drive(broker: Broker, asked: Request | Job, stop: Stop | None = None) -> lis
     """Submit and drive; returns what was told."""
     job = asked if isinstance(asked, Job) else broker.submit(asked)
     return list(broker.drive(job, stop or Stop()))
+
+
+def ledger(journal: Journal, job: str) -> Ledger:
+    """A job's ledger, under a new term and without a lease: what had one before is overtaken."""
+    with journal.turn():
+        return journal.ledger(job)
 
 
 def only_job(broker: Broker) -> Job:

@@ -11,7 +11,7 @@ import pytest
 from broker.broker import Broker
 from broker.errors import EXIT_CODES, OffloadError, batch_exit_code
 from broker.job import NEXT, FileId, Input, Item, Output, Request, State, resume_key, verdict
-from tests.broker.jobs import request
+from tests.broker.jobs import ledger, request
 
 WAYS = {
     State.QUEUED: [],
@@ -20,21 +20,24 @@ WAYS = {
 }
 
 
-def test_what_is_over_stays_over() -> None:
-    assert {state for state in State if state.over} == {State.DONE, State.PARTLY, State.FAILED, State.CANCELLED}
+def test_what_is_over_stays_over_unless_it_is_asked_for_again() -> None:
+    over = {State.DONE, State.PARTLY, State.FAILED, State.CANCELLED}
+    assert {state for state in State if state.over} == over
+    assert {after for state in over for after in NEXT[state]} == {State.QUEUED}
+    assert NEXT[State.DONE] == set()
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
 def test_only_the_steps_of_the_table_can_be_taken(before: State, after: State, broker: Broker, tmp_path: Path) -> None:
     job = broker.submit(request(tmp_path / "media", b"one"))
     for state in WAYS[before]:
-        broker.journal.advance(job.id, state)
+        ledger(broker.journal, job.id).advance(state)
     if after in NEXT[before]:
-        broker.journal.advance(job.id, after)
+        ledger(broker.journal, job.id).advance(after)
         assert broker.journal.job(job.id).state is after
         return
     with pytest.raises(OffloadError, match=f"is {before} and cannot become {after}"):
-        broker.journal.advance(job.id, after)
+        ledger(broker.journal, job.id).advance(after)
     assert broker.journal.job(job.id).state is before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sqlite3
 import subprocess
@@ -13,10 +14,11 @@ import pytest
 
 from broker import schema
 from broker.broker import Broker
-from broker.errors import ConfigError, LimitError, UsageError
+from broker.errors import ConfigError, LimitError, Overtaken, UsageError
 from broker.job import FileId, Input, Request, State
-from broker.journal import LOG_CHARS, Journal
-from tests.broker.jobs import request
+from broker.journal import Journal
+from broker.ledger import LOG_CHARS, Ledger
+from tests.broker.jobs import ledger, request
 from tests.kill.rounds import ROOT
 
 SHA = "a" * 64
@@ -78,21 +80,36 @@ def test_submit_is_all_or_nothing(path: Path) -> None:
 def test_the_unfinished_job_of_a_key_is_found_until_it_is_over(path: Path) -> None:
     with Journal(path) as journal:
         submit(journal, "other")
-        first, second = submit(journal), submit(journal)
-        for state, expected in ((None, second), (State.RUNNING, second), (State.DONE, first)):
+        job = submit(journal)
+        for state in (None, State.RUNNING):
             if state:
-                journal.advance(second, state)
+                ledger(journal, job).advance(state)
             found = journal.unfinished("key")
             assert found is not None
-            assert found.id == expected
+            assert found.id == job
+        ledger(journal, job).advance(State.DONE)
+        assert journal.unfinished("key") is None
         assert journal.unfinished("unknown") is None
+
+
+def test_the_same_request_at_the_same_time_is_one_job(path: Path) -> None:
+    wanted, inputs = asked(Path("/a.dat"))
+    with Journal(path) as journal:
+        seen = journal.place()
+        job = submit(journal)
+        assert submit(journal) == job
+        ledger(journal, job).advance(State.RUNNING)
+        ledger(journal, job).advance(State.DONE)
+        assert journal.submit(wanted, "key", inputs, {}, seen).id == job  # we looked before it was made
+        assert journal.submit(wanted, "key", inputs, {}, journal.place()).id != job
+        assert len(journal.jobs()) == 2
 
 
 def test_jobs_are_found_by_how_their_id_begins_and_forgotten_whole(path: Path) -> None:
     with Journal(path) as journal:
         job = submit(journal)
-        attempt = journal.begin_attempt(job, "local", "why")
-        journal.keep_log(attempt, "said")
+        page = ledger(journal, job)
+        page.keep_log(page.begin_attempt("local", "why"), "said")
         assert journal.with_prefix(job[:5]) == [job]
         assert journal.with_prefix("%") == []
         journal.forget(job)
@@ -117,52 +134,76 @@ def test_find_wants_exactly_one(broker: Broker, tmp_path: Path) -> None:
 # Attempts
 
 
-def test_only_the_latest_attempt_may_publish(path: Path) -> None:
+def test_only_the_latest_driver_may_write(path: Path) -> None:
     files = {"worked.bin": (5, SHA)}
     with Journal(path) as journal:
         job = submit(journal)
-        late = journal.begin_attempt(job, "box", "first")
-        now = journal.begin_attempt(job, "local", "second")
-        assert (late.number, now.number) == (1, 2)
-        assert late.remote != now.remote
+        late = ledger(journal, job)
+        attempt = late.begin_attempt("box", "first")
+        now = ledger(journal, job)
+        before = list(journal._db._db.iterdump())
+        for write in (
+            lambda: late.check(),
+            lambda: late.advance(State.RUNNING),
+            lambda: late.reopen(),
+            lambda: late.begin_attempt("local", "second"),
+            lambda: late.may_remain(attempt),
+            lambda: late.end_attempt(attempt, "done", "", {}),
+            lambda: late.note_versions(attempt, {"a": 1}),
+            lambda: late.keep_log(attempt, "said"),
+            lambda: late.note_progress(0, 0.5),
+            lambda: late.fail_item(0, "failed", "too late"),
+            lambda: late.intend(attempt, 0, files, {}),
+            lambda: late.published(0, "worked.bin", Path("/late.bin")),
+        ):
+            with pytest.raises(Overtaken, match=job):
+                write()
+        assert list(journal._db._db.iterdump()) == before
 
-        assert not journal.intend(late, 0, files, {})
-        assert journal.job(job).items[0].outputs[0].state == "planned"
-        journal.fail_item(late, 0, "failed", "too late")
-        assert journal.job(job).items[0].kind is None
-
-        assert journal.intend(now, 0, files, {"jitter": 1})
+        second = now.begin_attempt("local", "second")
+        assert (attempt.number, second.number) == (1, 2)
+        assert attempt.remote != second.remote
+        now.intend(second, 0, files, {"jitter": 1})
         output = journal.job(job).items[0].outputs[0]
-        assert (output.state, output.size, output.sha256, output.attempt) == ("intent", 5, SHA, 2)
+        assert (output.state, output.size, output.sha256, output.attempt, output.term) == ("intent", 5, SHA, 2, 2)
         assert journal.job(job).items[0].measured == {"jitter": 1}
-        assert not journal.intend(late, 0, files, {})
+
+
+def test_every_way_to_write_is_refused_to_a_late_driver() -> None:
+    reads = {"id", "term", "journal", "job", "attempts"}
+    words = {name for name in dir(Ledger) if not name.startswith("_")} - reads
+    source = inspect.getsource(test_only_the_latest_driver_may_write)
+    assert {word for word in words if f"late.{word}(" not in source} == set()
 
 
 def test_what_is_published_is_not_intended_again(path: Path) -> None:
     with Journal(path) as journal:
         job = submit(journal)
-        attempt = journal.begin_attempt(job, "box", "why")
-        journal.intend(attempt, 0, {"worked.bin": (5, SHA)}, {})
-        journal.published(job, 0, "worked.bin", Path("/beside.bin"))
-        journal.intend(journal.begin_attempt(job, "local", "why"), 0, {"worked.bin": (6, SHA)}, {})
+        page = ledger(journal, job)
+        page.intend(page.begin_attempt("box", "why"), 0, {"worked.bin": (5, SHA)}, {})
+        page.published(0, "worked.bin", Path("/beside.bin"))
+        page.intend(page.begin_attempt("local", "why"), 0, {"worked.bin": (6, SHA)}, {})
         output = journal.job(job).items[0].outputs[0]
         assert (output.state, output.size, output.dest, output.attempt) == ("published", 5, Path("/beside.bin"), 1)
 
 
-def test_a_forgotten_jobs_attempt_publishes_nothing(path: Path) -> None:
+def test_a_forgotten_jobs_driver_writes_nothing(path: Path) -> None:
     with Journal(path) as journal:
         job = submit(journal)
-        attempt = journal.begin_attempt(job, "box", "why")
+        page = ledger(journal, job)
+        attempt = page.begin_attempt("box", "why")
         journal.forget(job)
-        assert not journal.intend(attempt, 0, {"worked.bin": (5, SHA)}, {})
+        with pytest.raises(Overtaken):
+            page.intend(attempt, 0, {"worked.bin": (5, SHA)}, {})
 
 
 def test_an_attempt_keeps_how_it_ended(path: Path) -> None:
     with Journal(path) as journal:
-        attempt = journal.begin_attempt(submit(journal), "box", "why")
-        journal.note_versions(attempt, {"fakework": "1"})
-        journal.end_attempt(attempt, "lost", "gone", {"run": 1.5})
-        (found,) = journal.attempts(attempt.job)
+        page = ledger(journal, submit(journal))
+        attempt = page.begin_attempt("box", "why")
+        page.note_versions(attempt, {"fakework": "1"})
+        page.end_attempt(attempt, "lost", "gone", {"run": 1.5})
+        (found,) = page.attempts
         assert (found.state, found.error, found.versions, found.timings) == (
             "lost", "gone", {"fakework": "1"}, {"run": 1.5}
         )  # fmt: skip
@@ -172,18 +213,53 @@ def test_an_attempt_keeps_how_it_ended(path: Path) -> None:
 
 def test_of_a_long_log_the_end_is_kept(path: Path) -> None:
     with Journal(path) as journal:
-        attempt = journal.begin_attempt(submit(journal), "box", "why")
+        page = ledger(journal, submit(journal))
+        attempt = page.begin_attempt("box", "why")
         assert journal.log(attempt) is None
-        journal.keep_log(attempt, "x" * LOG_CHARS + "the end\0")
+        page.keep_log(attempt, "x" * LOG_CHARS + "the end\0")
         assert len(journal.log(attempt) or "") == LOG_CHARS
         assert (journal.log(attempt) or "").endswith("the end\0")
 
 
-def test_progress_is_the_mean_of_the_items(path: Path) -> None:
+def test_progress_is_that_of_each_item(path: Path) -> None:
     with Journal(path) as journal:
         job = submit(journal, "key", Path("/a"), Path("/b"))
-        journal.note_progress(job, 0, 0.5)
-        assert journal.progress(job) == 0.25
+        ledger(journal, job).note_progress(0, 0.5)
+        assert journal.progress(job) == [0.5, 0.0]
+
+
+def test_what_was_given_up_is_an_orphan_until_it_is_cleaned(path: Path) -> None:
+    with Journal(path) as journal:
+        page = ledger(journal, submit(journal))
+        page.advance(State.RUNNING)
+        never, lost, running = (page.begin_attempt(target, "why") for target in ("away", "box", "local"))
+        page.end_attempt(never, "lost", "never there", {})
+        for attempt in (lost, running):
+            page.may_remain(attempt)
+        assert journal.orphans() == []  # both may still be taken up
+        page.end_attempt(lost, "lost", "gone", {})
+        assert [orphan.id for orphan in journal.orphans()] == [lost.id]
+        page.advance(State.CANCELLED)
+        assert [orphan.id for orphan in journal.orphans()] == [lost.id, running.id]
+        journal.cleaned(lost)
+        assert [orphan.id for orphan in journal.orphans()] == [running.id]
+
+
+def test_a_job_that_failed_may_be_queued_again_for_what_is_missing(path: Path) -> None:
+    with Journal(path) as journal:
+        job = submit(journal, "key", Path("/a"), Path("/b"))
+        page = ledger(journal, job)
+        page.advance(State.RUNNING)
+        page.fail_item(1, "failed", "no")
+        journal.want(job, False)
+        page.advance(State.PARTLY, "some", 101)
+        assert journal.ending(job).exit_code == 101
+        page.reopen()
+        assert page.job.state is State.QUEUED
+        assert page.job.items[1].open
+        assert journal.wanted(job)
+        ending = journal.ending(job)
+        assert (ending.ended, ending.error, ending.exit_code) == (None, "", None)
 
 
 # Hashes
@@ -262,17 +338,17 @@ def test_a_full_disk_is_a_limit_and_loses_nothing(path: Path) -> None:
         job = submit(journal)
         journal._db.execute("PRAGMA max_page_count=1")  # what a full disk says, without one
         with pytest.raises(LimitError, match="is full"):
-            submit(journal, "key", *(Path(f"/{'x' * 900}{n}.dat") for n in range(500)))
+            submit(journal, "large", *(Path(f"/{'x' * 900}{n}.dat") for n in range(500)))
         assert [found.id for found in journal.jobs()] == [job]
 
 
 def test_many_processes_open_a_new_journal_at_once(path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from broker.journal import Journal\n"
+        "import os, sys; from pathlib import Path; from broker.journal import Journal\n"
         "from tests.broker.test_journal import submit\n"
         "sys.stdin.read(1)\n"
         "with Journal(Path(sys.argv[1])) as journal:\n"
-        "    for _ in range(10): submit(journal)\n"
+        "    for number in range(10): submit(journal, f'{os.getpid()}-{number}')\n"
     )
     here, there = os.pipe()
     opening = [subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, stdin=here) for _ in range(8)]
@@ -310,5 +386,5 @@ def test_readers_do_not_wait_for_a_writer_and_writers_do(path: Path) -> None:
 
 def _advance(path: Path, job: str, done: threading.Event) -> None:
     with Journal(path) as journal:
-        journal.advance(job, State.RUNNING)
+        ledger(journal, job).advance(State.RUNNING)
     done.set()

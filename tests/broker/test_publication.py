@@ -15,12 +15,12 @@ import pytest
 
 from broker import publication
 from broker.broker import Broker
-from broker.errors import LimitError
+from broker.errors import LimitError, Overtaken
 from broker.job import Item, Output, State
-from broker.journal import Journal
+from broker.ledger import Ledger
 from broker.staging import NO_LINK
 from tests import fakework
-from tests.broker.jobs import only_job, request
+from tests.broker.jobs import ledger, only_job, request
 
 DATA = b"one"
 OLD = b"what was there before"
@@ -40,9 +40,9 @@ class Stage:
         self.media = folder / "media"
         asked = request(self.media, DATA, digest=True, overwrite=situation == "overwrite")
         job = broker.submit(asked)
-        broker.journal.advance(job.id, State.RUNNING)
-        self.journal, self.job = broker.journal, job
-        self.attempt = broker.journal.begin_attempt(job.id, "local", "why")
+        self.ledger, self.job = ledger(broker.journal, job.id), job
+        self.ledger.advance(State.RUNNING)
+        self.attempt = self.ledger.begin_attempt("local", "why")
         self.dests = asked.inputs[0].outputs
         self.old = OLD if "taken" in situation or situation == "overwrite" else None
         if self.old:
@@ -52,15 +52,15 @@ class Stage:
 
     @property
     def item(self) -> Item:
-        item = self.journal.job(self.job.id).items[0]
+        item = self.ledger.job.items[0]
         return replace(item, outputs=tuple(_announced(output) for output in item.outputs))
 
-    def publish(self) -> tuple[Path, ...] | None:
-        return publication.publish(self.journal, self.attempt, self.job, self.item, _fetch, {})
+    def publish(self) -> tuple[Path, ...]:
+        return publication.publish(self.ledger, self.attempt, self.job, self.item, _fetch, {})
 
     def recover(self) -> None:
         """What the next command does: replay, and do again what is still open."""
-        publication.replay(self.journal, self.journal.job(self.job.id))
+        publication.replay(self.ledger)
         if self.item.open:
             self.publish()
 
@@ -76,7 +76,7 @@ class Stage:
             expected |= {dest.name: self.old or b""} if self.beside else {}
             expected[ours.name] = CONTENTS[name]
         assert {path.name: path.read_bytes() for path in self.media.iterdir()} == expected
-        item = self.journal.job(self.job.id).items[0]
+        item = self.ledger.job.items[0]
         assert item.done
         assert {output.dest.name for output in item.outputs} <= set(expected)
 
@@ -109,7 +109,7 @@ def seams(monkeypatch: pytest.MonkeyPatch, strike: Callable[[], None]) -> None:
     for name in ("link", "replace", "rename", "unlink", "fsync"):
         between(os, name)
     for name in ("intend", "published"):
-        between(Journal, name)
+        between(Ledger, name)
     between(publication, "sync")
 
 
@@ -181,7 +181,7 @@ def test_the_order_is_fetch_sync_intent_link_commit(
         monkeypatch.setattr(owner, name, stepped)
 
     for name in ("intend", "published"):
-        noted(Journal, name)
+        noted(Ledger, name)
     noted(os, "link")
     noted(publication, "sync")
     stage.publish()
@@ -225,7 +225,7 @@ def test_a_disk_full_in_the_middle_of_the_fetch_leaves_no_part(broker: Broker, t
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(LimitError, match="cannot be stored in"):
-        publication.publish(stage.journal, stage.attempt, stage.job, stage.item, fetch, {})
+        publication.publish(stage.ledger, stage.attempt, stage.job, stage.item, fetch, {})
     assert [path.name for path in stage.media.iterdir()] == ["0.dat"]
     stage.recover()
     stage.check_after()
@@ -233,10 +233,11 @@ def test_a_disk_full_in_the_middle_of_the_fetch_leaves_no_part(broker: Broker, t
 
 def test_an_attempt_that_was_overtaken_publishes_nothing(broker: Broker, tmp_path: Path) -> None:
     stage = Stage(broker, tmp_path, "new")
-    now = broker.journal.begin_attempt(stage.job.id, "elsewhere", "moved")
-    assert stage.publish() is None
+    now = ledger(broker.journal, stage.job.id)
+    with pytest.raises(Overtaken):
+        stage.publish()
     assert [path.name for path in stage.media.iterdir()] == ["0.dat"]
-    stage.attempt = now
+    stage.ledger, stage.attempt = now, now.begin_attempt("elsewhere", "moved")
     stage.publish()
     stage.check_after()
     assert {output.attempt for output in stage.item.outputs} == {2}
@@ -245,10 +246,10 @@ def test_an_attempt_that_was_overtaken_publishes_nothing(broker: Broker, tmp_pat
 def test_a_wrong_part_left_by_a_crash_is_not_taken_for_the_result(broker: Broker, tmp_path: Path) -> None:
     stage = Stage(broker, tmp_path, "new")
     files = {output.name: (output.size or 0, output.sha256 or "") for output in stage.item.outputs}
-    stage.journal.intend(stage.attempt, 0, files, {})
+    stage.ledger.intend(stage.attempt, 0, files, {})
     item = stage.item
     publication.part_path(stage.job, item, item.outputs[0]).write_bytes(b"x" * len(CONTENTS["worked.bin"]))
-    publication.replay(stage.journal, stage.journal.job(stage.job.id))
+    publication.replay(stage.ledger)
     assert not stage.dests["worked.bin"].exists()
     stage.recover()
     stage.check_after()
@@ -258,12 +259,13 @@ def test_a_wrong_part_left_by_a_crash_is_not_taken_for_the_result(broker: Broker
 def test_a_job_that_is_over_has_no_part_left(intended: bool, broker: Broker, tmp_path: Path) -> None:
     stage = Stage(broker, tmp_path, "new")
     item = stage.item
-    for output in item.outputs:
-        _fetch(output, publication.part_path(stage.job, item, output))
     if intended:
         files = {output.name: (output.size or 0, output.sha256 or "") for output in item.outputs}
-        stage.journal.intend(stage.attempt, 0, files, {})
-    broker.journal.end_attempt(stage.attempt, "lost", "", {})
+        stage.ledger.intend(stage.attempt, 0, files, {})
+    item = stage.item
+    for output in item.outputs:
+        _fetch(output, publication.part_path(stage.job, item, output))
+    stage.ledger.end_attempt(stage.attempt, "lost", "", {})
     broker.cancel(only_job(broker))
     if intended:
         stage.check_after()
@@ -286,13 +288,14 @@ def test_a_replay_that_cannot_be_stored_stays_an_intent(
         raise OSError(errno.EROFS, "Read-only file system")
 
     job = broker.submit(request(tmp_path / "media", DATA))
-    attempt, item = broker.journal.begin_attempt(job.id, "local", "a test"), job.items[0]
-    publication.part_path(job, item, item.outputs[0]).write_bytes(b"made")
+    page = ledger(broker.journal, job.id)
     sha256 = hashlib.sha256(b"made").hexdigest()
-    assert broker.journal.intend(attempt, 0, {"worked.bin": (4, sha256)}, {})
+    page.intend(page.begin_attempt("local", "a test"), 0, {"worked.bin": (4, sha256)}, {})
+    item = page.job.items[0]
+    publication.part_path(job, item, item.outputs[0]).write_bytes(b"made")
     with monkeypatch.context() as patched:
         patched.setattr(os, "link", refuses)
-        publication.replay(broker.journal, broker.journal.job(job.id))
+        publication.replay(page)
     assert broker.journal.job(job.id).items[0].outputs[0].state == "intent"
-    publication.replay(broker.journal, broker.journal.job(job.id))
+    publication.replay(page)
     assert item.outputs[0].dest.read_bytes() == b"made"

@@ -1,0 +1,51 @@
+"""Watching a job that another process drives: what the journal tells of it, as the events its driver would tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from broker.errors import OffloadError
+from broker.events import Event, ItemFailed, Note, Progress, Published
+from broker.job import Item
+from broker.journal import Journal
+from broker.stop import Stop
+
+LOOK_SECONDS = 0.3
+
+
+class Left(OffloadError):
+    """We were asked to stop watching; the job goes on."""
+
+    exit_code = 130
+
+
+def watch(journal: Journal, job: str, driven: Callable[[str], bool], stop: Stop) -> Iterator[Event]:
+    """Tell what happens to a job until it is over, or nobody drives it any more. Raises Left when stopped."""
+    told: dict[int, float] = {}
+    yield Note(f"job {job} is being seen through by another process; watching it")
+    while True:
+        driving = driven(job)  # asked first: a driver writes its last word before it goes
+        over = journal.job(job).state.over
+        yield from _news(journal, job, told)
+        if over or not driving:
+            return
+        if stop.requested:
+            raise Left(f"job {job} goes on without you", f"offload jobs attach {job}")
+        stop.sleep(LOOK_SECONDS)
+
+
+def _news(journal: Journal, job: str, told: dict[int, float]) -> Iterator[Event]:
+    for item, fraction in zip(journal.job(job).items, journal.progress(job), strict=True):
+        if not item.open:
+            fraction = 2.0  # beyond all progress: told once
+        if fraction > told.get(item.index, 0.0):
+            told[item.index] = fraction
+            yield _event(item, fraction)
+
+
+def _event(item: Item, fraction: float) -> Event:
+    if item.kind is not None:
+        return ItemFailed(item.index, item.kind, item.error or "")
+    if item.done:
+        return Published(item.index, tuple(output.dest for output in item.outputs), item.measured)
+    return Progress(item.index, fraction, 0.0, 0.0)
