@@ -24,7 +24,8 @@ An environment is {requires_python, dependencies, install: the command to tell a
 here is installed by the job, for itself and those after it, from the blobs `wheels: [{name, blob}]` where given.
 
 Error kinds: bad_request, no_job, no_space, integrity (send it again), changed (an input is not the file it was),
-missing (something is not installed; the message names the command that installs it), failed.
+missing (something is not installed; the message names the command that installs it), offline (the same, and wheels
+from elsewhere would do: the job's event `wants` tells which), failed.
 """
 
 from __future__ import annotations

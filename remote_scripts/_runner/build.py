@@ -1,4 +1,8 @@
-"""Building an environment: by uv where it is, else by venv or virtualenv and pip. The job's log gets their output."""
+"""Building an environment: by uv where it is, else by venv or virtualenv and pip. The job's log gets their output.
+
+uv knows nothing of pip's own settings, which may name the one index that can be reached from here: where uv can
+download nothing, pip is tried too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 from _runner import interpreters, layout, processes, requirements
 from _runner.interpreters import Interpreter
@@ -18,9 +22,13 @@ from _runner.layout import RunnerError
 TELL = 5.0
 """Seconds between two words on how long it has taken."""
 TICK = 0.05
+RETRIES = 2
+"""How often pip tries again to connect. It has to try: only then does it say that it could not connect."""
 
 _FULL = re.compile(r"No space left on device|Disk quota exceeded|os error (28|122)\b", re.IGNORECASE)
-_OFFLINE = re.compile(r"Retrying \(|NewConnectionError|error sending request|dns error", re.IGNORECASE)
+_OFFLINE = re.compile(
+    r"Retrying \(|error sending request|dns error|timed out|network timeout|network was disabled", re.IGNORECASE
+)
 _BOX = re.compile(r"[│╰╭├─▶×]+")
 _WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.whl")
 
@@ -34,19 +42,50 @@ def base(environment: Dict[str, Any]) -> str:
     return _base(environment).path
 
 
+class _Way(NamedTuple):
+    """Two commands: one makes an environment, the other installs into it."""
+
+    make: List[str]
+    install: List[str]
+
+
 def build(folder: Path, job: Path, lock: int, environment: Dict[str, Any]) -> None:
     """Make `folder`/venv. Whatever works on it holds the lock too, so that it is free only once they are all gone.
 
     Raises:
-        RunnerError: kind `missing`, with what to type; `no_space`; `failed` when the job was cancelled.
+        RunnerError: kind `missing`, with what to type; `offline`, after an event `wants` that tells which wheels
+            would do; `no_space`; `failed` when the job was cancelled.
     """
-    found, hint = _base(environment), environment["install"]
-    installer = _Installer(folder, job, lock)
-    make, install = _commands(folder, found, environment)
-    installer.run(make, hint if found.version else "uv python install '%s'" % found.path)
-    if environment["dependencies"]:
-        installer.run(install, hint)
+    found = _base(environment)
+    installer = _Installer(folder, job, lock, sent=bool(environment.get("wheels")))
+    try:
+        _install(_ways(folder, found, environment), installer, found, environment)
+    except RunnerError as error:
+        if error.kind == "offline":
+            _ask_for_wheels(folder, job, error)
+        raise
     shutil.rmtree(str(folder / "tmp"))
+
+
+def _install(ways: List[_Way], installer: "_Installer", found: Interpreter, environment: Dict[str, Any]) -> None:
+    way, *others = ways
+    hint = environment["install"]
+    installer.run(way.make, hint if found.version else "uv python install '%s'" % found.path)
+    try:
+        if environment["dependencies"]:
+            installer.run(way.install, hint)
+    except RunnerError as error:
+        if error.kind != "offline" or not others:
+            raise
+        installer.say("uv cannot download anything; trying pip")
+        _install(others, installer, found, environment)
+
+
+def _ask_for_wheels(folder: Path, job: Path, error: RunnerError) -> None:
+    wheels = interpreters.wheels_at(_python(folder))
+    if wheels is None:  # there is not even a Python, or none that we know the wheels of
+        raise RunnerError("missing", str(error)) from error
+    report(job, {"type": "wants", "wheels": wheels})
 
 
 def _base(environment: Dict[str, Any]) -> Interpreter:
@@ -76,15 +115,27 @@ _NO_VENV = (
 )
 
 
-def _commands(folder: Path, found: Interpreter, environment: Dict[str, Any]) -> List[List[str]]:
-    uv, venv = interpreters.program("uv"), str(folder / "venv")
-    python = str(folder / "venv" / "bin" / "python")
-    packages = [*_from_wheels(folder, environment), *environment["dependencies"]]
-    if uv:
-        make = [uv, "venv", "--no-project", "--no-progress", "--python", found.path, venv]
-        return [make, [uv, "pip", "install", "--no-progress", "--python", python, *packages]]
-    install = [python, "-m", "pip", "install", "--no-input", "--progress-bar", "off", "--disable-pip-version-check"]
-    return [[found.path, "-m", _maker(found), venv], [*install, *packages]]
+def _ways(folder: Path, found: Interpreter, environment: Dict[str, Any]) -> List[_Way]:
+    uv, packages = interpreters.program("uv"), [*_from_wheels(folder, environment), *environment["dependencies"]]
+    if not uv:
+        return [_by_pip(folder, found, packages)]
+    ways = [_by_uv(uv, folder, found, packages)]
+    return [*ways, _by_pip(folder, found, packages)] if found.modules else ways
+
+
+def _by_uv(uv: str, folder: Path, found: Interpreter, packages: List[str]) -> _Way:
+    make = [uv, "venv", "--no-project", "--no-progress", "--python", found.path, str(folder / "venv")]
+    return _Way(make, [uv, "pip", "install", "--no-progress", "--python", _python(folder), *packages])
+
+
+def _by_pip(folder: Path, found: Interpreter, packages: List[str]) -> _Way:
+    quietly = ["--no-input", "--progress-bar", "off", "--disable-pip-version-check", "--retries", str(RETRIES)]
+    make = [found.path, "-m", _maker(found), "--clear", str(folder / "venv")]
+    return _Way(make, [_python(folder), "-m", "pip", "install", *quietly, *packages])
+
+
+def _python(folder: Path) -> str:
+    return str(folder / "venv" / "bin" / "python")
 
 
 def _maker(found: Interpreter) -> str:
@@ -113,13 +164,18 @@ def _wheels(folder: Path) -> Path:
 class _Installer:
     """Runs programs that build, one after the other, and tells the job's follower how long it takes."""
 
-    def __init__(self, folder: Path, job: Path, lock: int) -> None:
+    def __init__(self, folder: Path, job: Path, lock: int, sent: bool) -> None:
         self._folder = folder
         self._job = job
         self._lock = lock
+        self._sent = sent
         self._started = self._told = time.monotonic()
         (folder / "tmp").mkdir(exist_ok=True)
-        say(job, "installing the environment")
+        self.say("installing the environment")
+
+    def say(self, message: str) -> None:
+        """Tell the job's follower."""
+        say(self._job, message)
 
     def run(self, command: List[str], hint: str) -> None:
         """Run one, and raise what it failed of. `hint` is what a person may type instead."""
@@ -156,7 +212,7 @@ class _Installer:
     def _tell(self) -> None:
         if time.monotonic() - self._told >= TELL:
             self._told = time.monotonic()
-            say(self._job, "installing the environment, %.0f s" % (self._told - self._started))
+            self.say("installing the environment, %.0f s" % (self._told - self._started))
 
     def _explain(self, since: int, status: int, hint: str) -> None:
         check_wanted(self._job)
@@ -165,10 +221,16 @@ class _Installer:
             output = log.read().decode(errors="replace")
         if _FULL.search(output) or layout.is_full(self._folder):
             raise RunnerError("no_space", "the disk is full where the environment was being installed")
-        offline = "nothing can be downloaded: " if _OFFLINE.search(output) else ""
-        words = "the environment cannot be installed: %s%s; install with: %s"
         said = telling(output) or "its installer ended with status %d" % status
-        raise RunnerError("missing", words % (offline, said, hint))
+        raise self._refusal(bool(_OFFLINE.search(output)), said, hint)
+
+    def _refusal(self, offline: bool, said: str, hint: str) -> RunnerError:
+        words = "the environment cannot be installed: %s%s; install with: %s"
+        if self._sent:
+            return RunnerError("missing", words % ("the packages that were sent are not enough: ", said, hint))
+        if offline:
+            return RunnerError("offline", words % ("nothing can be downloaded: ", said, hint))
+        return RunnerError("missing", words % ("", said, hint))
 
 
 def telling(output: str) -> str:

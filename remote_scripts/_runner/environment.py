@@ -73,7 +73,7 @@ def provided(root: Path, job: Path, environment: Dict[str, Any]) -> Iterator[str
     """Give the interpreter for the job in `job`. One that has to be built is, where `environment` says `build`.
 
     Raises:
-        RunnerError: kind `missing`, with what to type; `no_space`.
+        RunnerError: as `build.build` does.
     """
     if not environment.get("build"):
         yield own(environment)

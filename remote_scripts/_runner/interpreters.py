@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
+LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+"""Other names of manylinux_2_<minor>, which older wheels have (PEP 600)."""
 NEWEST = 30
 """A Python 3 with a higher minor number than this is not looked for."""
+WHEELS = "--wheels"
+"""The word that this program is asked with for `wheels`; a package's name has no such beginning."""
 PATIENCE = 20.0
 """Seconds an interpreter may take to tell of itself."""
 
@@ -43,15 +47,66 @@ def _version(name: str) -> Optional[str]:
 
 def at(path: str, names: List[str]) -> Optional[Interpreter]:
     """The interpreter at `path`; None when it is none, or one too old or too broken to tell of itself."""
+    told = _told(path, names)
+    try:
+        return Interpreter(path, told["version"], told["packages"], told["modules"])
+    except (TypeError, KeyError):
+        return None
+
+
+def wheels_at(path: str) -> Optional[Dict[str, Any]]:
+    """What `wheels` says of the interpreter at `path`."""
+    told = _told(path, [WHEELS])
+    return told if isinstance(told, dict) else None
+
+
+def _told(path: str, words: List[str]) -> Any:
     import subprocess
 
-    command, nothing = [path, str(Path(__file__).resolve()), *names], subprocess.DEVNULL
+    command, nothing = [path, str(Path(__file__).resolve()), *words], subprocess.DEVNULL
     try:
         done = subprocess.run(command, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing, timeout=PATIENCE)
-        told: Any = json.loads(done.stdout)
-        return Interpreter(path, told["version"], told["packages"], told["modules"])
-    except (OSError, ValueError, TypeError, KeyError, subprocess.TimeoutExpired):
+        return json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
+
+
+def wheels() -> Optional[Dict[str, Any]]:
+    """Which wheels the interpreter that runs this takes: {python, implementation, abi, platforms, the best first}.
+
+    None where we cannot tell: of other Pythons than CPython.
+    """
+    if sys.implementation.name != "cpython":
+        return None
+    major, minor, micro = sys.version_info[:3]
+    return {
+        "python": "%d.%d.%d" % (major, minor, micro),
+        "implementation": "cp",
+        "abi": "cp%d%d%s" % (major, minor, sys.abiflags.replace("d", "")),  # a debug build takes the others' too
+        "platforms": list(_platforms()),
+    }
+
+
+def _platforms() -> Iterator[str]:
+    import re
+    import sysconfig
+
+    system = re.sub("[^A-Za-z0-9]", "_", sysconfig.get_platform())
+    name, _, machine = system.partition("_")
+    yield system
+    # Without glibc (musl) a wheel with binaries of its own is not for us.
+    for minor in range(_glibc() if name == "linux" else 0, 4 if machine in ("x86_64", "i686") else 16, -1):
+        yield "manylinux_2_%d_%s" % (minor, machine)
+        if minor in LEGACY:
+            yield "%s_%s" % (LEGACY[minor], machine)
+
+
+def _glibc() -> int:
+    try:
+        name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()  # "glibc 2.36"
+    except (ValueError, OSError):
+        return 0
+    return int(version.split(".")[1]) if name == "glibc" else 0
 
 
 def others(names: List[str]) -> Iterator[Interpreter]:
@@ -72,4 +127,4 @@ def program(name: str) -> Optional[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(here(sys.argv[1:])._asdict()))
+    print(json.dumps(wheels() if sys.argv[1:] == [WHEELS] else here(sys.argv[1:])._asdict()))

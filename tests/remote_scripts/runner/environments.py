@@ -80,16 +80,19 @@ def wait_for(path: Path, words: str = "") -> None:
     raise AssertionError(f"{path} never came to that")
 
 
-def wheel(folder: Path) -> Path:
-    """Make the wheel of `tinypack` 1.0, which has nothing in it."""
+def wheel(
+    folder: Path, name: str = "tinypack", version: str = "1.0", needs: tuple[str, ...] = (), tag: str = "py3-none-any"
+) -> Path:
+    """Make the wheel of a package that has nothing in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "tinypack-1.0-py3-none-any.whl"
-    about = "tinypack-1.0.dist-info"
+    path = folder / f"{name}-{version}-{tag}.whl"
+    about = f"{name}-{version}.dist-info"
+    needed = "".join(f"Requires-Dist: {need}\n" for need in needs)
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr("tinypack.py", "")
-        file.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tinypack\nVersion: 1.0\n")
-        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(f"{about}/RECORD", f"tinypack.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+        file.writestr(f"{name}.py", "")
+        file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}")
+        file.writestr(f"{about}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        file.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
     return path
 
 

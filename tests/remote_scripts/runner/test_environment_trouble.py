@@ -56,16 +56,6 @@ class TestFailures:
             "install with: pip install 'tinypack==9'"
         )
 
-    def test_no_network(self, root: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("PIP_NO_INDEX")
-        monkeypatch.delenv("PIP_FIND_LINKS")
-        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
-        monkeypatch.setenv("PIP_RETRIES", "1")
-        kind, words = refusal(root, asked())
-        assert kind == "missing"
-        assert "nothing can be downloaded: No matching distribution" in words
-
     def test_uv_s_words(self, root: Path, tiny: Path, real_uv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(real_uv.parent))
         kind, words = refusal(root, asked(dependencies=["tinypack==9"]))

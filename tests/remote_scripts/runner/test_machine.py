@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
+import packaging.tags
 import pytest
-from _runner import machine
+from _runner import interpreters, machine
 
 
 class TestMachine:
@@ -30,3 +33,53 @@ class TestMachine:
         program.chmod(0o700)
         monkeypatch.setenv("PATH", str(root), prepend=os.pathsep)
         assert machine.facts(root, {})["gpu"] == gpu
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="targets are Linux machines")
+class TestWheels:
+    def platforms(self) -> list[str]:
+        told = interpreters.wheels() or {}
+        return list(told["platforms"])
+
+    def test_those_that_installers_take_are_told_in_their_order(self) -> None:
+        best = next(packaging.tags.cpython_tags())
+        told = interpreters.wheels_at(sys.executable)
+        assert told == {
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "implementation": "cp",
+            "abi": best.abi,
+            "platforms": list(packaging.tags.platform_tags()),
+        }
+
+    def test_other_machines_have_no_older_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sysconfig, "get_platform", lambda: "linux-aarch64")
+        monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.18")
+        assert self.platforms() == [
+            "linux_aarch64",
+            "manylinux_2_18_aarch64",
+            "manylinux_2_17_aarch64",
+            "manylinux2014_aarch64",
+        ]
+
+    @pytest.mark.parametrize("says", [ValueError("unrecognized configuration name"), None, "musl 1.2"])
+    def test_without_glibc_only_pure_ones(self, monkeypatch: pytest.MonkeyPatch, says: Any) -> None:
+        def confstr(name: str) -> Any:
+            if isinstance(says, Exception):
+                raise says
+            return says
+
+        monkeypatch.setattr(sysconfig, "get_platform", lambda: "linux-x86_64")
+        monkeypatch.setattr(os, "confstr", confstr)
+        assert self.platforms() == ["linux_x86_64"]
+
+    def test_of_another_python_than_cpython_nothing_is_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys.implementation, "name", "pypy")
+        assert interpreters.wheels() is None
+
+    @pytest.mark.parametrize("says", ["exit 127", "echo 3.12", "echo '[]'"])
+    def test_a_program_that_is_no_python_tells_nothing(self, tmp_path: Path, says: str) -> None:
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\n{says}\n")
+        program.chmod(0o700)
+        assert interpreters.wheels_at(str(program)) is None
+        assert interpreters.at(str(program), []) is None
