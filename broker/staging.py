@@ -159,7 +159,7 @@ def _download(executor: Executor, path: str, size: int, part: Path) -> None:
             if span is None:
                 return
             data = policy.transfer(partial(executor.get, path, span))
-            os.pwrite(descriptor, data, span.offset)
+            _write(descriptor, data, span.offset)
             if len(data) < span.length:  # shorter than it said: no use to ask for the rest
                 enough.set()
 
@@ -168,6 +168,14 @@ def _download(executor: Executor, path: str, size: int, part: Path) -> None:
             list(streams.map(bring, [file.fileno()] * executor.streams))
         finally:
             enough.set()  # one that failed must not wait for the others to bring the rest
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    # A disk that fills up takes what still fits; only the next write says why.
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
 
 
 def _make_durable(part: Path) -> None:
