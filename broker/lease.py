@@ -8,6 +8,7 @@ It may wake up later: what it then writes is refused, by the term that each leas
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
 import time
@@ -43,14 +44,14 @@ def hold(journal: Journal, folder: Path, job: str, seconds: float) -> Iterator[L
         yield ledger
 
 
-def held(folder: Path, job: str) -> bool:
-    """Whether a living process drives the job."""
+def held(folder: Path, job: str, seconds: float = math.inf) -> bool:
+    """Whether a living process drives the job, and has given a sign within `seconds`."""
     try:
         lock = os.open(folder / f"{job}.lease", os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        return not _lock(lock, fcntl.LOCK_SH)
+        return not _lock(lock, fcntl.LOCK_SH) and _holder(lock)[1] <= seconds
     finally:
         os.close(lock)
 

@@ -25,6 +25,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
 POLITE = frozenset(SIGNALS) - {signal.SIGKILL}
 HANGS = 60.0
 """Seconds after which something that should end has not."""
+PATIENCE = 20.0
+"""Seconds after which a command is held up by one that was stopped in the middle of a transaction."""
 
 
 @dataclass
@@ -56,9 +58,10 @@ class Tally:
 class Round:
     """A folder with an input, a command on it that is started and killed, and the checks on what it leaves."""
 
-    def __init__(self, folder: Path, random: Random, seconds: float = 0.6) -> None:
+    def __init__(self, folder: Path, random: Random, seconds: float = 0.6, **settings: object) -> None:
         self.tally = Tally(1)
         self._folder = folder
+        self._settings = {f"OFFLOAD_{name.upper()}": str(value) for name, value in settings.items()}
         self._random = random
         self._seconds = seconds
         self._data = random.randbytes(1000)
@@ -77,7 +80,7 @@ class Round:
             return subprocess.Popen(
                 argv,
                 cwd=ROOT,
-                env={**os.environ, **places, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, **places, **self._settings, "PYTHONPATH": str(ROOT)},
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
@@ -130,6 +133,36 @@ class Round:
         self._check_stopped(130, number)
         if self._dest.exists():
             self._lose(f"{number.name} at work: it went on to the end")
+
+    def pause_command(self, after: float, again: float) -> bool:
+        """Stop the command, type it again `again` seconds later, then let the first go on: both end well.
+
+        Returns whether the second came to its end while the first was stopped.
+        """
+        first = self.start()
+        time.sleep(after)
+        first.send_signal(signal.SIGSTOP)
+        stopped = time.time()
+        time.sleep(again)
+        second, typed = self.start(), time.time()
+        overtaken = _ends(second, PATIENCE)
+        first.send_signal(signal.SIGCONT)
+        codes = first.wait(HANGS), second.wait(HANGS)
+        if codes not in ((0, 0), self._too_late(stopped, typed)):
+            self._lose(f"stopped after {after:.2f} s: the commands ended with {codes}")
+        self.check_done()
+        return overtaken
+
+    def _too_late(self, stopped: float, typed: float) -> tuple[int, int] | None:
+        """How the commands end when one came upon the finished work of the other: the result is there already."""
+        job = self._job()
+        if job is None:
+            return None
+        with Journal(self._folder / "state" / "journal.sqlite3") as journal:
+            ending = journal.ending(job.id)
+        if ending.created > stopped:
+            return 2, 0
+        return (0, 2) if (ending.ended or typed) < typed else None
 
     def interrupt_twice(self, after: float, between: float) -> None:
         """Ctrl-C, and again."""
@@ -230,6 +263,12 @@ def play(folder: Path, seed: int, role: str, span: float) -> Tally:
     else:
         game.kill_part(role, number, random.uniform(0, 0.7))
     return game.tally
+
+
+def _ends(command: subprocess.Popen[bytes], seconds: float) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        command.wait(seconds)
+    return command.poll() is not None
 
 
 def _hear_signals() -> None:
