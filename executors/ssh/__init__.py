@@ -1,4 +1,4 @@
-"""A machine behind sshd: files over SFTP, commands through its user's login shell."""
+"""A machine behind sshd: files by a small server of ours, commands through its user's login shell."""
 
 from executors.ssh.executor import SSHExecutor
 

@@ -21,7 +21,6 @@ from typing import Any
 import paramiko
 
 from executors.base import REPLY_BYTES, Completed, Lost, TransferFailed
-from executors.ssh.link import broken
 
 PLAIN = frozenset((string.ascii_letters + string.digits + "_./,:=+-").encode())
 KILL_SECONDS = 10.0
@@ -54,11 +53,16 @@ class Output:
         """The last of stderr, without what the login files said."""
         return _after(self.mark, self.stderr)[-REPLY_BYTES:]
 
+    def note(self) -> bytes | None:
+        """What stands on the mark's line, None until all of it has come."""
+        _, mark, rest = self.stdout.partition(self.mark)
+        note, newline, _ = rest.partition(b"\n")
+        return bytes(note) if mark and newline else None
+
     def group(self) -> int | None:
         """The process group of the command, None until it has told it."""
-        _, mark, rest = self.stdout.partition(self.mark)
-        number, newline, _ = rest.partition(b"\n")
-        return int(number) if mark and newline else None
+        note = self.note()
+        return int(note) if note else None
 
 
 def _after(mark: bytes, printed: bytearray) -> bytes:
@@ -148,3 +152,9 @@ def kill(transport: Any, group: int | None) -> None:
         channel.settimeout(KILL_SECONDS)
         channel.exec_command(line(f"kill -KILL -{group}"))
         channel.status_event.wait(KILL_SECONDS)
+
+
+def broken(transport: Any) -> bool:
+    """Tell whether a connection is gone. Its channels end a moment before it does: wait for that moment."""
+    transport.join(0.5)
+    return not transport.is_alive()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,25 +26,11 @@ from executors.ssh.address import Address
 if TYPE_CHECKING:
     from executors.ssh.session import Session
 
-WHY = """
-import errno, os, sys
-path, length = sys.argv[1], int(sys.argv[2])
-try:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path, "ab") as file:
-        file.write(bytes(length))
-        file.flush()
-        os.fsync(file.fileno())
-except OSError as error:
-    print(errno.errorcode.get(error.errno, error.errno))
-finally:
-    if os.path.exists(path):
-        os.unlink(path)
-"""
-"""Why a file cannot be written: SFTP says only that it failed. Tries the same again, and cleans up."""
+ABSENT = ("ENOENT", "ENOTDIR", "ELOOP")
+FULL = ("ENOSPC", "EDQUOT")
 
 COMMANDS_AT_ONCE = 6
-"""sshd allows 10 sessions a connection; two are for files, and one must be left to kill with."""
+"""sshd allows 10 sessions a connection; two are for files at most, and one must be left to kill with."""
 
 
 class SSHExecutor(Executor):
@@ -88,38 +73,34 @@ class SSHExecutor(Executor):
             session.link.close()
 
     def put(self, source: Path, span: Span, path: str) -> None:
-        """Write a part through a temporary name, so that it is there whole or not at all."""
-        from executors.ssh import files
+        """Write a part, with a file server of ours on the target: it is there whole or not at all."""
+        from executors.ssh.files import Refusal
 
-        target = self._path(path)
-        check_span(span)
-        draft, link = f"{target}.{secrets.token_hex(4)}.tmp", self._entered.link
-        try:
-            with link.channel() as channel:
-                files.write(channel, source, span, draft, link.observe)
-                channel.sftp.posix_rename(draft, target)
-        except (TransferFailed, FileNotFoundError) as error:
-            raise self._why(error, path, draft, span.length) from error
-
-    def _why(self, error: Exception, path: str, draft: str, length: int) -> ExecutorError:
-        done = self.run([self.python, "-c", WHY, draft, str(length)])
-        reason = done.stdout.decode("ascii", "replace").strip()
-        if reason in ("ENOSPC", "EDQUOT"):
-            return NoSpace(f"{self.name}: {path}: the disk is full")
-        return TransferFailed(f"{self.name}: {path} could not be written: {reason or error}")
-
-    def get(self, path: str, span: Span) -> bytes:
-        """Read a range of a file."""
-        from executors.ssh import files
-
-        target = self._path(path)
+        checked(path)
         check_span(span)
         link = self._entered.link
         try:
-            with link.channel() as channel:
-                return files.read(channel, target, span, link.observe)
-        except FileNotFoundError as error:
-            raise NoSuchFile(f"{self.name}: {path} is not there") from error
+            with link.server() as server:
+                server.put(source, span, path, link.observe)
+        except Refusal as refusal:
+            if refusal.reason in FULL:
+                raise NoSpace(f"{self.name}: {path}: the disk is full") from refusal
+            raise TransferFailed(f"{self.name}: {path} could not be written: {refusal}") from refusal
+
+    def get(self, path: str, span: Span) -> bytes:
+        """Read a range of a file."""
+        from executors.ssh.files import Refusal
+
+        checked(path)
+        check_span(span)
+        link = self._entered.link
+        try:
+            with link.server() as server:
+                return server.get(path, span, link.observe)
+        except Refusal as refusal:
+            if refusal.reason in ABSENT:
+                raise NoSuchFile(f"{self.name}: {path} is not there") from refusal
+            raise TransferFailed(f"{self.name}: {path} could not be read: {refusal}") from refusal
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> Completed:
         """Run a command in a session of its own, through whatever login shell the user has."""
@@ -141,6 +122,3 @@ class SSHExecutor(Executor):
         if self._session is None:
             raise Lost(f"{self.name}: not connected")
         return self._session
-
-    def _path(self, path: str) -> str:
-        return f"{self._entered.root}/{checked(path)}"

@@ -1,13 +1,13 @@
-"""SFTP channels to one target, for one thread at a time each: few on a fast link, more where that pays.
+"""File servers on one target, lent to one thread at a time: one on a near link, more where that pays.
 
 One TCP connection loses most of a long link that drops packets (a fifth of 20 Mbit/s at 40 ms and 0.5 % is left),
-eight together use it. On a fast one they only cost: two channels of one connection fill it.
+eight together use it. On a near one they only cost: threads that wait for each other are slower than one alone.
 """
 
 from __future__ import annotations
 
+import shlex
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,70 +15,63 @@ from typing import Any
 
 import paramiko
 
-from executors.base import ExecutorError, Lost, TransferFailed
-from executors.ssh import connection
+from executors.base import PART_BYTES, ExecutorError, Lost, TransferFailed
+from executors.ssh import command, connection, files
+from executors.ssh.files import FileServer
 
-CHANNELS = 2
-"""Of the first connection: while one part is opened or renamed, another is on its way."""
-
-MOST_CHANNELS = 8
-SLOW_BYTES_PER_SECOND = 12e6
 FAR_SECONDS = 0.015
+SLOW_BYTES_PER_SECOND = 12e6
 MEASURE_SECONDS = 0.5
 
-REQUEST_BYTES = 32 * 1024
-"""What every SFTP server takes in one request."""
+MOST_FAR = 2
+"""On a far link that is fast, over its one connection: while one part is answered, another is on its way."""
 
-OPENSSH_REQUEST_BYTES = 255 * 1024
-"""What OpenSSH's takes since 9.0: an eighth of the replies to read, and twice the speed."""
+MOST_SLOW = 8
+"""On a far link that is slow, each over a connection of its own."""
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """An SFTP session and the connection that carries it; one of its own, or the link's first."""
+    """A file server and the connection that carries it."""
 
-    sftp: Any
+    server: FileServer
     carrier: Any
-    request_bytes: int
 
 
 class Link:
-    """The channels of an open connection, and of more that `another` opens when the link is slow and far."""
+    """The file servers behind an open connection, and behind more that `another` opens when it is slow and far.
 
-    def __init__(self, name: str, first: Any, another: Callable[[], Any]) -> None:
+    `server` is the one already there; more are started in its folder, with its interpreter.
+    """
+
+    def __init__(self, name: str, first: Any, server: FileServer, another: Callable[[], Any]) -> None:
+        self.round_trip = server.round_trip
         self._name = name
         self._first = first
         self._another = another
-        self._idle: list[Channel] = []
-        self._open = 0
-        self._most = CHANNELS
-        self._widened = False
+        self._script = f'cd -- {shlex.quote(server.folder)} && exec {shlex.quote(server.python)} "$@"'
+        self._idle = [_channel(server, first)]
+        self._open = 1
+        self._wanted = self._most = 1
         self._changed = threading.Condition()
         self._extra: list[Any] = []
-        self.round_trip = self._measure_round_trip()
+        self._closed = False
 
     @property
     def connections(self) -> int:
         """How many connections are open."""
         return 1 + len(self._extra)
 
-    def _measure_round_trip(self) -> float:
-        with self.channel() as channel:
-            channel.sftp.stat(".")  # the first answer waits for the server's process to start
-            started = time.monotonic()
-            channel.sftp.stat(".")
-            return time.monotonic() - started
-
     @contextmanager
-    def channel(self) -> Iterator[Channel]:
-        """Lend a channel. One that anything but a missing file happened to is not used again.
+    def server(self) -> Iterator[FileServer]:
+        """Lend a file server. One that anything but a refusal happened to is not used again.
 
-        Raises Lost when the connection broke, TransferFailed when only this channel did or the server refused.
+        Raises Lost when the connection broke, TransferFailed when only this file server's did.
         """
         channel = self._take()
         try:
-            yield channel
-        except FileNotFoundError:
+            yield channel.server
+        except files.Refusal:
             self._give_back(channel)
             raise
         except (paramiko.SSHException, OSError, EOFError) as error:
@@ -90,19 +83,23 @@ class Link:
         else:
             self._give_back(channel)
 
-    def observe(self, sent: int, seconds: float) -> None:
-        """Learn from a transfer that took so long so far whether more connections would help."""
-        if seconds < MEASURE_SECONDS or self._widened or self.round_trip < FAR_SECONDS:
+    def observe(self, moved: int, seconds: float) -> None:
+        """Learn from a transfer that took so long so far whether more at once would help."""
+        if self.round_trip < FAR_SECONDS or (seconds < MEASURE_SECONDS and moved < PART_BYTES):
             return
         with self._changed:
             busy = self._open - len(self._idle)
-            if sent / seconds * busy < SLOW_BYTES_PER_SECOND:
-                self._most, self._widened = MOST_CHANNELS, True  # once: a server that allows fewer is not asked again
+            wanted = MOST_SLOW if moved / seconds * busy < SLOW_BYTES_PER_SECOND else MOST_FAR
+            if wanted > self._wanted:  # once: a server that allows fewer is not asked again
+                self._wanted = self._most = wanted
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Close all connections."""
-        for carrier in (*self._extra, self._first):
+        with self._changed:
+            self._closed = True
+            carriers = [*self._extra, self._first]
+        for carrier in carriers:
             connection.close(carrier)
 
     def _take(self) -> Channel:
@@ -111,9 +108,9 @@ class Link:
             if self._idle:
                 return self._idle.pop()
             self._open += 1
-            first = self._open <= CHANNELS
+            shared = self._open == 1 or self._wanted < MOST_SLOW
         try:
-            return self._new_channel(self._first if first else self._another_connection())
+            return self._start_on(self._first) if shared else self._start_on_another()
         except (ExecutorError, paramiko.SSHException, OSError, EOFError) as error:
             self._shrink()
             if self._open == 0:
@@ -124,22 +121,27 @@ class Link:
         return self._take()
 
     def _shrink(self) -> None:
-        """Give up a channel that could not be opened: the server allows no more than we have."""
+        """Give up a file server that could not be started: the target allows no more than we have."""
         with self._changed:
             self._open -= 1
             self._most = max(self._open, 1)
             self._changed.notify_all()
 
-    def _another_connection(self) -> Any:
+    def _start_on_another(self) -> Channel:
         carrier = self._another()
-        with self._changed:
-            self._extra.append(carrier)
-        return carrier
+        try:
+            channel = self._start_on(carrier)
+            with self._changed:
+                if self._closed:
+                    raise Lost(f"{self._name}: not connected")
+                self._extra.append(carrier)
+        except BaseException:
+            connection.close(carrier)
+            raise
+        return channel
 
-    def _new_channel(self, carrier: Any) -> Channel:
-        sftp = carrier.client.open_sftp()
-        sftp.get_channel().settimeout(connection.SILENCE_SECONDS)
-        return Channel(sftp, carrier, request_bytes(carrier.transport.remote_version))
+    def _start_on(self, carrier: Any) -> Channel:
+        return _channel(files.start(self._name, carrier.transport, self._script), carrier)
 
     def _give_back(self, channel: Channel) -> None:
         with self._changed:
@@ -148,7 +150,7 @@ class Link:
 
     def _drop(self, channel: Channel) -> None:
         with suppress(Exception):  # it may be broken in any way
-            channel.sftp.close()
+            channel.server.stream.close()
         if channel.carrier is not self._first:
             connection.close(channel.carrier)
         with self._changed:
@@ -158,22 +160,21 @@ class Link:
             self._changed.notify()
 
     def _meaning(self, error: Exception) -> ExecutorError:
-        reason = str(error) or "it hung up"
-        if isinstance(error, TimeoutError):
-            return Lost(f"{self._name}: no answer for {connection.SILENCE_SECONDS} s")
-        if broken(self._first.transport):
-            return Lost(f"{self._name}: the connection broke: {reason}")
-        return TransferFailed(f"{self._name}: {reason}")
+        return meaning(self._name, self._first.transport, error)
 
 
-def broken(transport: Any) -> bool:
-    """Tell whether a connection is gone. Its channels end a moment before it does: wait for that moment."""
-    transport.join(0.5)
-    return not transport.is_alive()
+def _channel(server: FileServer, carrier: Any) -> Channel:
+    server.stream.settimeout(connection.SILENCE_SECONDS)
+    return Channel(server, carrier)
 
 
-def request_bytes(version: str) -> int:
-    """How much one read or write request may carry, by the server's greeting."""
-    _, _, number = version.partition("OpenSSH_")
-    major = number.partition(".")[0]
-    return OPENSSH_REQUEST_BYTES if major.isdecimal() and int(major) >= 9 else REQUEST_BYTES
+def meaning(name: str, transport: Any, error: Exception) -> ExecutorError:
+    """What a failure of a file server on a connection is to the broker."""
+    reason = str(error) or "it hung up"
+    if isinstance(error, ExecutorError):
+        return error
+    if isinstance(error, TimeoutError):
+        return Lost(f"{name}: no answer for {connection.SILENCE_SECONDS} s")
+    if command.broken(transport):
+        return Lost(f"{name}: the connection broke: {reason}")
+    return TransferFailed(f"{name}: {reason}")

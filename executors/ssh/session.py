@@ -1,4 +1,4 @@
-"""An open session with a target: where its root is, which interpreter it has, and the link to it."""
+"""An open session with a target: where its root is, which interpreter it has, and the link to its files."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 
-from executors.base import Completed, ExecutorError, Unreachable
-from executors.ssh import command, connection
+import paramiko
+
+from executors.base import Completed, Unreachable
+from executors.ssh import command, connection, files, link
 from executors.ssh.address import Address
-from executors.ssh.link import Link
 
 PYTHONS = " ".join(["python3", *(f"python3.{minor}" for minor in range(20, 7, -1)), "python"])
-SETUP_SECONDS = 60.0
 
 SETUP = """
 root={root}
-mkdir -p -m 700 -- "$root" && cd -- "$root" && pwd || exit 3
-find_python() {{
+mkdir -p -m 700 -- "$root" && cd -- "$root" || exit 3
+serve() {{
     for name in {pythons}; do
         path=$(command -v "$name") || continue
         "$path" -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1 || continue
-        "$path" -c "import sys; print(sys.executable)" </dev/null
-        return
+        exec "$path" "$@"
     done
-    return 1
 }}
-find_python && exit
+serve "$@"
 PATH=$PATH:$("${{SHELL:-/bin/sh}}" -l -c "printenv PATH" </dev/null 2>/dev/null | tail -n 1)
-find_python || exit 4
+serve "$@"
+exit 4
 """
-"""Makes the root and tells it and an interpreter. Where the plain PATH has none, the login shell's is asked for."""
+"""Makes the root and becomes an interpreter. Where the plain PATH has none, the login shell's is asked for."""
 
 
 class Session:
@@ -40,11 +39,9 @@ class Session:
         self.name = address.name
         self._connection = connection.connect(address)
         try:
-            self.root, self.python = self._set_up(address)
-            self.link = Link(self.name, self._connection, partial(connection.connect, address))
-        except ExecutorError as error:
-            connection.close(self._connection)
-            raise Unreachable(str(error)) from error
+            server = self._set_up(address)
+            self.root, self.python = server.folder, server.python
+            self.link = link.Link(self.name, self._connection, server, partial(connection.connect, address))
         except BaseException:
             connection.close(self._connection)
             raise
@@ -53,15 +50,18 @@ class Session:
         """Run a command in the root. See `Executor.run`."""
         return command.run(self.name, self._connection.transport, self.root, argv, stdin, timeout)
 
-    def _set_up(self, address: Address) -> tuple[str, str]:
+    def _set_up(self, address: Address) -> files.FileServer:
         home = address.root.startswith("~/")
         root = '"$HOME"/' + shlex.quote(address.root[2:]) if home else shlex.quote(address.root)
-        script = SETUP.format(root=root, pythons=PYTHONS)
-        done = command.execute(self.name, self._connection.transport, "", script, b"", SETUP_SECONDS)
-        if done.status == 4:
-            raise Unreachable(f"{self.name}: needs Python 3.8 or newer on {self.name}")
-        words = done.stdout.decode("utf-8", "surrogateescape").splitlines()
-        if done.status or len(words) != 2:
-            said = done.stderr.decode("utf-8", "replace").strip()
-            raise Unreachable(f"{self.name}: cannot use {address.root} there: {said or f'status {done.status}'}")
-        return words[0], words[1]
+        try:
+            return files.start(self.name, self._connection.transport, SETUP.format(root=root, pythons=PYTHONS))
+        except files.NotStarted as error:
+            raise Unreachable(_why(address, error)) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise Unreachable(str(link.meaning(self.name, self._connection.transport, error))) from error
+
+
+def _why(address: Address, error: files.NotStarted) -> str:
+    if error.status == 4:
+        return f"{address.name}: needs Python 3.8 or newer on {address.name}"
+    return f"{address.name}: cannot use {address.root} there: {error.said or f'status {error.status}'}"

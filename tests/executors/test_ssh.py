@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from executors.base import Executor, Lost, Span, TransferFailed, Unreachable
-from executors.ssh import SSHExecutor, command, link
+from executors.ssh import SSHExecutor, command
 from executors.ssh.address import Address
 from tests.executors.conformance import ExecutorConformance
 from tests.executors.sshd import Server, free_port, needs_sshd, sshd
@@ -154,29 +154,6 @@ def test_a_part_that_cannot_be_written_says_why_and_leaves_nothing(server: Serve
             executor.put(source, span, "files/folder")
         assert said(executor, "find", "files", "-name", "*.tmp") == ""
         assert executor.get("files/blocked", span) == b"\n"
-
-
-@pytest.mark.parametrize(
-    ("greeting", "size"),
-    [
-        ("SSH-2.0-OpenSSH_9.2p1 Debian-2", link.OPENSSH_REQUEST_BYTES),
-        ("SSH-2.0-OpenSSH_10.0", link.OPENSSH_REQUEST_BYTES),
-        ("SSH-2.0-OpenSSH_8.4", link.REQUEST_BYTES),
-        ("SSH-2.0-dropbear_2022.83", link.REQUEST_BYTES),
-        ("SSH-2.0-OpenSSH_for_Windows", link.REQUEST_BYTES),
-    ],
-)
-def test_large_requests_are_for_servers_known_to_take_them(greeting: str, size: int) -> None:
-    assert link.request_bytes(greeting) == size
-
-
-def test_small_requests_carry_everything_too(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "OPENSSH_REQUEST_BYTES", link.REQUEST_BYTES)
-    source = tmp_path / "source"
-    source.write_bytes(os.urandom(2**20 + 1))
-    with SSHExecutor("box", server.options()) as executor:
-        executor.put(source, Span(0, 2**20 + 1), "files/small-requests")
-        assert executor.get("files/small-requests", Span(0, 2**21)) == source.read_bytes()
 
 
 def test_looking_at_an_executor_does_not_import_paramiko() -> None:

@@ -289,10 +289,11 @@ def test_a_job_outlives_the_server_itself(server: Server, tmp_path: Path) -> Non
 
 
 def test_a_target_full_of_sessions_still_works_with_one(tmp_path: Path, large: Path) -> None:
-    """The link takes a second channel where it can have one, and does without where not."""
+    """The link takes a second file server where it can have one, and does without where not."""
     with sshd(tmp_path) as server, SSHExecutor("box", server.options()) as executor:
         session = executor._session
         assert session is not None
+        session.link.round_trip = 0.2
         with ExitStack() as stack:
             for _ in range(9):
                 stack.enter_context(session._connection.transport.open_session(timeout=10))
@@ -337,7 +338,7 @@ def test_a_far_and_slow_link_takes_more_connections(
     monkeypatch.setattr(link, "SLOW_BYTES_PER_SECOND", 1e15)
     assert executor._session is not None
     executor._session.link.round_trip = 0.2
-    assert 2 <= connections_used(executor, large) <= 1 + link.MOST_CHANNELS - link.CHANNELS
+    assert 2 <= connections_used(executor, large) <= link.MOST_SLOW
 
 
 def test_more_connections_that_are_refused_do_no_harm(
@@ -357,12 +358,13 @@ def test_more_connections_that_are_refused_do_no_harm(
 def test_one_of_several_connections_that_breaks_costs_one_part(executor: SSHExecutor, server: Server) -> None:
     assert executor._session is not None
     shared = executor._session.link
-    with pytest.raises(TransferFailed), shared.channel() as channel:
-        channel.sftp.get_channel().close()
-        channel.sftp.stat(".")
+    with shared.server() as file_server:
+        file_server.stream.close()
+    with pytest.raises(TransferFailed, match="box: its file server ended"):
+        executor.get("files/absent", PART)
     assert executor.run(["true"]).status == 0
-    with shared.channel() as channel:
-        channel.sftp.stat(".")
+    with pytest.raises(NoSuchFile):
+        executor.get("files/absent", PART)
 
 
 MEMORY = """
