@@ -14,7 +14,7 @@ from broker import orphans, policy, publication, reports, staging
 from broker.agent import Agent, Batch, refusal
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
-from broker.job import Attempt, Item, Job, Output
+from broker.job import Attempt, Item, Job, Output, Remains
 from broker.ledger import Ledger
 from broker.reports import Done, Report, Versions, plain
 from broker.scripts import bundle, environment
@@ -229,10 +229,12 @@ class Run:
     def _clear(self, agent: Agent, keep: bool) -> None:
         """Leave nothing of the attempt on the target; with `keep`, its directory, to be looked at."""
         self._keep_log()
-        if not keep:
-            with suppress(ExecutorError, OffloadError):  # it stays noted as something that remains there
-                agent.ack(self._attempt.remote)
-                self._ledger.journal.cleaned(self._attempt)
+        if keep:
+            self._ledger.journal.cleaned(self._attempt, Remains.KEPT)
+            return
+        with suppress(ExecutorError, OffloadError):  # it stays noted as something that remains there
+            agent.ack(self._attempt.remote)
+            self._ledger.journal.cleaned(self._attempt)
 
     def _tidy(self, agent: Agent) -> None:
         """Once a day, let the target delete what failed and forgotten jobs left there."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from broker import lease, publication, receipt, staging, targets
+from broker import lease, orphans, publication, receipt, staging, targets
 from broker.agent import Agent
+from broker.backup import Backup, Backups
 from broker.dispatch import Dispatch
 from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
-from broker.job import Attempt, FileId, Job, Request, State, resume_key
+from broker.job import Attempt, FileId, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.plan import Candidate, plan
@@ -20,6 +21,7 @@ from broker.scripts import bundle, environment
 from broker.settings import Settings
 from broker.staging import file_sha256
 from broker.stop import Stop
+from broker.targets import Target
 from broker.watch import watch
 from executors.base import ExecutorError
 
@@ -28,12 +30,14 @@ HEED_SECONDS = 0.5
 
 
 class Broker:
-    """An open broker. Close it, or use it as a context."""
+    """An open broker. Close it, or use it as a context. `notices` is what a person should hear of before all else."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.targets = targets.load(settings)
         self.journal = Journal(settings.journal)
+        self._backups = Backups(settings.state_dir / "open")
+        self.notices = [*self._restored(), *orphans.notices(self.journal)]
 
     def __enter__(self) -> Self:
         return self
@@ -50,8 +54,19 @@ class Broker:
 
         Raises UsageError for an unknown target, InputError for an input that cannot be read.
         """
-        inputs = self._identified(request)
-        return self.journal.submit(request, self._key(request, inputs), inputs, self.settings.limits, seen)
+        inputs, limits = self._identified(request), self.settings.limits
+        key = self._key(request, inputs)
+        job = self.journal.submit(request, key, inputs, limits, seen)
+        self._backups.save(job.id, Backup(request, key, tuple(inputs), limits))
+        return job
+
+    def _restored(self) -> Iterator[str]:
+        """Bring the open jobs of a journal that was lost into the new one."""
+        if self.journal.aside is not None:
+            yield f"the journal was damaged; it is kept as {self.journal.aside}, and a new one has been begun"
+            for job, backup in self._backups:
+                self.journal.restore(job, backup)
+                yield f"job {job} was open in it: `offload jobs attach {job}` goes on with it"
 
     def _identified(self, request: Request) -> list[tuple[FileId, str]]:
         targets.choose(self.targets, request.on)
@@ -96,10 +111,38 @@ class Broker:
         if ledger.job.state.over:  # somebody else has just seen it through
             return
         publication.replay(ledger)
-        yield from Dispatch(ledger, self._where_it_runs_first(ledger.job), stop, self.settings)
+        candidates = self._where_it_runs_first(ledger.job)
+        if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
+            self._search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
+            candidates = self._where_it_runs_first(ledger.job)
+        yield from Dispatch(ledger, candidates, stop, self.settings)
+        self._sweep(ledger)
 
-    def _lease(self, job: Job) -> AbstractContextManager[Ledger]:
-        return lease.hold(self.journal, self._leases, job.id, self.settings.lease_seconds)
+    def _search(self, ledger: Ledger, among: Sequence[Target]) -> None:
+        for target in among:
+            with suppress(ExecutorError, OffloadError), target.executor() as executor:  # it is tried like any other
+                agent = Agent(executor, bundle(ledger.job.script))
+                agent.install()
+                orphans.adopt(ledger, agent, target.name)
+
+    def _sweep(self, ledger: Ledger) -> None:
+        """End what attempts that were given up left on targets that are back."""
+        for attempt in ledger.attempts:
+            target = self.targets.get(attempt.target)
+            if attempt.remains is Remains.ORPHAN and target and self.journal.health.probe(target).reachable:
+                self._end_on_targets([attempt], delete=True)
+
+    @contextmanager
+    def _lease(self, job: Job) -> Iterator[Ledger]:
+        with lease.hold(self.journal, self._leases, job.id, self.settings.lease_seconds) as ledger:
+            try:
+                yield ledger
+            finally:
+                if self._over(job.id):
+                    self._backups.drop(job.id)
+
+    def _over(self, job: str) -> bool:
+        return not self.journal.with_prefix(job) or self.journal.job(job).state.over
 
     @contextmanager
     def _heeding(self, job: Job, stop: Stop) -> Iterator[None]:
@@ -124,7 +167,7 @@ class Broker:
 
     def driven(self, job: str) -> bool:
         """Whether a living process drives the job."""
-        return lease.held(self._leases, job)
+        return lease.held(self._leases, job, self.settings.lease_seconds)
 
     def receipt(self, job: str) -> dict[str, Any]:
         """The job's receipt as one JSON document."""
@@ -193,7 +236,7 @@ class Broker:
             raise UsageError(f"job {job.id} is running", f"offload jobs cancel {job.id}") from error
 
     def _remove(self, ledger: Ledger) -> None:
-        left = [attempt for attempt in ledger.attempts if attempt.remains]
+        left = [attempt for attempt in ledger.attempts if attempt.remains is not Remains.NOTHING]
         if silent := self._end_on_targets(left, delete=True):
             what = f"{' and '.join(silent)} cannot be reached, and may still hold part of job {ledger.id}"
             raise NoTarget(what, f"offload jobs rm {ledger.id}, when it is back")

@@ -1,8 +1,13 @@
-"""The journal's SQLite file: opened, brought up to date, every error of it a sentence. The only user of SQLite."""
+"""The journal's SQLite file: opened, brought up to date, every error of it a sentence. The only user of SQLite.
+
+A damaged file is set aside under another name, never deleted, and a new one begun.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +22,36 @@ BUSY_SECONDS = 30.0
 Row = sqlite3.Row
 
 
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class Damaged(ConfigError):
+    """The file is no database any more."""
+
+
 class Database:
-    """An open database. Several processes may use one file.
+    """An open database. Several processes may use one file. `aside` is where a damaged one was put, if there was one.
 
     Raises ConfigError when the file cannot be used, LimitError when its disk is full.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._mark = path.with_name(f"{path.name}.damaged")
+        self.aside: Path | None = None
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            if self._mark.exists():
+                self._set_aside()
+            self._open()
+        except Damaged:
+            self._set_aside()
+            self._open()
+
+    def _open(self) -> None:
+        with self._explained():
+            self._db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -36,6 +60,31 @@ class Database:
         except BaseException:
             self.close()
             raise
+
+    def _set_aside(self) -> None:
+        """Move a damaged file out of the way. Of several processes that find it so, one does."""
+        with self._path.with_name(f"{self._path.name}.aside").open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            sound = self._is_sound()
+            self._mark.unlink(missing_ok=True)
+            if sound:  # somebody else was faster
+                return
+            self.aside = self._path.with_name(f"{self._path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite3")
+            for tail in ("-wal", "-shm", ""):
+                file = self._path.with_name(self._path.name + tail)
+                if file.exists():
+                    file.replace(self.aside.with_name(self.aside.name + tail))
+
+    def _is_sound(self) -> bool:
+        if not self._path.exists():
+            return True
+        try:
+            self._open()
+            found = self.rows("PRAGMA quick_check(1)")
+            self.close()
+        except Damaged:
+            return False
+        return bool(found) and found[0][0] == "ok"
 
     def close(self) -> None:
         """Close the file."""
@@ -71,8 +120,12 @@ class Database:
             raise self._sentence(error) from error
 
     def _sentence(self, error: Exception) -> OffloadError:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
             return LimitError(f"the disk that holds the journal {self._path} is full", "make room there")
+        if code in DAMAGED:
+            self._mark.touch()  # whoever opens it next sets it aside
+            return Damaged(f"the journal {self._path} is damaged: {error}", "type the same again: it is then set aside")
         hint = f"move {self._path} away, or point OFFLOAD_STATE_DIR elsewhere"
         return ConfigError(f"the journal {self._path} cannot be used: {error}", hint)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +158,17 @@ class Job:
         return tuple(item for item in self.items if item.open)
 
 
+class Remains(IntEnum):
+    """What an attempt may have left on its target: nothing, something nobody wants, or what was to be kept."""
+
+    NOTHING = 0
+    ORPHAN = 1
+    KEPT = 2
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a job on one target, where `remote` is its name. `remains`: something of it may still be there."""
+    """One try of a job on one target, where `remote` is its name and `remains` what may still be there."""
 
     id: int
     job: str
@@ -173,7 +181,7 @@ class Attempt:
     error: str | None
     versions: Mapping[str, Any]
     timings: Mapping[str, float]
-    remains: bool
+    remains: Remains
 
     @property
     def remote(self) -> str:

@@ -10,17 +10,19 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from broker.backup import Backup
 from broker.database import Database, Row
 from broker.errors import UsageError
 from broker.health import Health
-from broker.job import Attempt, FileId, Input, Item, Job, Output, Request, State
+from broker.job import Attempt, FileId, Input, Job, Remains, Request, State
 from broker.ledger import Ledger
+from broker.rows import read_attempt, read_job
 
 OPEN = (State.QUEUED, State.RUNNING)
 
@@ -36,10 +38,14 @@ class Ending:
 
 
 class Journal:
-    """An open journal. Raises ConfigError when the file cannot be used, LimitError when its disk is full."""
+    """An open journal. `aside` is where a damaged one was put when this was opened, None otherwise.
+
+    Raises ConfigError when the file cannot be used, LimitError when its disk is full.
+    """
 
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
+        self.aside = self._db.aside
         self.health = Health(self._db)
 
     def __enter__(self) -> Self:
@@ -82,8 +88,15 @@ class Journal:
         )
         return row["id"] if row else None
 
-    def _new(self, request: Request, key: str, inputs: list[tuple[FileId, str]], limits: Mapping[str, float]) -> str:
-        job = secrets.token_hex(6)
+    def _new(
+        self,
+        request: Request,
+        key: str,
+        inputs: Sequence[tuple[FileId, str]],
+        limits: Mapping[str, float],
+        job: str | None = None,
+    ) -> str:
+        job = job or secrets.token_hex(6)
         self._db.insert(
             "jobs",
             id=job,
@@ -107,6 +120,13 @@ class Journal:
             self._insert_item(job, index, entry, file_id, sha256)
         return job
 
+    def restore(self, job: str, backup: Backup) -> None:
+        """Record a job again that a lost journal had: open, and perhaps running somewhere."""
+        with self._db.write():
+            if not self.with_prefix(job):
+                self._new(backup.request, backup.key, backup.inputs, backup.limits, job)
+                self._db.execute("UPDATE jobs SET state = ? WHERE id = ?", (State.RUNNING, job))
+
     def _insert_item(self, job: str, index: int, entry: Input, file_id: FileId, sha256: str) -> None:
         self._db.insert(
             "items",
@@ -124,7 +144,7 @@ class Journal:
 
     def job(self, job: str) -> Job:
         """Read a job. Raises UsageError when there is none of that id."""
-        return self._job(self._row(job))
+        return read_job(self._db, self._row(job))
 
     def _row(self, job: str) -> Row:
         row = self._db.row("SELECT * FROM jobs WHERE id = ?", (job,))
@@ -135,7 +155,7 @@ class Journal:
     def jobs(self, limit: int = 50) -> list[Job]:
         """The latest jobs, newest first."""
         rows = self._db.rows("SELECT * FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
-        return [self._job(row) for row in rows]
+        return [read_job(self._db, row) for row in rows]
 
     def with_prefix(self, prefix: str) -> list[str]:
         """Ids of the jobs that start with `prefix`."""
@@ -148,12 +168,12 @@ class Journal:
             "SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY created DESC",
             (key, *OPEN),
         )
-        return self._job(row) if row else None
+        return read_job(self._db, row) if row else None
 
     def open_jobs(self) -> list[Job]:
         """Jobs that are not over, oldest first."""
         rows = self._db.rows("SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY rowid", OPEN)
-        return [self._job(row) for row in rows]
+        return [read_job(self._db, row) for row in rows]
 
     def forget(self, job: str) -> None:
         """Delete a job and all that is known of it."""
@@ -198,21 +218,21 @@ class Journal:
     def attempts(self, job: str) -> list[Attempt]:
         """Attempts of a job, first to last."""
         rows = self._db.rows("SELECT * FROM attempts WHERE job = ? ORDER BY number", (job,))
-        return [_attempt(row) for row in rows]
+        return [read_attempt(row) for row in rows]
 
     def orphans(self) -> list[Attempt]:
         """Attempts that were given up, of which something may still be on their targets."""
         rows = self._db.rows(
-            "SELECT attempts.* FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE remains"
+            "SELECT attempts.* FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE remains = ?"
             " AND (attempts.state != 'running' OR jobs.state NOT IN (?, ?)) ORDER BY attempts.id",
-            OPEN,
+            (Remains.ORPHAN, *OPEN),
         )
-        return [_attempt(row) for row in rows]
+        return [read_attempt(row) for row in rows]
 
-    def cleaned(self, attempt: Attempt) -> None:
-        """Record that nothing of an attempt is on its target any more."""
+    def cleaned(self, attempt: Attempt, remains: Remains = Remains.NOTHING) -> None:
+        """Record that nothing of an attempt is on its target any more, or only what was to be kept."""
         with self._db.write():
-            self._db.execute("UPDATE attempts SET remains = 0 WHERE id = ?", (attempt.id,))
+            self._db.execute("UPDATE attempts SET remains = ? WHERE id = ?", (remains, attempt.id))
 
     def log(self, attempt: Attempt) -> str | None:
         """What a script said on stderr, once its attempt is over."""
@@ -236,53 +256,3 @@ class Journal:
                 "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
                 (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode, sha256),
             )
-
-    # Rows to values
-
-    def _job(self, row: Row) -> Job:
-        items = self._db.rows("SELECT * FROM items WHERE job = ? ORDER BY idx", (row["id"],))
-        return Job(
-            id=row["id"],
-            service=row["service"],
-            script=Path(row["script"]),
-            params=json.loads(row["params"]),
-            limits=json.loads(row["limits"]),
-            on=row["target"],
-            fallback=bool(row["fallback"]),
-            overwrite=bool(row["overwrite"]),
-            keep=bool(row["keep"]),
-            extras=tuple(json.loads(row["extras"])),
-            command=tuple(json.loads(row["command"])),
-            folder=Path(os.fsdecode(row["folder"])) if row["folder"] else None,
-            detached=bool(row["detached"]),
-            state=State(row["state"]),
-            created=row["created"],
-            items=tuple(self._item(item) for item in items),
-        )
-
-    def _item(self, row: Row) -> Item:
-        outputs = self._db.rows(
-            "SELECT * FROM outputs WHERE job = ? AND idx = ? ORDER BY number", (row["job"], row["idx"])
-        )
-        return Item(
-            index=row["idx"],
-            source=Path(os.fsdecode(row["source"])),
-            file_id=FileId(row["size"], row["mtime_ns"], row["inode"]),
-            sha256=row["sha256"],
-            options=json.loads(row["options"]),
-            outputs=tuple(_output(output) for output in outputs),
-            kind=row["kind"],
-            error=row["error"],
-            measured=json.loads(row["measured"]),
-        )
-
-
-def _output(row: Row) -> Output:
-    dest = Path(os.fsdecode(row["dest"]))
-    return Output(row["name"], dest, row["size"], row["sha256"], row["state"], row["attempt"], row["term"])
-
-
-def _attempt(row: Row) -> Attempt:
-    values = dict(row)
-    values |= {"versions": json.loads(row["versions"]), "timings": json.loads(row["timings"])}
-    return Attempt(**values | {"remains": bool(row["remains"])})

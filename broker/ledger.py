@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.database import Database
 from broker.errors import OffloadError, Overtaken
-from broker.job import NEXT, Attempt, Job, State
+from broker.job import NEXT, Attempt, Job, Remains, State
 
 if TYPE_CHECKING:
     from broker.journal import Journal
@@ -86,14 +86,21 @@ class Ledger:
     def begin_attempt(self, target: str, reason: str) -> Attempt:
         """Record an attempt."""
         with self._write():
-            number = len(self.attempts) + 1
+            number = max((attempt.number for attempt in self.attempts), default=0) + 1
             self._db.insert("attempts", job=self.id, number=number, target=target, reason=reason, started=time.time())
         return self.attempts[-1]
+
+    def adopt_attempt(self, number: int, target: str) -> Attempt:
+        """Record an attempt that was found on its target, after the journal that knew of it was lost."""
+        with self._write():
+            values = {"job": self.id, "number": number, "target": target, "started": time.time()}
+            self._db.insert("attempts", reason="found again there", remains=Remains.ORPHAN, **values)
+        return next(attempt for attempt in self.attempts if attempt.number == number)
 
     def may_remain(self, attempt: Attempt) -> None:
         """Record, before anything of an attempt is on its target, that something will be."""
         with self._write():
-            self._db.execute("UPDATE attempts SET remains = 1 WHERE id = ?", (attempt.id,))
+            self._db.execute("UPDATE attempts SET remains = ? WHERE id = ?", (Remains.ORPHAN, attempt.id))
 
     def end_attempt(self, attempt: Attempt, state: str, error: str, timings: Mapping[str, float]) -> None:
         """Record how an attempt ended: done, failed, lost or cancelled. What was said first counts."""

@@ -6,11 +6,14 @@ what lies there deleted, as soon as we are in touch with it again.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 
 from broker.agent import Agent
 from broker.errors import OffloadError
 from broker.journal import Journal
+from broker.ledger import Ledger
 from executors.base import ExecutorError
 
 
@@ -25,3 +28,20 @@ def clean(journal: Journal, agent: Agent, target: str) -> int:
                 journal.cleaned(attempt)
                 done += 1
     return done
+
+
+def notices(journal: Journal) -> Iterator[str]:
+    """Say of each target what orphans it may hold, and how to be rid of them."""
+    for target, count in Counter(attempt.target for attempt in journal.orphans()).items():
+        what = "an attempt that was given up" if count == 1 else f"{count} attempts that were given up"
+        yield f"{target} may still hold {what}: `offload targets clean {target}` ends and deletes what is left there"
+
+
+def adopt(ledger: Ledger, agent: Agent, target: str) -> None:
+    """Take a job's attempts on an entered target into a journal that has lost them: the latest is running there."""
+    names = [str(found["job"]) for found in agent.jobs()]
+    numbers = sorted(int(name[-2:]) for name in names if name[:-2] == ledger.id and name[-2:].isdigit())
+    for number in numbers:
+        attempt = ledger.adopt_attempt(number, target)
+        if number != numbers[-1]:
+            ledger.end_attempt(attempt, "lost", "found again after the journal was lost", {})

@@ -10,7 +10,7 @@ from broker import policy, settings
 from broker.broker import Broker
 from broker.errors import IntegrityError, Interrupted, JobFailed, LimitError, NoTarget
 from broker.events import ItemFailed, Progress, Published, Started
-from broker.job import State
+from broker.job import Remains, State
 from broker.stop import Stop
 from executors.base import (
     PART_BYTES,
@@ -151,7 +151,7 @@ def test_the_orphan_on_a_target_that_was_given_up_is_ended_when_it_is_back(
     driven = broker.drive(job, Stop())
     assert next(event for event in driven if event == Started("local", "the next in your order"))
     first, _ = broker.journal.attempts(job.id)
-    assert (first.state, first.remains) == ("lost", True)
+    assert (first.state, first.remains) == ("lost", Remains.ORPHAN)
     assert of_job(first.remote)
     with pytest.raises(KeyboardInterrupt):
         driven.throw(KeyboardInterrupt)  # type: ignore[attr-defined]

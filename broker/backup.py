@@ -1,0 +1,62 @@
+"""Backups: of each open job, a file of its own that says what was asked for, in case the journal is lost.
+
+What the target knows of a job is not enough to finish it: where the outputs go stays here, and is never asked of a
+target. What runs there is found by the job's name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from broker.job import FileId, Request
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A job as it was submitted; `inputs` are identity and sha256 of each."""
+
+    request: Request
+    key: str
+    inputs: tuple[tuple[FileId, str], ...]
+    limits: Mapping[str, float]
+
+
+class Backups:
+    """The backups in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, job: str, backup: Backup) -> None:
+        """Store a job's backup. Raises OSError."""
+        path = self._path(job)
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft = path.with_suffix(".tmp")
+            draft.write_text(json.dumps(_adapter().dump_python(backup, mode="json")))
+            draft.replace(path)
+
+    def drop(self, job: str) -> None:
+        """Delete the backup of a job that is over."""
+        self._path(job).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[tuple[str, Backup]]:
+        for path in sorted(self._folder.glob("*.json")):
+            with suppress(OSError, ValueError):  # damaged like the journal: there is nothing to restore from it
+                yield path.stem, _adapter().validate_python(json.loads(path.read_text()))
+
+    def _path(self, job: str) -> Path:
+        return self._folder / f"{job}.json"
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Backup)

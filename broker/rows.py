@@ -1,0 +1,60 @@
+"""Rows of the journal as values."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from broker.database import Database, Row
+from broker.job import Attempt, FileId, Item, Job, Output, Remains, State
+
+
+def read_job(database: Database, row: Row) -> Job:
+    """Make a job of its row, with its items and their outputs."""
+    items = database.rows("SELECT * FROM items WHERE job = ? ORDER BY idx", (row["id"],))
+    return Job(
+        id=row["id"],
+        service=row["service"],
+        script=Path(row["script"]),
+        params=json.loads(row["params"]),
+        limits=json.loads(row["limits"]),
+        on=row["target"],
+        fallback=bool(row["fallback"]),
+        overwrite=bool(row["overwrite"]),
+        keep=bool(row["keep"]),
+        extras=tuple(json.loads(row["extras"])),
+        command=tuple(json.loads(row["command"])),
+        folder=Path(os.fsdecode(row["folder"])) if row["folder"] else None,
+        detached=bool(row["detached"]),
+        state=State(row["state"]),
+        created=row["created"],
+        items=tuple(_item(database, item) for item in items),
+    )
+
+
+def _item(database: Database, row: Row) -> Item:
+    outputs = database.rows("SELECT * FROM outputs WHERE job = ? AND idx = ? ORDER BY number", (row["job"], row["idx"]))
+    return Item(
+        index=row["idx"],
+        source=Path(os.fsdecode(row["source"])),
+        file_id=FileId(row["size"], row["mtime_ns"], row["inode"]),
+        sha256=row["sha256"],
+        options=json.loads(row["options"]),
+        outputs=tuple(_output(output) for output in outputs),
+        kind=row["kind"],
+        error=row["error"],
+        measured=json.loads(row["measured"]),
+    )
+
+
+def _output(row: Row) -> Output:
+    dest = Path(os.fsdecode(row["dest"]))
+    return Output(row["name"], dest, row["size"], row["sha256"], row["state"], row["attempt"], row["term"])
+
+
+def read_attempt(row: Row) -> Attempt:
+    """Make an attempt of its row."""
+    values = dict(row)
+    values |= {"versions": json.loads(row["versions"]), "timings": json.loads(row["timings"])}
+    return Attempt(**values | {"remains": Remains(row["remains"])})
