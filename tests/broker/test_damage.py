@@ -16,7 +16,7 @@ from broker.job import State
 from broker.journal import Journal
 from broker.stop import Stop
 from tests.broker.faulty import FaultyExecutor
-from tests.broker.jobs import drive, only_job, request, right
+from tests.broker.jobs import drive, ledger, only_job, request, right
 from tests.broker.test_journal import submit
 from tests.kill.rounds import ROOT
 from tests.processes import of_job
@@ -127,13 +127,15 @@ def test_a_sound_journal_that_was_suspected_stays(path: Path) -> None:
 def test_an_open_job_is_found_again_where_it_runs(box: Box, broker: Broker, tmp_path: Path) -> None:
     asked = request(tmp_path / "media", b"one", b"two", seconds=1.0, on="box")
     job = broker.submit(asked)
+    page = ledger(broker.journal, job.id)
+    page.end_attempt(page.begin_attempt("box", "an attempt that was lost"), "lost", "gone", {})
     driven = broker.drive(job, Stop())
     for event in driven:
         if isinstance(event, Published):  # the first item is done, the second at work
             break
     with pytest.raises(Killed):
         driven.throw(Killed)  # type: ignore[attr-defined]
-    (attempt,) = broker.journal.attempts(job.id)
+    attempt = broker.journal.attempts(job.id)[-1]
     assert of_job(attempt.remote)
     broker.journal.close()
     content = damage(broker.settings.journal, "rubbish")
