@@ -27,13 +27,25 @@ KILL_SECONDS = 10.0
 POLL_SECONDS = 0.02
 
 
+TO_ITS_END = "trap 'status=$?; exec >&- 2>&-; cat >/dev/null; exit $status' EXIT\n"
+"""Begins each script, which then waits for the end of its input before it ends.
+
+Else the channel may close while paramiko, in another thread, is about to send on it. An sshd that is sent something for
+a channel that is gone hangs up the whole connection.
+"""
+
+
 class OutOfTime(Exception):
     """A command outlasted its deadline."""
 
 
 def line(script: str) -> str:
-    """Return a command line that makes any login shell run a script of /bin/sh. It becomes the session's leader."""
-    encoded = "".join(chr(byte) if byte in PLAIN else f"\\0{byte:03o}" for byte in os.fsencode(script))
+    """Return a command line that makes any login shell run a script of /bin/sh. It becomes the session's leader.
+
+    The channel must be sent its end of input.
+    """
+    told = os.fsencode(TO_ITS_END + script)
+    encoded = "".join(chr(byte) if byte in PLAIN else f"\\0{byte:03o}" for byte in told)
     return f"exec /bin/sh -c 'eval \"$(printf %b \"$0\")\"' '{encoded}'"
 
 
@@ -72,14 +84,10 @@ def _after(mark: bytes, printed: bytearray) -> bytes:
 
 def run(name: str, transport: Any, folder: str, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
     """Run a command in `folder` on the target called `name`. See `Executor.run`."""
-    return execute(name, transport, f"cd -- {shlex.quote(folder)} || exit", f"exec {shlex.join(argv)}", stdin, timeout)
-
-
-def execute(name: str, transport: Any, before: str, script: str, stdin: bytes, timeout: float) -> Completed:
-    """Run two scripts for sh, the second only if the first did not exit. Raises Lost (if it did) and TransferFailed."""
     mark = f"offload-{secrets.token_hex(8)} "
     note = f"printf '%s%d\\n' '{mark}' $$"
-    script, output = f"{before}\n{note}; {note} >&2\n{script}", Output(mark.encode())
+    script = f"cd -- {shlex.quote(folder)} || exit\n{note}; {note} >&2\n{shlex.join(argv)}"
+    output = Output(mark.encode())
     deadline = time.monotonic() + timeout
     try:
         channel = transport.open_session(timeout=timeout)
@@ -114,6 +122,7 @@ def _converse(channel: Any, command: str, stdin: bytes, output: Output, deadline
                 raise OutOfTime
             selector.select(min(left, POLL_SECONDS) if unsent else left)
             _drain(channel, output)
+    channel.shutdown_write()
     if not channel.status_event.wait(max(0.1, deadline - time.monotonic())):
         raise OutOfTime
     return int(channel.exit_status)
@@ -151,6 +160,7 @@ def kill(transport: Any, group: int | None) -> None:
     with suppress(paramiko.SSHException, OSError, EOFError), transport.open_session(timeout=KILL_SECONDS) as channel:
         channel.settimeout(KILL_SECONDS)
         channel.exec_command(line(f"kill -KILL -{group}"))
+        channel.shutdown_write()
         channel.status_event.wait(KILL_SECONDS)
 
 

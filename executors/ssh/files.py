@@ -124,7 +124,7 @@ class FileServer:
 
 
 def start(name: str, transport: Any, script: str) -> FileServer:
-    """Start a file server with a script of sh that ends in `exec PYTHON "$@"`, in the folder it is to work in.
+    """Start a file server with a script of sh that ends in `PYTHON "$@"`, in the folder it is to work in.
 
     Raises NotStarted, paramiko's SSHException, OSError or EOFError.
     """
@@ -150,6 +150,7 @@ def _greeting(name: str, stream: Any, output: command.Output) -> bytes:
     if found is not None:
         return found
     output.stderr += complaints(stream)
+    stream.shutdown_write()
     if not stream.status_event.wait(LAST_WORDS_SECONDS) or stream.exit_status == -1:
         raise EOFError("it hung up")
     raise NotStarted(name, stream.exit_status, output.complaints().decode("utf-8", "replace").strip())

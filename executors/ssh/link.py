@@ -49,11 +49,12 @@ class Link:
         self._name = name
         self._first = first
         self._another = another
-        self._script = f'cd -- {shlex.quote(server.folder)} && exec {shlex.quote(server.python)} "$@"'
+        self._script = f'cd -- {shlex.quote(server.folder)} && {shlex.quote(server.python)} "$@"'
         self._idle = [_channel(server, first)]
         self._open = 1
         self._wanted = self._most = 1
         self._changed = threading.Condition()
+        self._line: list[object] = []
         self._extra: list[Any] = []
         self._closed = False
 
@@ -104,7 +105,7 @@ class Link:
 
     def _take(self) -> Channel:
         with self._changed:
-            self._changed.wait_for(lambda: self._idle or self._open < self._most)
+            self._wait_in_line()
             if self._idle:
                 return self._idle.pop()
             self._open += 1
@@ -119,6 +120,16 @@ class Link:
             self._shrink()
             raise
         return self._take()
+
+    def _wait_in_line(self) -> None:
+        """Wait for a turn: whoever gives back could else take again at once, for ever."""
+        turn = object()
+        self._line.append(turn)
+        try:
+            self._changed.wait_for(lambda: self._line[0] is turn and (self._idle or self._open < self._most))
+        finally:
+            self._line.remove(turn)
+            self._changed.notify_all()
 
     def _shrink(self) -> None:
         """Give up a file server that could not be started: the target allows no more than we have."""
@@ -146,7 +157,7 @@ class Link:
     def _give_back(self, channel: Channel) -> None:
         with self._changed:
             self._idle.append(channel)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _drop(self, channel: Channel) -> None:
         with suppress(Exception):  # it may be broken in any way
@@ -157,7 +168,7 @@ class Link:
             if channel.carrier in self._extra:
                 self._extra.remove(channel.carrier)
             self._open -= 1
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _meaning(self, error: Exception) -> ExecutorError:
         return meaning(self._name, self._first.transport, error)

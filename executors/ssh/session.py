@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import paramiko
 
@@ -14,6 +15,13 @@ from executors.ssh.address import Address
 
 PYTHONS = " ".join(["python3", *(f"python3.{minor}" for minor in range(20, 7, -1)), "python"])
 
+REKEY_BYTES = 2**36
+"""What one key may encrypt: RFC 4344's limit for blocks of 16 bytes, and OpenSSH's default. paramiko's own is 2**29.
+
+When paramiko starts an exchange of keys and a channel ends in the middle of it, the connection stands still for 30 s
+and is then lost. Exchanges that the server starts do no harm.
+"""
+
 SETUP = """
 root={root}
 mkdir -p -m 700 -- "$root" && cd -- "$root" || exit 3
@@ -21,7 +29,8 @@ serve() {{
     for name in {pythons}; do
         path=$(command -v "$name") || continue
         "$path" -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1 || continue
-        exec "$path" "$@"
+        "$path" "$@"
+        exit
     done
 }}
 serve "$@"
@@ -29,7 +38,7 @@ PATH=$PATH:$("${{SHELL:-/bin/sh}}" -l -c "printenv PATH" </dev/null 2>/dev/null 
 serve "$@"
 exit 4
 """
-"""Makes the root and becomes an interpreter. Where the plain PATH has none, the login shell's is asked for."""
+"""Makes the root and starts an interpreter in it. Where the plain PATH has none, the login shell's is asked for."""
 
 
 class Session:
@@ -37,11 +46,11 @@ class Session:
 
     def __init__(self, address: Address) -> None:
         self.name = address.name
-        self._connection = connection.connect(address)
+        self._connection = _connect(address)
         try:
             server = self._set_up(address)
             self.root, self.python = server.folder, server.python
-            self.link = link.Link(self.name, self._connection, server, partial(connection.connect, address))
+            self.link = link.Link(self.name, self._connection, server, partial(_connect, address))
         except BaseException:
             connection.close(self._connection)
             raise
@@ -59,6 +68,13 @@ class Session:
             raise Unreachable(_why(address, error)) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise Unreachable(str(link.meaning(self.name, self._connection.transport, error))) from error
+
+
+def _connect(address: Address) -> Any:
+    target = connection.connect(address)
+    for hop in connection.hops(target):
+        hop.transport.packetizer.REKEY_BYTES = REKEY_BYTES
+    return target
 
 
 def _why(address: Address, error: files.NotStarted) -> str:
