@@ -98,8 +98,8 @@ class Broker:
         """
         while not self.journal.job(job.id).state.over:
             try:
-                with self._lease(job) as ledger, self._heeding(job, stop):
-                    yield from self._drive(ledger, stop)
+                with self.driving(job, stop) as ledger:
+                    yield from self.go_on(ledger, stop)
                 return
             except (lease.Held, Overtaken):
                 yield from watch(self.journal, job.id, self.driven, stop)
@@ -107,7 +107,17 @@ class Broker:
         if ending.error:
             raise Ended(ending.error, f"offload jobs show {job.id}", ending.exit_code or OffloadError.exit_code)
 
-    def _drive(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
+    @contextmanager
+    def driving(self, job: Job, stop: Stop, handed: int | None = None) -> Iterator[Ledger]:
+        """Be the one who drives a job, with a lease of one's own or one `handed` over by who took it.
+
+        `stop` hears when somebody asks for the job's end. Raises Held when another process drives it.
+        """
+        with self._lease(job, handed) as ledger, self._heeding(job, stop):
+            yield ledger
+
+    def go_on(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
+        """Drive a job whose lease is held. Raises what Dispatch does."""
         if ledger.job.state.over:  # somebody else has just seen it through
             return
         publication.replay(ledger)
@@ -133,8 +143,8 @@ class Broker:
                 self._end_on_targets([attempt], delete=True)
 
     @contextmanager
-    def _lease(self, job: Job) -> Iterator[Ledger]:
-        with lease.hold(self.journal, self._leases, job.id, self.settings.lease_seconds) as ledger:
+    def _lease(self, job: Job, handed: int | None = None) -> Iterator[Ledger]:
+        with lease.hold(self.journal, self._leases, job.id, self.settings.lease_seconds, handed) as ledger:
             try:
                 yield ledger
             finally:
@@ -168,6 +178,16 @@ class Broker:
     def driven(self, job: str) -> bool:
         """Whether a living process drives the job."""
         return lease.held(self._leases, job, self.settings.lease_seconds)
+
+    def take_lease(self, job: Job) -> int:
+        """Take a job's lease for another process (see `lease.take`). Raises Held."""
+        return lease.take(self.journal, self._leases, job.id, self.settings.lease_seconds)
+
+    def reopen(self, job: Job) -> None:
+        """Queue a job again that ended without success. Raises Held while another process is at it."""
+        with self._lease(job) as ledger:
+            if ledger.job.state.over:
+                ledger.reopen()
 
     def receipt(self, job: str) -> dict[str, Any]:
         """The job's receipt as one JSON document."""
@@ -213,10 +233,11 @@ class Broker:
         self.journal.want(job.id, False)
         silent = self._end_on_targets(self._running(job))
         with suppress(lease.Held), self._lease(job) as ledger:
-            self._close_cancelled(ledger)
+            self.close_cancelled(ledger)
         return silent
 
-    def _close_cancelled(self, ledger: Ledger) -> None:
+    def close_cancelled(self, ledger: Ledger) -> None:
+        """End a job that nothing works at any more, as far as we know."""
         if ledger.job.state.over:  # its driver was quicker
             return
         for attempt in self._running(ledger.job):

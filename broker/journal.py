@@ -175,6 +175,11 @@ class Journal:
         rows = self._db.rows("SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY rowid", OPEN)
         return [read_job(self._db, row) for row in rows]
 
+    def detach(self, job: str) -> None:
+        """Leave an open job to a follower in the background from now on."""
+        with self._db.write():
+            self._db.execute("UPDATE jobs SET detached = 1 WHERE id = ?", (job,))
+
     def forget(self, job: str) -> None:
         """Delete a job and all that is known of it."""
         with self._db.write():

@@ -30,18 +30,25 @@ class Held(NoTarget):
 
 
 @contextmanager
-def hold(journal: Journal, folder: Path, job: str, seconds: float) -> Iterator[Ledger]:
+def hold(journal: Journal, folder: Path, job: str, seconds: float, handed: int | None = None) -> Iterator[Ledger]:
     """Hold the job's lease; the ledger is for writing under it. Raises Held when another process drives the job.
 
-    One that has given no sign for `seconds` is replaced.
+    One that has given no sign for `seconds` is replaced. `handed` is a lease that was taken for us (see `take`).
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stack:
         with journal.turn():
-            lock = stack.enter_context(_locked(folder / f"{job}.lease", job, seconds))
+            lock = stack.enter_context(_locked(folder / f"{job}.lease", job, seconds, handed))
             ledger = journal.ledger(job)
         stack.enter_context(every(BEAT_SECONDS, partial(_beat, lock)))
         yield ledger
+
+
+def take(journal: Journal, folder: Path, job: str, seconds: float) -> int:
+    """Take the job's lease for a process that is about to start: the descriptor to hand it. Raises Held as `hold`."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with journal.turn():
+        return _taken(folder / f"{job}.lease", job, seconds)
 
 
 def held(folder: Path, job: str, seconds: float = math.inf) -> bool:
@@ -57,8 +64,8 @@ def held(folder: Path, job: str, seconds: float = math.inf) -> bool:
 
 
 @contextmanager
-def _locked(path: Path, job: str, seconds: float) -> Iterator[int]:
-    lock = _taken(path, job, seconds)
+def _locked(path: Path, job: str, seconds: float, handed: int | None) -> Iterator[int]:
+    lock = _taken(path, job, seconds) if handed is None else _received(path, job, handed)
     try:
         yield lock
     finally:
@@ -80,6 +87,15 @@ def _taken(path: Path, job: str, seconds: float) -> int:
             path.unlink(missing_ok=True)  # its lock is on a file that has no name any more
         time.sleep(0.02)  # or somebody only looked, or the last holder was just tidying up
     raise Held(f"job {job} is being driven by process {owner}", f"offload jobs show {job}")
+
+
+def _received(path: Path, job: str, lock: int) -> int:
+    if not _is(path, lock):
+        os.close(lock)
+        raise Held(f"job {job} was given to another process while this one started", f"offload jobs show {job}")
+    os.set_inheritable(lock, False)
+    _beat(lock)
+    return lock
 
 
 def _lock(lock: int, mode: int) -> bool:

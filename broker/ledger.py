@@ -81,6 +81,11 @@ class Ledger:
             )
             self._db.execute("UPDATE jobs SET unwanted = 0 WHERE id = ?", (self.id,))
 
+    def remark(self, waiting: str) -> None:
+        """Remember what an open job waits for; empty when it waits no more."""
+        with self._write():
+            self._db.execute("UPDATE jobs SET error = ? WHERE id = ?", (waiting, self.id))
+
     # Attempts
 
     def begin_attempt(self, target: str, reason: str) -> Attempt:

@@ -26,6 +26,8 @@ ENDING = (*MOVABLE, JobFailed, InputError, Interrupted, KeyboardInterrupt, Gener
 """What ends an attempt. After anything else (no room here for a result) it goes on there, and can be taken up again."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+FOLLOWER_PAUSE = 60.0
+"""A follower in the background waits longer between two tries: nobody is looking."""
 HEALTHY_SECONDS = 30.0
 """A target that has answered for so long again was only quiet."""
 
@@ -43,8 +45,11 @@ class Patience:
     The clock does not count the time that this machine was suspended itself.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, seconds: float, clock: Callable[[], float] = time.monotonic, longest: float = LONGEST_PAUSE
+    ) -> None:
         self._seconds = seconds
+        self._longest = longest
         self._clock = clock
         self._silent_since: float | None = None
         self._back_since = 0.0
@@ -57,7 +62,8 @@ class Patience:
             self._silent_since, self._tries = now, 0
         left = self._silent_since + self._seconds - now
         self._tries += 1
-        return min(FIRST_PAUSE * 2 ** (self._tries - 1), LONGEST_PAUSE, left) if left > 0 else None
+        pause = FIRST_PAUSE * 2.0 ** min(self._tries - 1, 10)  # as long as it takes may be very many tries
+        return min(pause, self._longest, left) if left > 0 else None
 
     def back(self) -> None:
         """It answers again. Only once it has for a while, or with `news`, is it forgotten that it was silent."""

@@ -22,15 +22,22 @@ class Left(OffloadError):
 def watch(journal: Journal, job: str, driven: Callable[[str], bool], stop: Stop) -> Iterator[Event]:
     """Tell what happens to a job until it is over, or nobody drives it any more. Raises Left when stopped."""
     told: dict[int, float] = {}
+    waits = ""
     yield Note(f"job {job} is being seen through by another process; watching it")
     while True:
         driving = driven(job)  # asked first: a driver writes its last word before it goes
         over = journal.job(job).state.over
         yield from _news(journal, job, told)
-        if over or not driving:
+        if over:
             return
         if stop.requested:
             raise Left(f"job {job} goes on without you", f"offload jobs attach {job}")
+        if not driving:
+            yield Note(f"job {job} has lost its driver; going on with it here")
+            return
+        before, waits = waits, journal.ending(job).error
+        if waits and waits != before:
+            yield Note(waits)
         stop.sleep(LOOK_SECONDS)
 
 
