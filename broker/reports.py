@@ -13,6 +13,8 @@ from broker.errors import EXIT_CODES
 from broker.events import ItemFailed, Note, Progress
 
 SHA256 = re.compile("[0-9a-f]{64}")
+CHECKPOINT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
+"""Names a checkpoint may have: they become paths, here and on targets."""
 MESSAGE_CHARS = 2000
 
 
@@ -32,7 +34,17 @@ class Done:
     measured: Mapping[str, Any]
 
 
-Report = Progress | Note | Versions | Done | ItemFailed
+@dataclass(frozen=True)
+class Checkpoint:
+    """A finished piece of item `index`, which a later attempt need not do again."""
+
+    index: int
+    name: str
+    size: int
+    sha256: str
+
+
+Report = Progress | Note | Versions | Checkpoint | Done | ItemFailed
 
 
 def read(event: Mapping[str, Any], items: int) -> Report | None:
@@ -73,6 +85,13 @@ def _versions(event: Mapping[str, Any]) -> Versions:
     return Versions(dict(event["versions"]))
 
 
+def _checkpoint(event: Mapping[str, Any]) -> Checkpoint:
+    name = event["name"]
+    if not CHECKPOINT.fullmatch(name):
+        raise ValueError(name)
+    return Checkpoint(event["index"], name, _size(event["size"]), _sha256(event["sha256"]))
+
+
 def _done(event: Mapping[str, Any]) -> Done:
     files = {str(file["name"]): (_size(file["size"]), _sha256(file["sha256"])) for file in event["files"]}
     return Done(event["index"], files, dict(event.get("measured", {})))
@@ -99,6 +118,7 @@ READERS: Mapping[str, Callable[[Mapping[str, Any]], Report]] = {
     "progress": _progress,
     "log": _note,
     "versions": _versions,
+    "checkpoint": _checkpoint,
     "item_done": _done,
     "item_failed": _failed,
 }

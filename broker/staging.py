@@ -6,8 +6,9 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
@@ -17,16 +18,40 @@ from broker import policy
 from broker.agent import Agent
 from broker.errors import InputError, IntegrityError, Interrupted
 from broker.job import FileId, Item
+from broker.reports import Checkpoint
 from broker.stop import Stop
 from executors.base import PART_BYTES, Executor, NoSuchFile, Span
 
 SUFFIX_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 ASSEMBLE_TRIES = 3
 FETCH_TRIES = 3
+ASKED = 200
+"""How many blobs a target is asked about at once: a reply is at most 64 KB, and tells of up to 2000 parts too."""
 
 
-def stage_in(executor: Executor, agent: Agent, items: Iterable[Item], stop: Stop) -> list[dict[str, Any]]:
-    """Make the items' inputs available to the target; returns what `start` needs to find them.
+@dataclass(frozen=True)
+class Piece:
+    """A checkpoint that lies here, whole when it was looked at last."""
+
+    checkpoint: Checkpoint
+    path: Path
+    file_id: FileId
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a target is to have. `check` says, by what it raises, why it could not be sent: it has changed."""
+
+    path: Path
+    size: int
+    sha256: str
+    check: Callable[[], None] = lambda: None
+
+
+def stage_in(
+    executor: Executor, agent: Agent, items: Iterable[Item], stop: Stop, pieces: Sequence[Piece] = ()
+) -> list[dict[str, Any]]:
+    """Make the items' inputs, and the pieces to go on from, available; returns what `start` needs to find them.
 
     A target that shares files with us reads them where they are. Otherwise only what it lacks is sent.
     Raises InputError when an input is not the file it was, ExecutorError and IntegrityError when the target
@@ -35,10 +60,16 @@ def stage_in(executor: Executor, agent: Agent, items: Iterable[Item], stop: Stop
     items = list(items)
     for item in items:
         check_unchanged(item)
-    if executor.local_path("jobs") is not None:
-        return [_in_place(item) for item in items]
-    _send_missing(executor, agent, {item.sha256: item for item in items}, stop)
-    return [_named(item) | {"blob": item.sha256} for item in items]
+    shared = executor.local_path("jobs") is not None
+    if not shared:
+        _send_missing(executor, agent, _uploads(items, pieces), stop)
+    return [_entry(item, [piece for piece in pieces if piece.checkpoint.index == item.index], shared) for item in items]
+
+
+def _uploads(items: Iterable[Item], pieces: Iterable[Piece]) -> dict[str, Upload]:
+    inputs = [Upload(item.source, item.file_id.size, item.sha256, partial(check_unchanged, item)) for item in items]
+    others = [Upload(piece.path, piece.checkpoint.size, piece.checkpoint.sha256) for piece in pieces]
+    return {upload.sha256: upload for upload in (*others, *inputs)}
 
 
 def check_unchanged(item: Item) -> None:
@@ -51,13 +82,19 @@ def check_unchanged(item: Item) -> None:
         raise InputError(f"{item.source} changed while the job was under way", "run the same command again")
 
 
-def _in_place(item: Item) -> dict[str, Any]:
-    where = {"path": str(item.source), "size": item.file_id.size, "mtime_ns": item.file_id.mtime_ns}
-    return _named(item) | where
+def _entry(item: Item, pieces: Iterable[Piece], shared: bool) -> dict[str, Any]:
+    named = {"index": item.index, "suffix": safe_suffix(item.source)}
+    content = _in_place(item.source, item.file_id) if shared else {"blob": item.sha256}
+    found = [
+        {"name": piece.checkpoint.name}
+        | (_in_place(piece.path, piece.file_id) if shared else {"blob": piece.checkpoint.sha256})
+        for piece in pieces
+    ]
+    return named | content | ({"checkpoints": found} if found else {})
 
 
-def _named(item: Item) -> dict[str, Any]:
-    return {"index": item.index, "suffix": safe_suffix(item.source)}
+def _in_place(path: Path, file_id: FileId) -> dict[str, Any]:
+    return {"path": str(path), "size": file_id.size, "mtime_ns": file_id.mtime_ns}
 
 
 def safe_suffix(path: Path) -> str:
@@ -66,22 +103,24 @@ def safe_suffix(path: Path) -> str:
     return suffix if 2 <= len(suffix) <= 8 and SUFFIX_CHARS.issuperset(suffix[1:]) else ""
 
 
-def _send_missing(executor: Executor, agent: Agent, items: dict[str, Item], stop: Stop) -> None:
-    for sha256, known in agent.parts(list(items)).items():
-        if not known["here"]:
-            _send(executor, agent, items[sha256], dict(known["parts"]), stop)
+def _send_missing(executor: Executor, agent: Agent, uploads: dict[str, Upload], stop: Stop) -> None:
+    names = list(uploads)
+    for start in range(0, len(names), ASKED):
+        for sha256, known in agent.parts(names[start : start + ASKED]).items():
+            if not known["here"]:
+                _send(executor, agent, uploads[sha256], dict(known["parts"]), stop)
 
 
-def _send(executor: Executor, agent: Agent, item: Item, there: dict[int, int], stop: Stop) -> None:
-    spans = list(_spans(item.file_id.size))
+def _send(executor: Executor, agent: Agent, upload: Upload, there: dict[int, int], stop: Stop) -> None:
+    spans = list(_spans(upload.size))
     for tries_left in reversed(range(ASSEMBLE_TRIES)):
         missing = [(n, span) for n, span in enumerate(spans) if there.get(n) != span.length]
         try:
-            _send_parts(executor, item, missing, stop)
+            _send_parts(executor, upload, missing, stop)
         finally:
-            check_unchanged(item)  # a better reason than any transfer's for why it failed
+            upload.check()  # a better reason than any transfer's for why it failed
         try:
-            agent.assemble(item.sha256, item.file_id.size, len(spans))
+            agent.assemble(upload.sha256, upload.size, len(spans))
             return
         except IntegrityError:
             if not tries_left:
@@ -89,12 +128,12 @@ def _send(executor: Executor, agent: Agent, item: Item, there: dict[int, int], s
             there = {}  # the target threw the damaged parts away
 
 
-def _send_parts(executor: Executor, item: Item, parts: list[tuple[int, Span]], stop: Stop) -> None:
+def _send_parts(executor: Executor, upload: Upload, parts: list[tuple[int, Span]], stop: Stop) -> None:
     def send(part: tuple[int, Span]) -> None:
         number, span = part
         if stop.requested:
             raise Interrupted("stopped while its input was on its way")
-        policy.transfer(partial(executor.put, item.source, span, f"parts/{item.sha256}/{number}"))
+        policy.transfer(partial(executor.put, upload.path, span, f"parts/{upload.sha256}/{number}"))
 
     with ThreadPoolExecutor(executor.streams) as streams:
         list(streams.map(send, parts))

@@ -10,9 +10,13 @@ writes the outputs of each item under `out/<index>/`, and prints events to stdou
 
     {"type": "progress", "index": 0, "fraction": 0.42, "speed": 3.1, "eta": 12.0}
     {"type": "log", "index": 0, "message": "..."}
+    {"type": "checkpoint", "index": 0, "name": "...", "size": 1, "sha256": "..."}
     {"type": "item_done", "index": 0, "files": [{"name", "size", "sha256"}], "measured": {...}}
     {"type": "item_failed", "index": 0, "kind": "bad_input", "error": "one sentence"}
     {"type": "versions", "versions": {"ffmpeg": "..."}}
+
+A checkpoint is a finished piece of an item, at `out/<index>/checkpoints/<name>`. Those that an earlier attempt
+finished, on whatever machine, lie at `in/checkpoints/<index>/<name>`, and need not be done again.
 
 It exits 0 when every item has been done or has failed for a reason of its own.
 Anything else a library prints to stdout goes to stderr, which is the job's log.
@@ -24,12 +28,17 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+CHECKPOINT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
+"""Names a checkpoint may have."""
 
 
 class ItemError(Exception):
@@ -58,12 +67,16 @@ class LimitExceeded(ItemError):
 
 @dataclass(frozen=True)
 class Item:
-    """One input of the job: where it lies, and where its outputs go."""
+    """One input of the job: where it lies, and where its outputs go.
+
+    `checkpoints` are the pieces that an earlier attempt finished, by name: files to read, and to leave as they are.
+    """
 
     index: int
     input: Path
     out: Path
     options: dict[str, Any]
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,21 @@ class Job:
         """Tell the person something about an item that is not an error."""
         self.emit("log", index=item.index, message=message)
 
+    def checkpoint(self, item: Item, name: str, path: Path) -> Path:
+        """Save a finished piece of an item: a later attempt finds it as `item.checkpoints[name]`.
+
+        The file `path` is moved; returns where to. Names are of a-z, 0-9, `-` and `_`, at most 64 characters: raises
+        ValueError for any other.
+        """
+        place = item.out / "checkpoints" / _checkpoint_name(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_name(f".{name}.tmp")
+        shutil.move(path, draft)
+        _flush(draft)
+        draft.replace(place)
+        self.emit("checkpoint", index=item.index, **_file(place))
+        return place
+
 
 def run(do: Callable[[Job, Item], Result]) -> int:
     """Do every item of the job named on the command line; returns the exit status."""
@@ -108,7 +136,23 @@ def run(do: Callable[[Job, Item], Result]) -> int:
 
 def _item(entry: dict[str, Any]) -> Item:
     index = int(entry["index"])
-    return Item(index, Path(entry["input"]), Path("out") / str(index), entry.get("options", {}))
+    return Item(index, Path(entry["input"]), Path("out") / str(index), entry.get("options", {}), _found(index))
+
+
+def _found(index: int) -> dict[str, Path]:
+    folder = Path("in/checkpoints") / str(index)
+    return {path.name: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+def _checkpoint_name(name: str) -> str:
+    if not CHECKPOINT.fullmatch(name):
+        raise ValueError(f"not a checkpoint's name: {name!r}")
+    return name
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _events() -> Any:
@@ -145,7 +189,11 @@ def _sentence(error: Exception) -> str:
 
 
 def _files(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    return [{"name": path.name, "size": path.stat().st_size, "sha256": sha256(path)} for path in paths]
+    return [_file(path) for path in paths]
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "size": path.stat().st_size, "sha256": sha256(path)}
 
 
 def sha256(path: Path) -> str:

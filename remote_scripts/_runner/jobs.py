@@ -48,7 +48,7 @@ def _create(root: Path, folder: Path, request: Dict[str, Any]) -> None:
     draft.chmod(0o700)
     try:
         for entry in request["inputs"]:
-            _place(root, entry, draft / "in" / layout.input_name(int(entry["index"]), entry["suffix"]))
+            _place_input(root, entry, draft)
         (draft / "wanted").touch()
         layout.reserve(draft)
         layout.write_json(draft / "start.json", {"script": request["script"], "environment": request["environment"]})
@@ -61,15 +61,24 @@ def _create(root: Path, folder: Path, request: Dict[str, Any]) -> None:
         shutil.rmtree(str(draft), ignore_errors=True)
 
 
-def _place(root: Path, entry: Dict[str, Any], path: Path) -> None:
+def _place_input(root: Path, entry: Dict[str, Any], folder: Path) -> None:
+    index = int(entry["index"])
+    if not _place(root, entry, folder / "in" / layout.input_name(index, entry["suffix"])):
+        raise RunnerError("changed", "input %d is not the file it was" % index)
+    for checkpoint in entry.get("checkpoints", ()):
+        path = layout.checkpoint_path(folder, index, checkpoint["name"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _place(root, checkpoint, path)  # one that is not the file it was is done again
+
+
+def _place(root: Path, entry: Dict[str, Any], path: Path) -> bool:
     if os.path.lexists(str(path)):
-        raise ValueError("two inputs have the index %s" % entry["index"])
+        raise ValueError("two files of the job are %s" % path.name)
     if "blob" in entry:
         layout.link(layout.blob_path(root, entry["blob"]), path)
     elif _mark(entry["path"]) == (entry["size"], entry["mtime_ns"]):
         path.symlink_to(entry["path"])
-    else:
-        raise RunnerError("changed", "input %s is not the file it was" % entry["index"])
+    return os.path.lexists(str(path))
 
 
 def _mark(path: str) -> Any:

@@ -13,6 +13,7 @@ _JOB = re.compile(r"[a-z0-9]{4,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCRIPT = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_]+\.py")
 _SUFFIX = re.compile(r"(\.[a-z0-9]{1,15})?")
+_CHECKPOINT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 64 * 1024
@@ -49,6 +50,11 @@ def script_path(root: Path, script: str) -> Path:
 def input_name(index: int, suffix: str) -> str:
     """Name of an input in its job: nothing of what a user called it but a plain suffix."""
     return "%d%s" % (index, _matching(_SUFFIX, suffix, "suffix"))
+
+
+def checkpoint_path(folder: Path, index: int, name: str) -> Path:
+    """Where a job in `folder` finds a piece of an input that an earlier attempt finished."""
+    return folder / "in" / "checkpoints" / ("%d" % index) / _matching(_CHECKPOINT, name, "checkpoint")
 
 
 def _matching(pattern: "re.Pattern[str]", name: Any, what: str) -> str:

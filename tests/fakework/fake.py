@@ -18,6 +18,7 @@ class Work(Params):
     digest: Annotated[bool, Field(description="make a second output")] = False
     family: Annotated[bool, Field(description="have a child, and a grandchild that is hard to end")] = False
     noise: Annotated[bool, Field(description="print rubbish")] = False
+    steps: Annotated[int, Field(ge=0, description="work in so many pieces, each a checkpoint")] = 0
     trouble: Annotated[str, Field(description="what goes wrong")] = ""
 
 

@@ -5,7 +5,8 @@
 """Pretend to work: write a deterministic function of the input, slowly, a chunk at a time.
 
 params:  seconds (per item), digest (a second output), family (a child, and a grandchild that is hard to end),
-         noise (print rubbish), trouble (what goes wrong with the whole script; see `_cause`)
+         noise (print rubbish), trouble (what goes wrong with the whole script; see `_cause`),
+         steps (in so many pieces, each a checkpoint, logged when it is made; the trouble comes after 70 % of a fresh one)
 input:   one that begins with `!bad_input`, `!missing`, `!failed`, `!limit` or `!memory` fails that way, alone
 output:  worked.bin, and digest.txt when asked for
 """
@@ -37,6 +38,9 @@ def work(job: Job, item: Item) -> Result:
     data = item.input.read_bytes()
     _fail_if_told(data)
     worked = item.out / "worked.bin"
+    if job.params.get("steps"):
+        _piecemeal(job, item, data, worked)
+        return Result((worked, *_more(job, item, data)), {"bytes": len(data)})
     with worked.open("wb") as file:
         for number, chunk in enumerate(_chunks(data)):
             time.sleep(float(job.params.get("seconds", 1.0)) / CHUNKS)
@@ -51,6 +55,32 @@ def work(job: Job, item: Item) -> Result:
 def _chunks(data: bytes) -> list[bytes]:
     worked = hashlib.shake_256(data).digest(SIZE)
     return [worked[start : start + SIZE // CHUNKS] for start in range(0, SIZE, SIZE // CHUNKS)]
+
+
+def _piecemeal(job: Job, item: Item, data: bytes, worked: Path) -> None:
+    whole, steps = hashlib.shake_256(data).digest(SIZE), int(job.params["steps"])
+    with worked.open("wb") as file:
+        for step in range(steps):
+            name = f"step-{step}"
+            piece = item.checkpoints.get(name)
+            if piece is None:
+                piece = _make(job, item, name, whole[SIZE * step // steps : SIZE * (step + 1) // steps])
+            file.write(piece.read_bytes())
+            job.progress(item, (step + 1) / steps, speed=1.0)
+            if (step + 1) * 10 // steps == 7 and not item.checkpoints:
+                _cause(job.params.get("trouble", ""), job, item)
+
+
+def _make(job: Job, item: Item, name: str, content: bytes) -> Path:
+    time.sleep(float(job.params.get("seconds", 1.0)) / int(job.params["steps"]))
+    print(f"made {name} of item {item.index}", file=sys.stderr)
+    draft = item.out / "draft"
+    draft.write_bytes(content)
+    place = job.checkpoint(item, name, draft)
+    if job.params.get("trouble") == "vanish":  # announced, and gone when somebody comes for it
+        place.rename(item.out / name)
+        return item.out / name
+    return place
 
 
 def _more(job: Job, item: Item, data: bytes) -> Iterator[Path]:
