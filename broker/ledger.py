@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from broker.database import Database
 from broker.errors import OffloadError, Overtaken
 from broker.job import NEXT, Attempt, Job, Remains, State
+from broker.reports import Checkpoint
 
 if TYPE_CHECKING:
     from broker.journal import Journal
@@ -126,6 +127,19 @@ class Ledger:
         """Keep what a script said on stderr; only the end of a long one."""
         with self._write():
             self._db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?)", (attempt.id, text[-LOG_CHARS:]))
+
+    def note_checkpoint(self, attempt: Attempt, made: Checkpoint) -> None:
+        """Remember a checkpoint that an attempt made; one of the same name gives way to it."""
+        with self._write():
+            values = (self.id, made.index, made.name, made.size, made.sha256, attempt.number)
+            self._db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def drop_checkpoint(self, lost: Checkpoint) -> None:
+        """Forget a checkpoint that is not here any more."""
+        with self._write():
+            self._db.execute(
+                "DELETE FROM checkpoints WHERE job = ? AND idx = ? AND name = ?", (self.id, lost.index, lost.name)
+            )
 
     # Items
 

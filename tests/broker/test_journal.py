@@ -18,6 +18,7 @@ from broker.errors import ConfigError, LimitError, Overtaken, UsageError
 from broker.job import FileId, Input, Request, State
 from broker.journal import Journal
 from broker.ledger import LOG_CHARS, Ledger
+from broker.reports import Checkpoint
 from tests.broker.jobs import ledger, request
 from tests.kill.rounds import ROOT
 
@@ -152,6 +153,8 @@ def test_only_the_latest_driver_may_write(path: Path) -> None:
             lambda: late.end_attempt(attempt, "done", "", {}),
             lambda: late.note_versions(attempt, {"a": 1}),
             lambda: late.keep_log(attempt, "said"),
+            lambda: late.note_checkpoint(attempt, Checkpoint(0, "piece", 5, SHA)),
+            lambda: late.drop_checkpoint(Checkpoint(0, "piece", 5, SHA)),
             lambda: late.note_progress(0, 0.5),
             lambda: late.fail_item(0, "failed", "too late"),
             lambda: late.intend(attempt, 0, files, {}),
