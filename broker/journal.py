@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from broker.errors import UsageError
 from broker.health import Health
 from broker.job import Attempt, FileId, Input, Job, Remains, Request, State
 from broker.ledger import Ledger
+from broker.reports import Checkpoint
 from broker.rows import read_attempt, read_job
 
 OPEN = (State.QUEUED, State.RUNNING)
@@ -40,6 +42,8 @@ class Ending:
 class Journal:
     """An open journal. `aside` is where a damaged one was put when this was opened, None otherwise.
 
+    What is too big for it, the checkpoints, lies beside it in `checkpoint_folder`.
+
     Raises ConfigError when the file cannot be used, LimitError when its disk is full.
     """
 
@@ -47,6 +51,7 @@ class Journal:
         self._db = Database(path)
         self.aside = self._db.aside
         self.health = Health(self._db)
+        self.checkpoint_folder = path.parent / "checkpoints"
 
     def __enter__(self) -> Self:
         return self
@@ -184,6 +189,7 @@ class Journal:
         """Delete a job and all that is known of it."""
         with self._db.write():
             self._db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        shutil.rmtree(self.checkpoint_folder / job, ignore_errors=True)  # what resists is swept another day
 
     def ending(self, job: str) -> Ending:
         """How a job ended, as far as it has."""
@@ -243,6 +249,11 @@ class Journal:
         """What a script said on stderr, once its attempt is over."""
         row = self._db.row("SELECT text FROM logs WHERE attempt = ?", (attempt.id,))
         return str(row["text"]) if row else None
+
+    def checkpoints(self, job: str) -> dict[Checkpoint, int]:
+        """Checkpoints of a job, also those of items that are done, and the number of the attempt that made each."""
+        rows = self._db.rows("SELECT * FROM checkpoints WHERE job = ? ORDER BY idx, name", (job,))
+        return {Checkpoint(row["idx"], row["name"], row["size"], row["sha256"]): row["attempt"] for row in rows}
 
     # Hashes
 
