@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import orphans, policy, publication, reports, staging
+from broker import checkpoints, orphans, policy, publication, reports, staging
 from broker.agent import Agent, Batch, refusal
+from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
 from broker.job import Attempt, Item, Job, Output, Remains
 from broker.ledger import Ledger
-from broker.reports import Done, Report, Versions, plain
+from broker.reports import Checkpoint, Done, Report, Versions, plain
 from broker.scripts import bundle, environment
 from broker.settings import Settings
 from broker.stop import Stop
@@ -48,6 +49,7 @@ class Run:
         self._executor = executor
         self._stop = stop
         self._settings = settings
+        self._checkpoints = Checkpoints(ledger, attempt, executor)
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
         self._since = 0
@@ -92,6 +94,7 @@ class Run:
     def _drive(self, agent: Agent, job: Job) -> Iterator[Event]:
         agent.install()
         orphans.clean(self._ledger.journal, agent, self._attempt.target)
+        self._checkpoints.tidy()
         items = yield from self._unchanged(job.open_items)
         if self._stop.requested:
             raise Interrupted("stopped before it ran")
@@ -99,7 +102,10 @@ class Run:
             self._end_there(agent, keep=False)  # a killed follower may have left it running
             return
         with self._timed("stage_in"):
-            inputs = staging.stage_in(self._executor, agent, items, self._stop)
+            pieces = self._checkpoints.offer(items)
+            inputs = staging.stage_in(self._executor, agent, items, self._stop, pieces)
+        if pieces:
+            yield Note(f"going on from {len(pieces)} finished piece{'s' * (len(pieces) > 1)}")
         self._begin(agent, job, items, inputs)
         with self._timed("run"):
             ending = yield from self._follow(agent)
@@ -168,6 +174,8 @@ class Run:
                 yield report
             case Versions():
                 self._ledger.note_versions(self._attempt, report.versions)
+            case Checkpoint() if not self._stop.requested:  # else nobody waits for it
+                yield from self._checkpoints.take(report)
             case Done():
                 yield from self._item_done(report)
             case ItemFailed():
@@ -187,6 +195,7 @@ class Run:
         with self._timed("stage_out"):
             fetch = partial(self._fetch, item)
             paths = publication.publish(self._ledger, self._attempt, job, item, fetch, done.measured)
+        self._checkpoints.tidy()
         yield from _renamed(item, paths)
         yield Published(item.index, paths, done.measured)
 
@@ -245,6 +254,7 @@ class Run:
             mark.parent.mkdir(exist_ok=True)
             mark.touch()
             agent.gc(self._settings.keep_days, self._settings.keep_bytes)
+            checkpoints.sweep(self._ledger.journal, self._settings.keep_days)
 
     def _keep_log(self) -> None:
         with suppress(ExecutorError):  # a job that failed before its script has none
