@@ -6,7 +6,7 @@
 
 params:  seconds (per item), digest (a second output), family (a child, and a grandchild that is hard to end),
          noise (print rubbish), trouble (what goes wrong with the whole script; see `_cause`),
-         steps (in so many pieces, each a checkpoint, logged when it is made; the trouble comes after 70 % of a fresh one)
+         steps (so many pieces, each a checkpoint, logged when made; the trouble comes after 70 % of a fresh item)
 input:   one that begins with `!bad_input`, `!missing`, `!failed`, `!limit` or `!memory` fails that way, alone
 output:  worked.bin, and digest.txt when asked for
 """
