@@ -15,6 +15,7 @@ Errors, by what the broker does about them:
       OutOfMemory            the target's memory was not enough
       NoQuota                the target has no capacity for us now
       Refused                login failed or the host key is wrong: never retried there, said loudly
+      NotInstalled           this machine lacks a package that drives the target: not the target's fault
 """
 
 from __future__ import annotations
@@ -37,9 +38,18 @@ _SAFE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-
 
 
 class ExecutorError(Exception):
-    """The machine failed us. `exit_code` is what the command line ends with when nothing else could run."""
+    """The machine failed us. `exit_code` is what the command line ends with when nothing else could run.
+
+    `hint` is the next command to type. `step` is the step of connecting that failed: one of its probe's `steps`, or
+    what comes before or after them.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str = "", *, step: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.step = step
+        self.hint = hint
 
 
 class Unreachable(ExecutorError):
@@ -84,6 +94,12 @@ class Refused(ExecutorError):
     exit_code = 7
 
 
+class NotInstalled(ExecutorError):
+    """A package that drives targets of this kind is not installed here; `hint` installs it."""
+
+    exit_code = 4
+
+
 @dataclass(frozen=True)
 class Span:
     """A range of bytes: `length` bytes from `offset`."""
@@ -103,7 +119,11 @@ class Completed:
 
 @dataclass(frozen=True)
 class Probe:
-    """What is known of a target without entering it. `None` means not known, never "no"."""
+    """What is known of a target without entering it. `None` means not known, never "no".
+
+    `steps` are what entering takes, in order. Of a target that is not reachable, `reason` says why (without its name),
+    `step`, `hint` and `exit_code` are those of the error that entering would raise.
+    """
 
     reachable: bool
     reason: str = ""
@@ -111,6 +131,27 @@ class Probe:
     gpu: str | None = None
     memory_bytes: int | None = None
     disk_free_bytes: int | None = None
+    steps: tuple[str, ...] = ("reach",)
+    step: str = ""
+    hint: str = ""
+    exit_code: int = ExecutorError.exit_code
+
+    @classmethod
+    def failed(cls, name: str, error: ExecutorError, steps: tuple[str, ...] = ("reach",)) -> Self:
+        """The answer of the target `name` where a look at it ended with `error`."""
+        reason = str(error).removeprefix(f"{name}: ")
+        return cls(False, reason, steps=steps, step=error.step, hint=error.hint, exit_code=error.exit_code)
+
+    def error(self, name: str) -> ExecutorError:
+        """The error that entering the target `name`, which is not reachable, would raise."""
+        lasting = {kind.exit_code: kind for kind in (Refused, NotInstalled)}
+        reason = self.reason.removeprefix(f"{name}: ")
+        return lasting.get(self.exit_code, Unreachable)(f"{name}: {reason}", step=self.step, hint=self.hint)
+
+    @property
+    def away(self) -> bool:
+        """Whether the target could not be reached: other failures are mended here, and time mends this one."""
+        return not self.reachable and self.exit_code == Unreachable.exit_code
 
 
 class Executor(ABC):

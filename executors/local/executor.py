@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,9 @@ from executors.base import (
     read_part,
 )
 
+FOLDER = "folder"
+STEPS = (FOLDER,)
+
 
 class LocalExecutor(Executor):
     """Runs on this machine, under the folder named by the option `root`."""
@@ -45,17 +49,23 @@ class LocalExecutor(Executor):
         try:
             home = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
             if not home.is_dir() or not os.access(home, os.W_OK):
-                return Probe(False, f"{home} is not a folder that can be written")
-            return Probe(True, cpus=os.cpu_count(), disk_free_bytes=shutil.disk_usage(home).free)
+                return self._unusable(home, "is not a folder that can be written")
+            free = shutil.disk_usage(home).free
+            return Probe(True, cpus=os.cpu_count(), disk_free_bytes=free, steps=STEPS)
         except OSError as error:
-            return Probe(False, f"{self.root} cannot be used: {error.strerror}")
+            return self._unusable(self.root, f"cannot be used: {error.strerror}")
+
+    def _unusable(self, folder: Path, why: str) -> Probe:
+        hint = shlex.join(["ls", "-ld", str(folder)])
+        return Probe.failed(self.name, Unreachable(f"{folder} {why}", step=FOLDER, hint=hint), STEPS)
 
     def __enter__(self) -> Self:
         """Create the root. Raises Unreachable when that is impossible."""
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise Unreachable(f"{self.name}: cannot create {self.root}: {error.strerror}") from error
+            said = f"{self.name}: cannot create {self.root}: {error.strerror}"
+            raise Unreachable(said, step=FOLDER, hint=shlex.join(["mkdir", "-p", str(self.root)])) from error
         return self
 
     def __exit__(

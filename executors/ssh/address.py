@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,14 @@ from urllib.parse import unquote, urlsplit
 from executors.base import Refused
 
 CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 30
+"""A mobile link that changes cells, or a Wi-Fi that roams, is back within seconds; TCP then goes on by itself."""
+
+CONFIGURATION = "configuration"
+"""The step that comes before all steps of connecting: reading what the user wrote."""
+
 DEFAULT_ROOT = "~/.offload"
+EXAMPLE = "write it as in ssh://user@host:22/folder"
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,8 @@ class Address:
     """`ssh://[user@]host[:port][/root]`, and the files that say how to get there.
 
     `host` may be an alias of ssh_config; `user` and `port` are None where ssh_config or the defaults decide.
-    `root` is absolute or starts with `~/`. `timeout` is the most seconds each step of a connection may take.
+    `root` is absolute or starts with `~/`. `timeout` is the most seconds each step of a connection may take, `silence`
+    the seconds that an open one may leave what we sent unanswered: a cut of the network shorter than this is survived.
     """
 
     name: str
@@ -30,21 +39,23 @@ class Address:
     identity: Path | None
     ssh_config: Path | None
     timeout: float
+    silence: float
 
     @classmethod
     def of(cls, name: str, options: Mapping[str, str]) -> Address:
-        """Read a target's options. Raises Refused when they name no host."""
+        """Read a target's options. Raises Refused when they make no sense: no host in the url, no number of seconds."""
+        text = options.get("url", "")
         try:
-            url = urlsplit(options["url"])
-            port, timeout = url.port, float(options.get("connect_timeout", CONNECT_SECONDS))
-        except (KeyError, ValueError) as error:
-            raise Refused(f"{name}: {error}; write its url as in ssh://user@host:22/folder") from error
+            url = urlsplit(text)
+            port = url.port
+        except ValueError as error:
+            raise _wrong(name, f"{text}: {error}; {EXAMPLE}") from error
         user, _, place = url.netloc.rpartition("@")  # not url.hostname: that loses an alias's capitals
         host = place.removesuffix(f":{port}") if port else place.rstrip(":")
         if url.scheme != "ssh" or not host or host.startswith("-"):
-            raise Refused(f"{name}: {options['url']} names no host; write it as in ssh://user@host:22/folder")
+            raise _wrong(name, f"{text or 'its url'} names no host; {EXAMPLE}")
         if ":" in user:
-            raise Refused(f"{name}: a url must hold no password; log in with a key, as ssh-copy-id installs it")
+            raise _wrong(name, "a url must hold no password; log in with a key, as ssh-copy-id installs it")
         return cls(
             name=name,
             host=host.strip("[]"),
@@ -54,8 +65,23 @@ class Address:
             known_hosts=_file(options, "known_hosts"),
             identity=_file(options, "identity"),
             ssh_config=_file(options, "ssh_config"),
-            timeout=timeout,
+            timeout=_seconds(name, options, "connect_timeout", CONNECT_SECONDS),
+            silence=_seconds(name, options, "silence", SILENCE_SECONDS),
         )
+
+
+def _wrong(name: str, what: str) -> Refused:
+    return Refused(f"{name}: {what}", step=CONFIGURATION)
+
+
+def _seconds(name: str, options: Mapping[str, str], key: str, usual: float) -> float:
+    try:
+        seconds = float(options.get(key, usual))
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise _wrong(name, f"{key} is a number of seconds above 0, not {options[key]!r}")
+    return seconds
 
 
 def _root(path: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import socket
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,31 @@ import fabric
 import paramiko
 
 from executors.base import ExecutorError, Refused, Unreachable
+from executors.ssh import address as addresses
 from executors.ssh import trust
-from executors.ssh.address import Address
+from executors.ssh.address import CONFIGURATION, Address
 
 KEEPALIVE_SECONDS = 15
-SILENCE_SECONDS = 90
-"""How long sent bytes may stay unanswered: a cut of the network shorter than this is survived."""
+SILENCE_SECONDS = addresses.SILENCE_SECONDS
+"""How long sent bytes may stay unanswered where a target's options do not say."""
+
+NAME, TCP, PROXY, HOST_KEY, LOGIN = "name", "TCP", "ProxyCommand", "host key", "login"
+"""The steps of connecting to one hop."""
 
 DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else it prints its tracebacks on stderr
+
+
+class NoKey(paramiko.AuthenticationException):  # type: ignore[misc]
+    """There is no key that could be offered."""
+
+
+class NoLogin:
+    """Leaves a connection before the login: its host key is all that is wanted."""
+
+    def authenticate(self, transport: Any) -> None:
+        """Offer nothing."""
 
 
 class KeyLogin:
@@ -47,8 +64,9 @@ class KeyLogin:
                             break  # it hung up after too many keys
                         raise EOFError("it hung up at the login") from error
                     refused.append(label)
-        tried = f"it took none of {', '.join(refused)}" if refused else "there is no key to log in with"
-        raise paramiko.AuthenticationException(f"{self.username} cannot log in: {tried}")
+        if not refused:
+            raise NoKey(f"{self.username} cannot log in: there is no key to log in with that needs no passphrase")
+        raise paramiko.AuthenticationException(f"{self.username} cannot log in: it took none of {', '.join(refused)}")
 
     def keys(self) -> Generator[tuple[str, Any], None, None]:
         """Keys that can be used without a passphrase, each with a name for it."""
@@ -85,7 +103,8 @@ def connect(address: Address) -> Any:
 def describe(address: Address) -> Any:
     """Look the address up in ssh_config; nothing is connected yet. Raises Refused when that file is wrong."""
     if address.identity and not address.identity.is_file():
-        raise Refused(f"{address.name}: its key {address.identity} is not there")
+        hint = f"offload targets rm {address.name} && offload targets add {address.name} URL --identity FILE"
+        raise Refused(f"{address.name}: its key {address.identity} is not there", step=CONFIGURATION, hint=hint)
     identities = [str(address.identity)] if address.identity else []
     overrides = {"authentication": {"strategy_class": KeyLogin, "identities": identities}}
     path = str(address.ssh_config) if address.ssh_config else None
@@ -93,7 +112,8 @@ def describe(address: Address) -> Any:
         config = fabric.Config(overrides=overrides, runtime_ssh_path=path)
         return fabric.Connection(address.host, user=address.user, port=address.port, config=config)
     except (OSError, ValueError, paramiko.SSHException) as error:
-        raise Refused(f"{address.name}: ssh_config cannot be used: {error}") from error
+        hint = shlex.join(["ssh", *_config(address), "-G", address.host])
+        raise Refused(f"{address.name}: ssh_config cannot be used: {error}", step=CONFIGURATION, hint=hint) from error
 
 
 def hops(target: Any) -> list[Any]:
@@ -109,20 +129,49 @@ def close(target: Any) -> None:
             hop.client.close()
 
 
+def steps(address: Address, target: Any) -> tuple[str, ...]:
+    """What connecting to a target takes, in order; those of hops before it name the hop."""
+    return tuple(_label(address, hop, kind) for hop in hops(target) for kind in _kinds(hop))
+
+
+def _kinds(hop: Any) -> tuple[str, ...]:
+    if hop.gateway is None:
+        return NAME, TCP, HOST_KEY, LOGIN
+    return PROXY if isinstance(hop.gateway, str) else TCP, HOST_KEY, LOGIN
+
+
+def _label(address: Address, hop: Any, kind: str) -> str:
+    return kind if hop.original_host == address.host else f"{kind} of {hop.original_host}"
+
+
 def _open(address: Address, hop: Any) -> None:
+    limits = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), address.timeout)
+    hop.connect_kwargs = {"transport_factory": partial(_transport, address.silence), **limits}
+    hop.connect_timeout, hop.forward_agent = address.timeout, False
+    with _strict(address, hop, address.timeout):
+        hop.open()
+    hop.transport.set_keepalive(min(KEEPALIVE_SECONDS, address.silence / 2))
+
+
+def look(address: Address, hop: Any, sock: socket.socket, seconds: float) -> None:
+    """Compare the key shown at the other end of `sock` with the one we know, and go no further. Raises as `connect`."""
+    limits = {"timeout": seconds, "banner_timeout": seconds, "auth_strategy": NoLogin()}
+    with _strict(address, hop, seconds):
+        hop.client.connect(hop.host, hop.port, hop.user, sock=sock, **limits)
+
+
+@contextmanager
+def _strict(address: Address, hop: Any, seconds: float) -> Iterator[None]:
+    """Have only known keys accepted within, and failures told by what they mean."""
     hop.client.set_missing_host_key_policy(trust.RejectUnknown())
     trust.load_known_hosts(hop.client, address)
-    limits = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), address.timeout)
-    hop.connect_kwargs, hop.connect_timeout = {"transport_factory": _transport, **limits}, address.timeout
-    hop.forward_agent = False
     try:
-        hop.open()
+        yield
     except (paramiko.SSHException, trust.UnknownKey, OSError, EOFError) as error:
-        raise _meaning(address, hop, error) from error
-    hop.transport.set_keepalive(KEEPALIVE_SECONDS)
+        raise meaning(address, hop, error, seconds) from error
 
 
-def _transport(sock: Any, **options: Any) -> Any:
+def _transport(silence: float, sock: Any, **options: Any) -> Any:
     if isinstance(sock, socket.socket):  # and not a channel through a hop
         # paramiko leaves Nagle's algorithm on: a request then waits 40 ms for the acknowledgement of the one before.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -131,29 +180,66 @@ def _transport(sock: Any, **options: Any) -> Any:
     security.ciphers = sorted(security.ciphers, key=lambda cipher: "gcm" not in cipher)  # the fastest here
     limit = getattr(socket, "TCP_USER_TIMEOUT", None)
     if limit and isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, limit, SILENCE_SECONDS * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, limit, int(silence * 1000))
     return transport
 
 
-def _meaning(address: Address, hop: Any, error: Exception) -> ExecutorError:
-    where = f"{hop.host}:{hop.port}"
+def meaning(address: Address, hop: Any, error: Exception, seconds: float) -> ExecutorError:
+    """The error of ours for one of connecting to `hop` within `seconds`: what failed, at which step, what to type."""
+    where, kind = f"{hop.host}:{hop.port}", _failed(hop, error)
+    step = _label(address, hop, kind)
     match error:
         case trust.UnknownKey():
-            return trust.UntrustedKey(address.name, error.offer)
+            return trust.UntrustedKey(address.name, error.offer, step)
         case paramiko.BadHostKeyException():
             host = hop.host if hop.port == paramiko.config.SSH_PORT else f"[{hop.host}]:{hop.port}"
-            return trust.UntrustedKey(address.name, trust.offer(host, error.key, error.expected_key))
+            return trust.UntrustedKey(address.name, trust.offer(host, error.key, error.expected_key), step)
         case paramiko.AuthenticationException():
-            return Refused(f"{address.name}: login at {where} failed: {error}")
+            said = f"{address.name}: login at {where} failed: {error}"
+            return Refused(said, step=step, hint=_key_hint(address, hop, error))
         case _:
-            return Unreachable(f"{address.name}: {failure(error, where, address.timeout)}")
+            hint = _ssh(address, hop, "-G" if kind == NAME else "-v")
+            return Unreachable(f"{address.name}: {failure(error, where, seconds)}", step=step, hint=hint)
+
+
+def _failed(hop: Any, error: Exception) -> str:
+    """The step that an error ended, by how far the connection had come."""
+    transport, kinds = hop.client.get_transport(), _kinds(hop)
+    if isinstance(error, socket.gaierror):
+        return NAME
+    if transport is None:
+        return kinds[kinds.index(HOST_KEY) - 1]
+    untrusted = isinstance(error, trust.UnknownKey | paramiko.BadHostKeyException)
+    return LOGIN if transport.initial_kex_done and not untrusted else HOST_KEY
+
+
+def _ssh(address: Address, hop: Any, option: str) -> str:
+    """The command of OpenSSH that goes the same way and says more."""
+    return shlex.join(["ssh", *_config(address), option, *_place(hop)])
+
+
+def _key_hint(address: Address, hop: Any, error: Exception) -> str:
+    own = address.identity if hop.original_host == address.host else None
+    if own and isinstance(error, NoKey):
+        return shlex.join(["ssh-add", str(own)])
+    copy = shlex.join(["ssh-copy-id", *(["-i", str(own)] if own else []), *_config(address), *_place(hop)])
+    return f"ssh-keygen -t ed25519 && {copy}" if isinstance(error, NoKey) else copy
+
+
+def _config(address: Address) -> list[str]:
+    return ["-F", str(address.ssh_config)] if address.ssh_config else []
+
+
+def _place(hop: Any) -> list[str]:
+    return ["-p", str(hop.port), f"{hop.user}@{hop.original_host}"]
 
 
 def failure(error: Exception, where: str, seconds: float) -> str:
     """Say in words why `where` could not be reached within `seconds`."""
     match error:
         case socket.gaierror():
-            return f"the name of {where} is not known"
+            why = ": there is no answer to who that is" if error.errno == socket.EAI_AGAIN else ""
+            return f"the name of {where} is not known{why}"
         case paramiko.ssh_exception.NoValidConnectionsError():
             return failure(next(iter(error.errors.values())), where, seconds)
         case ConnectionRefusedError():

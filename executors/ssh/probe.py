@@ -1,33 +1,65 @@
-"""A look at a target: is there an SSH server at the first machine on the way? Nothing more."""
+"""A look at a target: is there an SSH server at the first machine on the way, and is its key the one we know?"""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
+from contextlib import closing
 from typing import Any
 
-from executors.base import Probe
-from executors.ssh import connection
+from executors.base import ExecutorError, NotInstalled, Probe, Unreachable
 from executors.ssh.address import Address
-
-GREETING = b"SSH-"
-MOST_GREETING = 8192
 
 
 def probe(address: Address, deadline: float) -> Probe:
-    """Connect to the first hop and read its greeting, all within `deadline` seconds."""
-    first = connection.hops(connection.describe(address))[0]
-    if isinstance(first.gateway, str):
-        return Probe(True, f"reached through a ProxyCommand, which a look does not start: {first.host}")
-    until = time.monotonic() + deadline
-    where = f"{first.host}:{first.port}"
+    """Connect to the first hop and compare its key, all within `deadline` seconds. Nobody logs in."""
     try:
-        with _dial(first.host, first.port, until) as sock:
-            greeted = _greets(sock, until)
+        from executors.ssh import connection
+    except ImportError as error:
+        return Probe.failed(address.name, not_installed(address.name, error))
+    steps: tuple[str, ...] = ()
+    try:
+        target = connection.describe(address)
+        steps = connection.steps(address, target)
+        _look(address, connection.hops(target)[0], deadline)
+    except ExecutorError as error:
+        return Probe.failed(address.name, error, steps)
+    return Probe(True, steps=steps)
+
+
+def not_installed(name: str, error: ImportError) -> NotInstalled:
+    """The error of a target `name` where its packages cannot be imported here."""
+    hint = "pip install 'offload-broker[ssh]'"
+    return NotInstalled(f"{name}: {error.name} is not installed here", step="packages here", hint=hint)
+
+
+def _look(address: Address, first: Any, deadline: float) -> None:
+    from executors.ssh import connection
+
+    if isinstance(first.gateway, str):
+        return  # a ProxyCommand is a program of the user's: a look starts none
+    until = time.monotonic() + deadline
+    try:
+        with _dial(first.host, first.port, until) as sock, closing(first.client):
+            _compare(address, first, sock, until, deadline)
     except OSError as error:
-        return Probe(False, connection.failure(error, where, deadline))
-    return Probe(True) if greeted else Probe(False, f"{where} is not an SSH server")
+        raise connection.meaning(address, first, error, deadline) from error
+
+
+def _compare(address: Address, first: Any, sock: socket.socket, until: float, deadline: float) -> None:
+    from executors.ssh import connection, trust
+
+    try:
+        connection.look(address, first, sock, _left(until))
+    except trust.UntrustedKey:
+        return  # entering tells it
+    except Unreachable:
+        if first.client.get_transport().remote_version:
+            return  # a server far away may greet us in time, and show its key too late for a look
+        if time.monotonic() < until:
+            raise
+        raise connection.meaning(address, first, TimeoutError(), deadline) from None
 
 
 def _dial(host: str, port: int, until: float) -> socket.socket:
@@ -60,22 +92,10 @@ def _resolve(host: str, port: int, until: float) -> list[Any]:
     thread.start()
     thread.join(_left(until))
     if not found:
-        raise TimeoutError
+        raise socket.gaierror(socket.EAI_AGAIN, "the resolver does not answer")
     if isinstance(found[0], OSError):
         raise found[0]
     return list(found[0])
-
-
-def _greets(sock: socket.socket, until: float) -> bool:
-    """Read lines until the server says SSH-: the protocol lets it say other things before."""
-    said = b"\n"
-    while b"\n" + GREETING not in said:
-        sock.settimeout(_left(until))
-        data = sock.recv(1024)
-        said += data
-        if not data or len(said) > MOST_GREETING:
-            return False
-    return True
 
 
 def _left(until: float) -> float:

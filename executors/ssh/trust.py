@@ -5,6 +5,7 @@ Our own known_hosts comes before the system's: what the user told us to trust co
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import paramiko
 from paramiko.hostkeys import InvalidHostKey
 
 from executors.base import Refused
-from executors.ssh.address import Address
+from executors.ssh.address import CONFIGURATION, Address
 
 SYSTEM_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
 
@@ -37,8 +38,8 @@ class Offer:
 class UntrustedKey(Refused):
     """A host on the way shows a key we do not know, or another one than we know."""
 
-    def __init__(self, name: str, offer: Offer) -> None:
-        super().__init__(_changed(name, offer) if offer.known else _unknown(name, offer))
+    def __init__(self, name: str, offer: Offer, step: str = "host key") -> None:
+        super().__init__(_changed(name, offer) if offer.known else _unknown(name, offer), step=step)
         self.offer = offer
 
 
@@ -87,14 +88,15 @@ def load_known_hosts(client: Any, address: Address) -> None:
         except FileNotFoundError:
             continue
         except (OSError, InvalidHostKey, UnicodeDecodeError) as error:
-            raise Refused(f"{address.name}: {file} cannot be read: {error}") from error
+            said = f"{address.name}: {file} cannot be read: {error}"
+            raise Refused(said, step=CONFIGURATION, hint=f"ssh-keygen -l -f {shlex.quote(str(file))}") from error
 
 
 def untrusted(address: Address) -> Offer | None:
     """Connect, and return the first key on the way that is not known; None when all are, up to the target's.
 
     Hops of a ProxyJump come first, each only through those before it that are known: pin, and ask again.
-    Raises Unreachable, and Refused when a login fails (the keys so far are then known).
+    Raises Unreachable, and Refused when the login at a hop before the target fails (the keys so far are then known).
     """
     from executors.ssh import connection
 
@@ -102,6 +104,9 @@ def untrusted(address: Address) -> Offer | None:
         connection.close(connection.connect(address))
     except UntrustedKey as error:
         return error.offer
+    except Refused as error:
+        if error.step != connection.LOGIN:  # whom the target lets in is another question
+            raise
     return None
 
 

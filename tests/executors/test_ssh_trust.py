@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from getpass import getuser
@@ -110,6 +109,18 @@ def test_trust_replaces_a_changed_key_and_keeps_the_others(server: Server, tmp_p
     assert f"elsewhere {public(old)}" in file.read_text()
     assert file.read_text().count("127.0.0.1") == 1
     assert [path.name for path in tmp_path.glob(".known_hosts*")] == []
+
+
+def test_trust_leaves_no_key_of_another_kind(server: Server, tmp_path: Path) -> None:
+    file, old = tmp_path / "known", tmp_path / "rsa"
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(old)], check=True)
+    options = server.options(known_hosts=known(file, server, old))
+    offer = offered(options)
+    assert offer is not None
+    assert (offer.known or "").startswith("ssh-rsa SHA256:")
+    trust.pin(offer, file)
+    assert file.read_text() == f"[127.0.0.1]:{server.port} {public(server.host_key)}\n"
+    assert offered(options) is None
 
 
 def test_the_system_s_known_hosts_count_also_when_hashed(
@@ -268,17 +279,19 @@ def test_trust_goes_from_hop_to_hop_and_then_everything_works_through_them(way: 
     assert psutil.wait_procs(way.gate.sessions(), timeout=30)[1] == []
 
 
+def test_a_hop_that_lets_us_not_in_hides_the_target_s_key(way: Way, tmp_path: Path) -> None:
+    way.know(way.gate)
+    config = tmp_path / "config"
+    config.write_text(config.read_text().replace(str(way.gate.user_key), str(other_key(tmp_path))))
+    with pytest.raises(Refused, match="login at") as refused:
+        offered(way.options)
+    assert refused.value.step == "login of gate"
+    assert "gate" in refused.value.hint
+
+
 def test_a_hop_that_cannot_reach_the_target_says_so(way: Way, tmp_path: Path) -> None:
     way.know(way.gate, way.server)
     config = tmp_path / "config"
     config.write_text(config.read_text().replace(f"Port {way.server.port}", "Port 1"))
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1 cannot be reached from the machine before it"):
         entered(**way.options)
-
-
-def test_without_its_packages_a_target_is_away_and_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "executors.ssh.probe", None)
-    monkeypatch.delattr("executors.ssh.probe", raising=False)
-    probe = SSHExecutor("box", {"url": "ssh://127.0.0.1:1"}).probe(1.0)
-    assert not probe.reachable
-    assert "pip install 'offload-broker[ssh]'" in probe.reason
