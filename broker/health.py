@@ -1,7 +1,8 @@
 """Which targets answer. One that does not is left alone for a while, so it costs its time-out once, not every job.
 
 The breaker lives in the journal, because every command is a new process. It opens when a target cannot be reached or
-is lost; when its time is up, one probe is tried (half-open), and an answer closes it.
+is lost; when its time is up, one probe is tried (half-open), and an answer closes it. What is mended here (a package to
+install, a key to trust, a line of configuration) opens no breaker: it counts as soon as it is mended.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from broker.database import Database
 from broker.targets import LOCAL, Target
@@ -20,6 +22,8 @@ FRESH_SECONDS = 30.0
 """How long an answer is good for."""
 FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 600.0
+LASTING = ("cpus", "gpu", "memory_bytes")
+"""What a target has for longer than an answer is good for."""
 
 
 class Health:
@@ -33,36 +37,60 @@ class Health:
         """What is known of a target: from a moment ago, or from asking it now unless its breaker is open."""
         if target.name == LOCAL:
             return target.executor().probe(PROBE_SECONDS)  # costs nothing, and is never worth a doubt
-        row = self._db.row("SELECT * FROM health WHERE target = ? AND identity = ?", (target.name, _identity(target)))
+        row = self._row(target)
         # A clock set back must not keep a target away for longer than a pause can last.
         if row is not None and 0 <= row["until"] - self._clock() <= LONGEST_PAUSE:
-            if row["failures"]:
-                again = row["until"] - self._clock()
-                return Probe(False, f"{row['reason']} (asked again in {again:.0f} s, or by `offload targets test`)")
-            return Probe(**json.loads(row["probe"]))
+            known = _probe(row)
+            if known.reachable:
+                return known
+            again = f"asked again in {row['until'] - self._clock():.0f} s, or by `offload targets test {target.name}`"
+            return replace(known, reason=f"{row['reason']} ({again})")
         return self.ask(target)
 
     def ask(self, target: Target) -> Probe:
-        """Probe the target now, and remember the answer."""
+        """Probe the target now, and remember whether it answers."""
         probe = target.executor().probe(PROBE_SECONDS)
         if probe.reachable:
+            probe = self._with_known(target, probe)
             self._remember(target, 0, "", FRESH_SECONDS, probe)
-        else:
-            self.failed(target, probe.reason)
+        elif probe.away:
+            self._failed(target, probe)
         return probe
 
     def failed(self, target: Target, reason: str) -> None:
         """Remember that a target could not be reached or was lost: the pause doubles each time in a row."""
-        row = self._db.row("SELECT failures FROM health WHERE target = ?", (target.name,))
+        self._failed(target, Probe(False, reason.removeprefix(f"{target.name}: ")))
+
+    def learned(self, target: Target, **facts: Any) -> None:
+        """Remember what was seen of a target from inside: fields of its Probe that looks from outside do not tell."""
+        self._remember(target, 0, "", FRESH_SECONDS, replace(self._with_known(target, Probe(True)), **facts))
+
+    def _failed(self, target: Target, probe: Probe) -> None:
+        row = self._row(target)
         failures = (row["failures"] if row else 0) + 1
         pause = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
-        self._remember(target, failures, reason, pause, Probe(False, reason))
+        self._remember(target, failures, probe.reason, pause, self._with_known(target, probe))
+
+    def _with_known(self, target: Target, probe: Probe) -> Probe:
+        """`probe`, with what lasts of what was known before. Free space does not."""
+        row = self._row(target)
+        before = _probe(row) if row is not None else probe
+        lasting = {name: getattr(before, name) for name in LASTING if getattr(probe, name) is None}
+        return replace(probe, **lasting)
+
+    def _row(self, target: Target) -> Any:
+        return self._db.row("SELECT * FROM health WHERE target = ? AND identity = ?", (target.name, _identity(target)))
 
     def _remember(self, target: Target, failures: int, reason: str, seconds: float, probe: Probe) -> None:
         until = self._clock() + seconds
         values = (target.name, _identity(target), failures, reason, until, json.dumps(asdict(probe)))
         with self._db.write():
             self._db.execute("INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+def _probe(row: Any) -> Probe:
+    fields = json.loads(row["probe"])
+    return Probe(**{**fields, "steps": tuple(fields.get("steps", ()))})
 
 
 def _identity(target: Target) -> str:

@@ -33,7 +33,8 @@ def plan(targets: Iterable[Target], input_bytes: int, ask: Callable[[Target], Pr
 
 def _reason(target: Target, probe: Probe, before: Sequence[Candidate], alone: bool) -> str:
     if not probe.reachable:
-        return f"cannot be reached: {probe.reason}"
+        said = f"cannot be reached: {probe.reason}" if probe.away else probe.reason
+        return f"{said}; type: {probe.hint}" if probe.hint else said
     if any(candidate.probe.reachable for candidate in before):
         return "the next in your order"
     if target.name == LOCAL and (alone or before):

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from broker.errors import ConfigError, UsageError
 from broker.settings import Settings
 from executors import executor_class
-from executors.base import Executor
+from executors.base import Executor, ExecutorError
 
 LOCAL = "local"
 NAME = re.compile(r"\w[\w-]*")
@@ -37,7 +37,7 @@ class Target:
         try:
             return executor_class(self.kind)(self.name, self.options)
         except LookupError as error:
-            raise ConfigError(f"target {self.name}: {error.args[0]}") from error
+            raise ConfigError(f"target {self.name}: {error.args[0]}", f"offload targets rm {self.name}") from error
 
 
 def load(settings: Settings) -> dict[str, Target]:
@@ -49,7 +49,7 @@ def load(settings: Settings) -> dict[str, Target]:
         found = {name: _target(name, table, known_hosts) for name, table in tables.items()}
     except FileNotFoundError:
         found = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, ExecutorError) as error:
         raise ConfigError(f"{file}: {error}", f"edit {file}") from error
     here = Target(LOCAL, "local", {"root": str(settings.cache_dir / "local")})
     return {**found, LOCAL: here}
@@ -65,7 +65,7 @@ def add(settings: Settings, name: str, options: Mapping[str, str]) -> Target:
     try:
         target = _target(name, dict(options), "")
         executor_class(target.kind)
-    except (ValueError, LookupError) as error:
+    except (ValueError, LookupError, ExecutorError) as error:
         raise UsageError(str(error.args[0]), "offload targets add --help") from error
     _edit(settings, lambda document: document.update({name: dict(options)}))
     return target
@@ -107,7 +107,10 @@ def _target(name: str, table: object, known_hosts: str) -> Target:
             raise ValueError(f"target {name}: write its folder in full, as in local:///mnt/scratch")
         options["root"] = unquote(url.path)
     if url.scheme == "ssh":
+        from executors.ssh.address import Address
+
         options.setdefault("known_hosts", known_hosts)
+        Address.of(name, options)
     return Target(name, url.scheme, options)
 
 

@@ -11,7 +11,7 @@ from broker.database import Database
 from broker.health import FIRST_PAUSE, FRESH_SECONDS, LONGEST_PAUSE, Health
 from broker.targets import Target
 from executors import KINDS
-from executors.base import Probe
+from executors.base import ExecutorError, NotInstalled, Probe, Refused, Unreachable
 from executors.local import LocalExecutor
 
 BOX = Target("box", "fake", {"root": "/tmp/box"})
@@ -103,7 +103,9 @@ def test_a_pause_has_a_longest(fake: type[Fake], database: Database) -> None:
     health = Health(database, clock)
     for _ in range(50):
         health.failed(BOX, "lost")
-    clock.now += LONGEST_PAUSE + 1
+    clock.now += LONGEST_PAUSE - 1
+    assert not health.probe(BOX).reachable
+    clock.now += 2
     assert health.probe(BOX).reachable
 
 
@@ -119,6 +121,62 @@ def test_a_target_configured_anew_is_asked_at_once(fake: type[Fake], database: D
     health = Health(database, Clock())
     health.failed(BOX, "lost")
     assert health.probe(Target("box", "fake", {"root": "/tmp/elsewhere"})).reachable
+
+
+def test_a_target_configured_anew_begins_with_the_shortest_pause(fake: type[Fake], database: Database) -> None:
+    clock = Clock()
+    health = Health(database, clock)
+    for _ in range(5):
+        health.failed(BOX, "lost")
+    anew = Target("box", "fake", {"root": "/tmp/elsewhere"})
+    health.failed(anew, "lost")
+    clock.now += FIRST_PAUSE + 1
+    assert health.probe(anew).reachable
+
+
+@pytest.mark.parametrize("error", [Refused("box: no such key"), NotInstalled("box: no such package", hint="pip")])
+def test_what_is_mended_here_opens_no_breaker(error: ExecutorError, fake: type[Fake], database: Database) -> None:
+    health = Health(database, Clock())
+    fake.answer = Probe.failed("box", error)
+    assert health.probe(BOX) == health.ask(BOX) == fake.answer
+    fake.answer = Probe(True)
+    assert health.probe(BOX).reachable
+
+
+def test_while_the_breaker_is_open_the_reason_stays_and_says_how_to_ask(fake: type[Fake], database: Database) -> None:
+    health = Health(database, Clock())
+    fake.answer = Probe.failed("box", Unreachable("box: no route", step="TCP", hint="ssh -v box"), ("name", "TCP"))
+    health.probe(BOX)
+    health.failed(BOX, "box: the connection broke")
+    left = health.probe(BOX)
+    assert left.reason == "the connection broke (asked again in 60 s, or by `offload targets test box`)"
+    assert left.away
+
+
+def test_an_answer_makes_the_next_failure_the_first(fake: type[Fake], database: Database) -> None:
+    clock = Clock()
+    health = Health(database, clock)
+    for _ in range(5):
+        health.failed(BOX, "lost")
+    health.ask(BOX)
+    health.failed(BOX, "lost")
+    clock.now += FIRST_PAUSE + 1
+    assert health.probe(BOX).reachable
+
+
+def test_what_was_seen_from_inside_is_known_for_longer_than_an_answer(fake: type[Fake], database: Database) -> None:
+    clock = Clock()
+    health = Health(database, clock)
+    fake.answer = Probe(True)
+    health.learned(BOX, cpus=4, gpu="A", memory_bytes=8, disk_free_bytes=9)
+    assert health.probe(BOX) == Probe(True, cpus=4, gpu="A", memory_bytes=8, disk_free_bytes=9)
+    clock.now += FRESH_SECONDS + 1
+    assert health.probe(BOX) == Probe(True, cpus=4, gpu="A", memory_bytes=8)
+    health.failed(BOX, "lost")
+    assert health.probe(BOX).gpu == "A"
+    fake.answer = Probe(True, gpu="B")
+    assert (health.ask(BOX).gpu, health.probe(BOX).cpus) == ("B", 4)
+    assert health.probe(Target("box", "fake", {"root": "/tmp/elsewhere"})).gpu == "B"
 
 
 def test_this_machine_is_never_left_alone(fake: type[Fake], database: Database) -> None:

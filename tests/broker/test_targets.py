@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from broker import settings, targets
 from broker.errors import ConfigError, UsageError
 from broker.plan import plan
-from broker.targets import Target
-from executors.base import Probe
+from broker.targets import LOCAL, Target
+from executors.base import ExecutorError, NotInstalled, Probe, Refused, Unreachable
 from tests.broker.faulty import Fault, FaultyExecutor
 
 
@@ -76,6 +77,12 @@ def test_an_unknown_name_lists_those_there_are(on: str, file: Path) -> None:
         '[box]\nurl = "local://b"',
         '[box]\nurl = "local:"',
         '[box]\nurl = "http://[::1"',
+        '[box]\nurl = "ssh://"',
+        '[box]\nurl = "ssh://host:x"',
+        '[box]\nurl = "ssh://host"\nsilence = "long"',
+        '[box]\nurl = "ssh://host"\nsilence = 0',
+        '[box]\nurl = "ssh://host"\nsilence = nan',
+        '[box]\nurl = "ssh://host"\nconnect_timeout = -1',
     ],
 )
 def test_a_broken_file_is_named(text: str, file: Path) -> None:
@@ -94,6 +101,20 @@ def test_an_unknown_kind_is_named_with_those_there_are(file: Path) -> None:
     file.write_text('[box]\nurl = "gopher://b"\n')
     with pytest.raises(ConfigError, match=r"target box: no executor of kind 'gopher'; known kinds: .*local"):
         load()["box"].executor()
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text('[box]\nurl = "local:///b"\n')
+
+    def full(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[:10].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ConfigError, match="cannot be written: No space"):
+        targets.add(settings.load(), "zoe", {"url": "local:///z"})
+    assert list(load()) == ["box", "local"]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 # The plan
@@ -116,6 +137,33 @@ def test_a_target_that_is_away_stays_in_the_plan_with_why(box: type[FaultyExecut
     first, _ = plan(load().values(), 1000, ask)
     assert not first.probe.reachable
     assert first.reason == "cannot be reached: no route to host"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Unreachable("box: no route", hint="ssh -v box"), "cannot be reached: no route; type: ssh -v box"),
+        (Refused("box: the key is not known"), "the key is not known"),
+        (
+            NotInstalled("box: x is not installed here", hint="pip install x"),
+            "x is not installed here; type: pip install x",
+        ),
+    ],
+)
+def test_the_reason_says_what_to_type(
+    error: ExecutorError, said: str, box: type[FaultyExecutor], tmp_path: Path
+) -> None:
+    first, last = plan(
+        load().values(), 1000, lambda each: Probe.failed("box", error) if each.kind != LOCAL else ask(each)
+    )
+    assert (first.reason, last.reason) == (said, "no other target can be reached")
+
+
+def test_a_probe_that_failed_makes_the_error_again() -> None:
+    for error in (Unreachable("box: a", step="b", hint="c"), Refused("box: a"), NotInstalled("box: a", hint="c")):
+        again = Probe.failed("box", error).error("box")
+        assert (type(again), str(again)) == (type(error), "box: a")
+        assert (again.step, again.hint, again.exit_code) == (error.step, error.hint, error.exit_code)
 
 
 def test_a_plan_enters_no_target(box: type[FaultyExecutor], tmp_path: Path) -> None:
