@@ -2,81 +2,151 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import services
 from broker import scripts
 from broker.agent import Agent
 from broker.broker import Broker
-from broker.errors import OffloadError
+from broker.errors import IntegrityError, LimitError, MissingHere, OffloadError
 from broker.targets import Target
 from executors.base import Executor, ExecutorError, Span
 
 ROUND_TRIP_BYTES = 1_000_000
+LEAST_DISK_BYTES = 10**9
+"""An environment and a short clip with its result take this much; a job on a fuller disk would only fail later."""
+
+SET_UP = "set-up"
+"""What entering a target may still fail at when all its steps went well, and the executor does not say."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step: whether it went well, and what was found, or what to type. `exit_code` says how it failed."""
+    """One step: whether it went well and what was found, or why not and what to type. `exit_code` is how it failed."""
 
     name: str
-    ok: bool
-    said: str
+    said: str = ""
+    hint: str = ""
     exit_code: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether it went well."""
+        return self.exit_code == 0
 
 
 def checkup(broker: Broker, target: Target) -> Iterator[Step]:
-    """Go through a target; the first step that fails is the last."""
+    """Go through a target; the first step that fails is the last. What is learnt of it is remembered."""
     probe = broker.journal.health.ask(target)
-    yield Step("reach", probe.reachable, "it answers" if probe.reachable else probe.reason)
     if not probe.reachable:
+        yield from _stopped(probe.steps, 0, probe.error(target.name))
         return
     try:
         with target.executor() as executor:
-            yield Step("key and login", True, "known key, logged in")
-            yield from _inside(executor)
-    except (ExecutorError, OffloadError) as error:
-        hint = getattr(error, "hint", "")
-        yield Step("then", False, f"{error}" + (f"; type: {hint}" if hint else ""), error.exit_code)
+            yield from map(Step, probe.steps)
+            visit = Visit(executor)
+            for step in visit.steps():
+                yield step
+                if not step.ok:
+                    return
+            broker.journal.health.learned(target, **visit.learned())
+    except ExecutorError as error:  # when entering: a visit tells its own
+        yield from _stopped(probe.steps, len(probe.steps), error)
 
 
-def _inside(executor: Executor) -> Iterator[Step]:
-    agent = Agent(executor, scripts.bundle(scripts.folder() / "runner.py"))
-    agent.install()
-    facts = agent.facts()
-    yield Step("Python", True, f"{facts['python']} at {facts['executable']}")
-    yield Step("disk", True, f"{facts['disk_free_bytes'] / 1e9:.1f} GB free")
-    gpu = facts["gpu"]
-    yield Step("GPU", True, f"{gpu['name']}, {gpu['memory_bytes'] / 1e9:.0f} GB" if gpu else "none")
-    yield from (_environment(executor, agent, name) for name in services.names())
-    yield _round_trip(executor)
+def _stopped(steps: Sequence[str], reached: int, error: ExecutorError) -> Iterator[Step]:
+    """The steps before the one that failed, and that one. `reached` is how many went well if the error does not say."""
+    passed = steps.index(error.step) if error.step in steps else reached
+    yield from map(Step, steps[:passed])
+    yield _failure(error.step or (*steps, SET_UP)[passed], error)
 
 
-def _environment(executor: Executor, agent: Agent, name: str) -> Step:
-    script = scripts.folder() / services.find(name).script
-    try:
-        agent.prepare(scripts.environment(script, ()))
-    except OffloadError as error:
-        if executor.local_path("jobs") is None:
-            return Step(name, True, "its packages will be installed there by the first job")
-        return Step(name, False, f"{error}; type: {error.hint}", error.exit_code)
-    return Step(name, True, "its packages are there")
+def _failure(name: str, error: ExecutorError | OffloadError) -> Step:
+    return Step(name, str(error), error.hint, error.exit_code)
 
 
-def _round_trip(executor: Executor) -> Step:
-    with tempfile.TemporaryDirectory() as folder:
-        sample = Path(folder) / "sample"
-        sample.write_bytes(secrets.token_bytes(ROUND_TRIP_BYTES))
-        span, name = Span(0, ROUND_TRIP_BYTES), "parts/round-trip"
-        started = time.monotonic()
-        executor.put(sample, span, name)
+class Visit:
+    """What can be seen of a target that was entered: a look for each step, which says what it found, or raises."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._agent = Agent(executor, scripts.bundle(scripts.folder() / "runner.py"))
+
+    def steps(self) -> Iterator[Step]:
+        """Look at one thing after the other."""
+        return (_told(name, look) for name, look in self._looks().items())
+
+    def learned(self) -> Mapping[str, Any]:
+        """What was found, as fields of a Probe."""
+        gpu = self._facts["gpu"]
+        same = {name: self._facts[name] for name in ("cpus", "memory_bytes", "disk_free_bytes")}
+        return {**same, "gpu": gpu["name"] if gpu else None}
+
+    def _looks(self) -> dict[str, Callable[[], str]]:
+        environments = {f"environment of {name}": partial(self._environment, name) for name in services.names()}
+        fixed = {"Python": self._python, "disk": self._disk, "GPU": self._gpu}
+        return {**fixed, **environments, "1 MB there and back": self._round_trip}
+
+    @cached_property
+    def _facts(self) -> Mapping[str, Any]:
+        self._agent.install()
+        return self._agent.facts()
+
+    def _python(self) -> str:
+        return f"{self._facts['python']} at {self._facts['executable']}"
+
+    def _disk(self) -> str:
+        free = int(self._facts["disk_free_bytes"])
+        said = f"{free / 1e9:.1f} GB free"
+        if free < LEAST_DISK_BYTES:
+            least = f"{LEAST_DISK_BYTES / 1e9:.0f} GB"
+            raise LimitError(f"{self._executor.name}: {said}, and a job needs {least}", "offload jobs ls")
+        return said
+
+    def _gpu(self) -> str:
+        gpu = self._facts["gpu"]
+        if not gpu:
+            return "none"
+        memory = gpu["memory_bytes"]  # None where it is the machine's own
+        return f"{gpu['name']}, {memory / 1e9:.0f} GB" if memory else str(gpu["name"])
+
+    def _environment(self, name: str) -> str:
+        script = scripts.folder() / services.find(name).script
+        try:
+            self._agent.prepare(scripts.environment(script, ()))
+        except MissingHere:
+            if self._executor.local_path("jobs") is not None:  # it runs on our own Python, which is the user's to mend
+                raise
+            return "its packages will be installed there by the first job"
+        return "its packages are there"
+
+    def _round_trip(self) -> str:
+        data = secrets.token_bytes(ROUND_TRIP_BYTES)
+        name, span = f"parts/{hashlib.sha256(data).hexdigest()}/0", Span(0, ROUND_TRIP_BYTES)
+        with tempfile.TemporaryDirectory() as folder:
+            sample = Path(folder) / "sample"
+            sample.write_bytes(data)
+            started = time.monotonic()
+            self._executor.put(sample, span, name)
         up = time.monotonic() - started
-        same = executor.get(name, span) == sample.read_bytes()
+        same = self._executor.get(name, span) == data
         down = time.monotonic() - started - up
-    rates = f"{ROUND_TRIP_BYTES / up / 1e6:.1f} MB/s up, {ROUND_TRIP_BYTES / down / 1e6:.1f} MB/s down"
-    return Step("1 MB there and back", same, rates if same else "it came back different", 0 if same else 9)
+        self._executor.run(["rm", "-r", str(Path(name).parent)])
+        if not same:
+            raise IntegrityError(f"{self._executor.name}: what was sent came back different")
+        return f"{ROUND_TRIP_BYTES / up / 1e6:.1f} MB/s up, {ROUND_TRIP_BYTES / down / 1e6:.1f} MB/s down"
+
+
+def _told(name: str, look: Callable[[], str]) -> Step:
+    try:
+        return Step(name, look())
+    except (ExecutorError, OffloadError) as error:
+        return _failure(name, error)

@@ -12,7 +12,9 @@ import click
 from broker import settings
 from broker import targets as configured
 from broker.broker import Broker
-from broker.errors import NoTarget, UsageError
+from broker.errors import UsageError
+from broker.plan import Candidate
+from executors.base import NotInstalled, Probe, Refused
 from services.base.output import print_document
 from services.base.text import plain
 
@@ -34,33 +36,39 @@ def targets() -> None:
 def ls(as_json: bool) -> None:
     """List the targets, each with its state."""
     with Broker(settings.load()) as broker:
-        candidates = broker.plan("auto", 0)
-    rows = [
-        {
-            "name": candidate.target.name,
-            "kind": candidate.target.kind,
-            "reachable": candidate.probe.reachable,
-            "cpus": candidate.probe.cpus,
-            "gpu": candidate.probe.gpu,
-            "disk_free_bytes": candidate.probe.disk_free_bytes,
-            "reason": candidate.reason,
-        }
-        for candidate in candidates
-    ]
+        rows = [_row(candidate) for candidate in broker.plan("auto", 0)]
     if as_json:
         print_document(rows)
         return
     for row in rows:
-        state = "up" if row["reachable"] else "away"
-        print(f"{row['name']}\t{row['kind']}\t{state}\t{plain(_about(row))}")
+        print("\t".join((row["name"], row["kind"], row["state"], plain(_about(row)))))
+
+
+def _row(candidate: Candidate) -> dict[str, Any]:
+    probe = candidate.probe
+    return {
+        "name": candidate.target.name,
+        "kind": candidate.target.kind,
+        "state": _state(probe),
+        "reachable": probe.reachable,
+        "cpus": probe.cpus,
+        "gpu": probe.gpu,
+        "disk_free_bytes": probe.disk_free_bytes,
+        "reason": candidate.reason,
+    }
+
+
+def _state(probe: Probe) -> str:
+    """The state of a target in a word. Only the one that is away may come back by itself."""
+    if probe.reachable:
+        return "up"
+    return {Refused.exit_code: "refused", NotInstalled.exit_code: "not installed"}.get(probe.exit_code, "away")
 
 
 def _about(row: Mapping[str, Any]) -> str:
-    if not row["reachable"]:
-        return str(row["reason"])
     disk = row["disk_free_bytes"]
     known = [row["gpu"], row["cpus"] and f"{row['cpus']} CPUs", disk and f"{disk / 1e9:.0f} GB free"]
-    return ", ".join(filter(None, known))
+    return "; ".join(filter(None, (", ".join(filter(None, known)), row["reason"])))
 
 
 @targets.command(help="Add a target: `offload targets add my-box ssh://user@host:port`. New ones are tried last.")
@@ -90,8 +98,12 @@ def trust(name: str, yes: bool) -> None:
     if target.kind != "ssh":
         raise UsageError(f"{name} is no SSH target: there is no key to trust")
     from executors.ssh.address import Address
-    from executors.ssh.trust import pin, untrusted
+    from executors.ssh.probe import not_installed
 
+    try:
+        from executors.ssh.trust import pin, untrusted
+    except ImportError as error:
+        raise not_installed(name, error) from error
     address = Address.of(target.name, target.options)
     # A ProxyJump shows its key first, and the machine behind it once that one is trusted.
     while (offer := untrusted(address)) is not None:
@@ -106,15 +118,17 @@ def trust(name: str, yes: bool) -> None:
 @targets.command(help="Go through all a target needs, and say what to type at the first thing that fails.")
 @_one_target
 def test(name: str) -> None:
-    """Print a line per step; exit code 5, or the failing step's own."""
+    """Print a line per step; what to type, and the exit code, are the failing step's own."""
     from offload.checkup import checkup
 
     target = _find(name)
     with Broker(settings.load()) as broker:
         for step in checkup(broker, target):
-            print(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {plain(step.said)}", flush=True)
+            said = f": {step.said}" if step.said else ""
+            then = f"; type: {step.hint}" if step.hint else ""
+            print(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}{plain(said + then)}", flush=True)
             if not step.ok:
-                sys.exit(step.exit_code or NoTarget.exit_code)
+                sys.exit(step.exit_code)
 
 
 def _find(name: str) -> configured.Target:

@@ -1,7 +1,8 @@
-"""`offload targets add|rm|test`: configured in one line, removed in one, and examined step by step."""
+"""`offload targets add|ls|rm|test`: configured in one line, removed in one, and listed in the order they are tried."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def test_what_the_user_wrote_in_the_file_stays(here: Path, offload_dirs: Path) -
         ("a b", "local:///x", "cannot be a target's name"),
         ("box", "gopher://x", "gopher"),
         ("box", "local:x", "in full"),
+        ("box", "ssh://", "names no host; write it as in ssh://user@host"),
+        ("box", "ssh://me:word@host", "no password"),
     ],
 )
 def test_what_makes_no_target_is_refused_and_nothing_is_written(here: Path, name: str, url: str, what: str) -> None:
@@ -67,8 +70,9 @@ def test_a_good_target_passes_every_step(here: Path) -> None:
     said = offload(here, "targets", "test", "box")
     assert said.code == 0, said.out + said.err
     steps = [line[6:].partition(":")[0] for line in said.lines]
-    assert steps == ["reach", "key and login", "Python", "disk", "GPU", "stabilize", "1 MB there and back"]
+    assert steps == ["folder", "Python", "disk", "GPU", "environment of stabilize", "1 MB there and back"]
     assert "MB/s up" in said.lines[-1]
+    assert not list((here / "box/parts").iterdir())
 
 
 def test_the_first_step_that_fails_is_the_last_and_says_why(here: Path) -> None:
@@ -76,8 +80,42 @@ def test_the_first_step_that_fails_is_the_last_and_says_why(here: Path) -> None:
     offload(here, "targets", "add", "box", f"local://{here}/file")
     said = offload(here, "targets", "test", "box")
     assert said.code == 5
-    assert [line[:4] for line in said.lines] == ["FAIL"]
-    assert "file" in said.lines[0]
+    (line,) = said.lines
+    assert line == f"FAIL  folder: box: {here}/file is not a folder that can be written; type: ls -ld {here}/file"
+
+
+def test_ls_tells_the_state_what_is_known_and_why(here: Path) -> None:
+    (here / "file").write_text("in the way")
+    offload(here, "targets", "add", "bad", f"local://{here}/file")
+    offload(here, "targets", "add", "good", f"local://{here}/box")
+    bad, good, local = (line.split("\t") for line in offload(here, "targets", "ls").lines)
+    assert bad[:3] == ["bad", "local", "away"]
+    assert bad[3].startswith(f"cannot be reached: {here}/file is not a folder")
+    assert (good[:3], local[:3]) == (["good", "local", "up"], ["local", "local", "up"])
+    assert f"{os.cpu_count()} CPUs, " in good[3]
+    assert good[3].endswith(" GB free; the first reachable target in your order")
+    rows = offload(here, "targets", "ls", "--json").document
+    assert [(row["name"], row["state"], row["reachable"]) for row in rows] == [
+        ("bad", "away", False),
+        ("good", "up", True),
+        ("local", "up", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", [("targets", "test", "box"), ("targets", "ls"), ("stabilize", "x.mp4", "--on", "box")]
+)
+@pytest.mark.parametrize("url", ["ssh://", "ssh://me:word@host", "local:x", "gopher://x"])
+def test_a_mistake_in_the_file_is_told_the_same_way_by_all(
+    url: str, words: tuple[str, ...], here: Path, offload_dirs: Path
+) -> None:
+    (here / "x.mp4").write_text("x")
+    (offload_dirs / "config/targets.toml").write_text(f'[box]\nurl = "{url}"\n')
+    said = offload(here, *words)
+    assert said.code == 7
+    assert "target" in said.err
+    assert "box" in said.err
+    assert "edit " in said.err or "targets rm box" in said.err
 
 
 def test_there_is_no_key_to_trust_on_this_machine(here: Path) -> None:
