@@ -43,12 +43,12 @@ class Checkpoints:
         self._attempt = attempt
         self._executor = executor
         self._folder = ledger.journal.checkpoint_folder / ledger.id
-        self._told: set[str] = set()
+        self._told: set[tuple[type[Exception], int | None]] = set()
 
     # From the target
 
     def take(self, checkpoint: Checkpoint) -> Iterator[Note]:
-        """Bring a checkpoint here and record it, unless it is here already. Why one cannot be kept is told once.
+        """Bring a checkpoint here and record it, unless it is here already. The first that cannot be kept is told of.
 
         Raises Overtaken when another process drives the job now, ExecutorError when the target is gone.
         """
@@ -58,9 +58,10 @@ class Checkpoints:
         try:
             self._keep(checkpoint, job)
         except TROUBLES as error:
-            reason = (isinstance(error, OSError) and error.strerror) or str(error)
-            if reason not in self._told:
-                self._told.add(reason)
+            kind = type(error), getattr(error, "errno", None)
+            if kind not in self._told:
+                self._told.add(kind)
+                reason = getattr(error, "strerror", None) or str(error)
                 yield Note(f"checkpoint {checkpoint.name} is not kept: {reason}", checkpoint.index)
 
     def _keep(self, checkpoint: Checkpoint, job: Job) -> None:
@@ -133,6 +134,8 @@ class Checkpoints:
         job = self._ledger.job
         if self._folder.is_dir() and self._made_by() != bundle(job.script).id:
             self._drop_all(job)
+        for part in self._folder.glob("*/.*.part"):
+            part.unlink(missing_ok=True)
         done = {str(item.index) for item in job.items if item.done}
         for folder in _folders(self._folder):
             if folder.name in done:
