@@ -1,19 +1,29 @@
-"""`offload jobs`: look at jobs, end them, forget them."""
+"""`offload jobs`: look at jobs, watch them, do their rest, end them, forget them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import click
 
-from broker import settings
+import services
+from broker import followers, settings
+from broker import logs as growing
 from broker.broker import Broker
-from broker.errors import OffloadError
-from broker.job import Job
+from broker.errors import PARTLY, Interrupted, OffloadError
+from broker.job import Attempt, Job, State
+from broker.lease import Held
+from broker.stop import Stop
 from offload.story import story
-from services.base.output import print_document
-from services.base.progress import say
-from services.base.text import near, plain
+from services.base.output import Outcome, deliver, print_document, print_paths
+from services.base.progress import Describe, say
+from services.base.text import near, plain, typed
+from services.base.through import opened, see_through
+
+CLOSING_SECONDS = 5.0
+"""How long the driver of a cancelled job may take to close it, before we stop waiting for that."""
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -27,9 +37,11 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 _as_json = click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 _one_job = click.argument("job", shell_complete=_complete)
 _some_jobs = click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=_complete)
+_quiet = click.option("-q", "--quiet", is_flag=True, help="say nothing but errors")
+_null = click.option("-0", "--null", is_flag=True, help="end printed paths with NUL, not newline")
 
 
-@click.group(help="Look at jobs, end them, forget them. A job is named by its id, or by how that begins.")
+@click.group(help="Look at jobs, go on with them, end them. A job is named by its id, or by how that begins.")
 def jobs() -> None:
     """Verbs on jobs."""
 
@@ -39,7 +51,7 @@ def jobs() -> None:
 @_as_json
 def ls(number: int, as_json: bool) -> None:
     """List jobs."""
-    with Broker(settings.load()) as broker:
+    with opened() as broker:
         found = broker.journal.jobs(number)
         rows = [_row(broker, job) for job in found]
     if as_json:
@@ -75,7 +87,13 @@ def _ago(job: Job) -> str:
 
 def state(broker: Broker, job: Job) -> str:
     """State of a job as people see it: one that nobody drives is interrupted."""
-    return job.state.value if job.state.over or broker.driven(job.id) else "interrupted"
+    if job.state.over:
+        return job.state.value
+    if not broker.driven(job.id):
+        return "interrupted"
+    if broker.journal.ending(job.id).error:
+        return "waiting"
+    return "detached" if job.detached else job.state.value
 
 
 @jobs.command(help="Show a job: its items, what was tried where, and the outputs.")
@@ -83,42 +101,133 @@ def state(broker: Broker, job: Job) -> str:
 @_as_json
 def show(job: str, as_json: bool) -> None:
     """Show one job's receipt."""
-    with Broker(settings.load()) as broker:
+    with opened() as broker:
         found = broker.find(job)
         receipt = broker.receipt(found.id)
         if as_json:
             print_document(receipt)
         else:
-            print(story(receipt, state(broker, found), found.command))
+            print(story(receipt, state(broker, found), found))
 
 
 @jobs.command(help="Print what the job's script logged, attempt by attempt.")
+@click.option("-f", "--follow", is_flag=True, help="go on printing until the job is over")
 @_one_job
-def logs(job: str) -> None:
+def logs(job: str, follow: bool) -> int:
     """Print a job's logs."""
-    with Broker(settings.load()) as broker:
-        for attempt, text in broker.logs(broker.find(job)):
-            print(f"--- attempt {attempt.number} on {attempt.target}: {attempt.state}")
-            print("".join(f"{plain(line)}\n" for line in text.splitlines()), end="")
+    stop = Stop()
+    with opened() as broker:
+        found = broker.find(job)
+        if not follow:
+            _print(broker.logs(found))
+            return 0
+        with stop.on_signals():
+            _print(growing.follow(broker, found.id, stop))
+    return Interrupted.exit_code if stop.requested else 0
+
+
+def _print(logs: Iterable[tuple[Attempt, str]]) -> None:
+    """Print what attempts logged, in lines; a line may come in pieces."""
+    shown, begun = 0, ""
+    for attempt, text in logs:
+        if attempt.id != shown:
+            _print_lines([begun] if begun else [])
+            shown, begun = attempt.id, ""
+            _print_lines([f"--- attempt {attempt.number} on {attempt.target}: {attempt.state}"])
+        *lines, begun = (begun + text).split("\n")
+        _print_lines(lines)
+    _print_lines([begun] if begun else [])
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    print("".join(f"{plain(line)}\n" for line in lines), end="", flush=True)
+
+
+@jobs.command(help="Go on with a job where it is, or watch it while another process sees it through.")
+@_one_job
+@_as_json
+@_quiet
+@_null
+def attach(job: str, as_json: bool, quiet: bool, null: bool) -> int:
+    """Attach to a job, as if it had been typed here."""
+    with opened(quiet) as broker:
+        found = broker.find(job)
+        outcome = _attend(broker, found, quiet)
+        return deliver(outcome, broker.receipt(found.id), as_json, null)
+
+
+@jobs.command(help="Do what is missing of jobs that failed or were stopped.")
+@_some_jobs
+@_as_json
+@_quiet
+@_null
+def retry(jobs: Sequence[str], as_json: bool, quiet: bool, null: bool) -> int:
+    """Retry jobs one after the other, until we are stopped. The JSON document is a list."""
+    outcomes: dict[str, Outcome] = {}
+    with opened(quiet) as broker:
+        for job in [broker.find(name) for name in jobs]:
+            outcomes[job.id] = _attend(broker, _reopened(broker, job), quiet)
+            if outcomes[job.id].code == Interrupted.exit_code:
+                break
+        if as_json:
+            print_document([outcome.document(broker.receipt(job)) for job, outcome in outcomes.items()])
+    if not as_json:
+        print_paths([path for outcome in outcomes.values() for path in outcome.paths], null)
+    return _together([outcome.code for outcome in outcomes.values()])
+
+
+def _reopened(broker: Broker, job: Job) -> Job:
+    if job.state is State.DONE:
+        say(f"job {job.id} is done: nothing is missing")
+    elif job.state.over:
+        with suppress(Held):  # somebody else has just done so
+            broker.reopen(job)
+        followers.revive(broker)
+    return broker.journal.job(job.id)
+
+
+def _attend(broker: Broker, job: Job, quiet: bool) -> Outcome:
+    job, failure = see_through(broker, job, _describe(job), quiet, lambda job: typed(f"offload jobs retry {job.id}"))
+    return Outcome((), (), job.items, failure)
+
+
+def _describe(job: Job) -> Describe:
+    return services.find(job.service).describe if job.service in services.names() else lambda measured: ""
+
+
+def _together(codes: Sequence[int]) -> int:
+    """Exit code of several jobs: theirs where they agree."""
+    if Interrupted.exit_code in codes:
+        return Interrupted.exit_code
+    return codes[0] if len(set(codes)) == 1 else PARTLY
 
 
 @jobs.command(help="End jobs, wherever they run. Finished items are kept.")
 @_some_jobs
 def cancel(jobs: tuple[str, ...]) -> None:
     """Cancel jobs."""
-    with Broker(settings.load()) as broker:
+    with opened(ending=True) as broker:
         for job in [broker.find(name) for name in jobs]:
             silent = broker.cancel(job)
-            say(f"job {job.id} cancelled")
+            say(f"job {job.id} cancelled" if _ended(broker, job) else f"job {job.id} will end: its driver was told")
             for target in silent:
                 say(f"{target} cannot be reached: what runs there is ended as soon as it is")
+
+
+def _ended(broker: Broker, job: Job) -> bool:
+    """Whether a job's driver closes it within a moment."""
+    deadline = time.monotonic() + CLOSING_SECONDS
+    while broker.driven(job.id) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return broker.journal.job(job.id).state.over
 
 
 @jobs.command(help="Forget jobs, and delete what they left here and on their targets. Results stay.")
 @_some_jobs
 def rm(jobs: tuple[str, ...]) -> None:
     """Remove jobs."""
-    with Broker(settings.load()) as broker:
+    with opened(ending=True) as broker:
         for job in [broker.find(name) for name in jobs]:
             broker.remove(job)
+            followers.log_path(broker.settings, job.id).unlink(missing_ok=True)
             say(f"job {job.id} forgotten; its results stay")

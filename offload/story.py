@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from services.base.text import plain, shell
+from broker.job import Job
+from services.base.text import plain, shell, typed
+
+WAYS = {"interrupted": "attach", "failed": "retry", "partly": "retry", "cancelled": "retry"}
+"""The verb that goes on with a job in each state."""
 
 
-def story(receipt: Mapping[str, Any], state: str, command: Sequence[str]) -> str:
+def story(receipt: Mapping[str, Any], state: str, job: Job) -> str:
     """The receipt in lines, fit to be shown: the job, its items, its attempts."""
-    return "\n".join(_lines(receipt, state, command))
+    return "\n".join(_lines(receipt, state, job))
 
 
-def _lines(receipt: Mapping[str, Any], state: str, command: Sequence[str]) -> Iterator[str]:
+def _lines(receipt: Mapping[str, Any], state: str, job: Job) -> Iterator[str]:
     yield f"job {receipt['job']}  {receipt['service']}  {state}{_took(receipt)}"
-    yield f"  {shell(command)}"
-    if state == "interrupted":
-        yield "  type that command again, in the same folder, to go on with it"
+    yield f"  {_command(job)}"
     if receipt["error"]:
         yield f"  {plain(receipt['error'])}"
+    if state in WAYS:
+        yield f"  to go on with it: {typed(f'offload jobs {WAYS[state]} {job.id}')}"
     for item in receipt["items"]:
         yield from _item(item)
     for attempt in receipt["attempts"]:
         what = f"attempt {attempt['number']}  {attempt['state']} on {attempt['target']}"
         yield f"{what}{_took(attempt)}: {plain(attempt['reason'])}"
         yield from (f"  {plain(attempt[key])}" for key in ("error",) if attempt[key])
+
+
+def _command(job: Job) -> str:
+    """What was typed, to be typed again from anywhere."""
+    there = f"{shell(['cd', str(job.folder)])} && " if job.folder else ""
+    return f"{there}{shell(job.command)}"
 
 
 def _item(item: Mapping[str, Any]) -> Iterator[str]:

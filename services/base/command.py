@@ -92,6 +92,7 @@ def _common() -> list[click.Option]:
     flags = {
         "--no-fallback": "do not go on elsewhere when the first target fails",
         "--dry-run": "print where it would run and why, and do nothing",
+        "--detach": "leave the job to the background, and print its id",
         "--json": "print the receipt as one JSON document",
         "--overwrite": "replace outputs that exist",
         "--skip-existing": "leave inputs alone whose outputs exist",

@@ -61,6 +61,15 @@ def _wish(entry: Input) -> dict[str, Any]:
     return {"input": str(entry.source), "outputs": [str(dest) for dest in entry.outputs.values()]}
 
 
+def deliver(outcome: Outcome, receipt: Mapping[str, Any], as_json: bool, null: bool) -> int:
+    """Print what a use came to; returns its exit code."""
+    if as_json:
+        print_document(outcome.document(receipt))
+    else:
+        print_paths(outcome.paths, null)
+    return outcome.code
+
+
 def print_document(found: Any) -> None:
     """Print one JSON document."""
     print(json.dumps(found, indent=2), flush=True)

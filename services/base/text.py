@@ -61,8 +61,13 @@ def program(path: str) -> str:
     return name if shutil.which(name) == path else path
 
 
+def typed(command: str) -> str:
+    """An `offload` command, or advice that begins with one, as it can be typed here."""
+    bare = command.startswith("offload ") and shutil.which("offload") is None
+    return f"{program(sys.executable)} -m {command}" if bare else command
+
+
 def complain(message: object, hint: str = "") -> None:
     """Tell on stderr what failed, and the next command to type."""
-    if hint.startswith("offload ") and shutil.which("offload") is None:
-        hint = f"{program(sys.executable)} -m {hint}"
+    hint = typed(hint)
     print(f"error: {plain(message)}" + (f"\n  {plain(hint)}" if hint else ""), file=sys.stderr, flush=True)

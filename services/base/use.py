@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker import scripts, settings
+from broker import followers, scripts
 from broker.broker import Broker
-from broker.errors import Interrupted, NoTarget, OffloadError, UsageError
-from broker.job import Input, Item, Job, Request
+from broker.errors import NoTarget, UsageError
+from broker.job import Input, Job, Request
 from broker.plan import Candidate
-from broker.stop import Stop
-from executors.base import ExecutorError
 from services.base import inputs as select
-from services.base.output import Outcome, print_document, print_paths
-from services.base.progress import display, say
+from services.base.output import Outcome, deliver, print_document
+from services.base.progress import say
 from services.base.service import Params, Service
-from services.base.text import complain, near, plain, shell
+from services.base.text import complain, near, plain, shell, typed
+from services.base.through import opened, see_through
 
 NO_JOB: dict[str, Any] = {"job": None, "state": None, "error": None, "items": [], "attempts": []}
 """What stands in the document when there was nothing to do."""
@@ -32,6 +31,7 @@ class Choices:
     on: str
     no_fallback: bool
     dry_run: bool
+    detach: bool
     json: bool
     null: bool
     quiet: bool
@@ -62,12 +62,12 @@ class Use:
         """Do it; returns the exit code."""
         for entry in self._rejected:
             say(f"{near(entry.path)}: {entry.error}")
-        with Broker(settings.load()) as broker:
+        with opened(self._choices.quiet) as broker:
             if self._choices.dry_run:
                 return self._preview(broker)
             job = self._job(broker)
             if job is not None:
-                return self._drive(broker, job)
+                return self._detach(broker, job) if self._choices.detach else self._drive(broker, job)
         return self._end(NO_JOB, Outcome(self._rejected, self._skipped))
 
     def _job(self, broker: Broker) -> Job | None:
@@ -107,6 +107,7 @@ class Use:
             extras=self._service.extras(self._params),
             command=self._command(self._words),
             folder=Path.cwd(),
+            detached=self._choices.detach,
         )
 
     def _command(self, words: Sequence[str], *more: str) -> tuple[str, ...]:
@@ -114,45 +115,33 @@ class Use:
         return (*self._typed, *more, *dashes, *words)
 
     def _drive(self, broker: Broker, job: Job) -> int:
-        failure: OffloadError | ExecutorError | None = None
-        stop, names = Stop(), [near(item.source) for item in job.items]
-        with stop.on_signals(), display(self._choices.quiet, names, self._service.describe) as shown:
-            try:
-                for event in broker.drive(job, stop):
-                    shown.show(event)
-            except KeyboardInterrupt:
-                failure = Interrupted("stopped at once")
-            except (OffloadError, ExecutorError) as error:
-                failure = error
-        job = broker.journal.job(job.id)
-        self._explain(job, failure)
+        job, failure = see_through(broker, job, self._service.describe, self._choices.quiet, self._rest)
         return self._end(broker.receipt(job.id), Outcome(self._rejected, self._skipped, job.items, failure))
 
-    def _explain(self, job: Job, failure: OffloadError | ExecutorError | None) -> None:
-        done = sum(item.done for item in job.items)
-        if isinstance(failure, Interrupted):
-            say(f"stopped; {done} of {len(job.items)} done. To do the rest:\n  {shell(self._rest(job.items))}")
-        elif failure is not None:
-            complain(failure, getattr(failure, "hint", ""))
-        elif any(item.kind == "failed" for item in job.items):
-            complain("the script failed; it said why", f"offload jobs logs {job.id}")
-        elif len(job.items) > 1:
-            self._tell(f"{done} of {len(job.items)} done")
+    def _rest(self, job: Job) -> str:
+        return shell(self._to_do(job))
 
-    def _rest(self, items: Sequence[Item]) -> tuple[str, ...]:
-        """The command that does what is left."""
-        if not any(item.done for item in items):
+    def _to_do(self, job: Job) -> tuple[str, ...]:
+        if not any(item.done for item in job.items):
             return self._command(self._words)
         if self._choices.overwrite:  # that an output exists does not tell that it is done: name the rest
-            return self._command([str(item.source) for item in items if not item.done])
+            return self._command([str(item.source) for item in job.items if not item.done])
         return self._command(self._words, *([] if self._choices.skip_existing else ["--skip-existing"]))
 
-    def _end(self, receipt: Mapping[str, Any], outcome: Outcome) -> int:
+    def _detach(self, broker: Broker, job: Job) -> int:
+        """Leave the job to a follower in the background."""
+        broker.journal.detach(job.id)  # it may have been begun by a command that stayed
+        followers.start(broker, job)
+        self._tell(f"it goes on in the background; to watch it: {typed(f'offload jobs attach {job.id}')}")
+        outcome = Outcome(self._rejected, self._skipped, planned=self._inputs)
         if self._choices.json:
-            print_document(outcome.document(receipt))
+            print_document(outcome.document(broker.receipt(job.id)))
         else:
-            print_paths(outcome.paths, self._choices.null)
+            print(job.id, flush=True)
         return outcome.code
+
+    def _end(self, receipt: Mapping[str, Any], outcome: Outcome) -> int:
+        return deliver(outcome, receipt, self._choices.json, self._choices.null)
 
     def _preview(self, broker: Broker) -> int:
         """Say what would be done. Nothing is: no folder is made, no job recorded."""

@@ -27,7 +27,7 @@ def complete(here: Path, line: str) -> set[str]:
     [
         ("offload s", {"plain,stabilize"}),
         ("offload ", {"plain,completion", "plain,doctor", "plain,jobs", "plain,stabilize", "plain,targets"}),
-        ("offload jobs ", {"plain,cancel", "plain,logs", "plain,ls", "plain,rm", "plain,show"}),
+        ("offload jobs ", {f"plain,{verb}" for verb in ("attach", "cancel", "logs", "ls", "retry", "rm", "show")}),
         ("offload stabilize --skip", {"plain,--skip-existing"}),
         ("offload stabilize --preset very", {"plain,veryfast", "plain,veryslow"}),
         ("offload completion f", {"plain,fish"}),

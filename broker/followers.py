@@ -1,0 +1,129 @@
+"""Followers: a process in the background that sees a detached job through, as long as it takes.
+
+The command that starts one takes the job's lease and hands it over, so there is no moment at which nobody holds it. A
+follower may die at any moment and of any signal: the job goes on where it runs, and the next command of any kind starts
+another follower. Only `offload jobs cancel` ends the job.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from broker import lease, settings
+from broker.broker import Broker
+from broker.errors import Interrupted, LimitError, OffloadError, OutOfReach
+from broker.events import Event, ItemFailed, Note, Progress, Published, Started
+from broker.job import Job
+from broker.ledger import Ledger
+from broker.policy import FOLLOWER_PAUSE, Patience
+from broker.stop import Stop
+from executors.base import ExecutorError
+
+BOOT = "import sys; sys.path[0] = sys.argv.pop(1); from broker.followers import main; main()"
+"""Finds this program wherever it was started from, and nothing of the user's folder."""
+
+PASSING = (OutOfReach, LimitError)
+"""What a follower waits for the end of: a target that is away, a full disk here."""
+
+
+def start(broker: Broker, job: Job) -> None:
+    """Give an open job to a follower, unless a process drives it. Raises OffloadError when none can be started."""
+    with suppress(lease.Held):  # it is driven
+        lock = broker.take_lease(job)
+        try:
+            _spawn(log_path(broker.settings, job.id), job.id, lock)
+        except OSError as error:
+            what = f"job {job.id} is recorded, but no process can be started for it: {error.strerror}"
+            raise OffloadError(what, f"offload jobs attach {job.id}") from error
+        finally:
+            os.close(lock)
+
+
+def _spawn(log: Path, job: str, lock: int) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with log.open("ab") as said:
+        subprocess.Popen(
+            [sys.executable, "-c", BOOT, str(Path(__file__).parents[1]), job, str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            pass_fds=[lock],
+        )
+
+
+def log_path(config: settings.Settings, job: str) -> Path:
+    """Where a job's follower writes; the file goes when the job is over."""
+    return config.state_dir / "followers" / f"{job}.log"
+
+
+def revive(broker: Broker) -> None:
+    """Start a follower for each detached job that has lost its own."""
+    for job in broker.journal.open_jobs():
+        if job.detached and not broker.driven(job.id):
+            with suppress(OffloadError):  # the command at hand is about something else, and the next one tries again
+                start(broker, job)
+
+
+def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
+    """Drive a job under a lease that was handed over, and wait out what passes. Raises as `Broker.go_on`."""
+    stop, patience = Stop(), Patience(math.inf, longest=FOLLOWER_PAUSE)
+    with broker.driving(job, stop, handed) as ledger:
+        while True:
+            try:
+                yield from _round(broker, ledger, stop, patience)
+                return
+            except PASSING as error:
+                if stop.requested:
+                    broker.close_cancelled(ledger)
+                    raise Interrupted("the job was cancelled") from error
+                with suppress(LimitError):  # the full disk may be the journal's
+                    ledger.remark(str(error))
+                yield Note(f"{error}; waiting")
+            stop.sleep(patience.pause() or 0.0)
+
+
+def _round(broker: Broker, ledger: Ledger, stop: Stop, patience: Patience) -> Iterator[Event]:
+    waiting = True
+    for event in broker.go_on(ledger, stop):
+        if waiting and isinstance(event, Progress | Published | ItemFailed):
+            waiting = False
+            patience.heard(news=True)
+            ledger.remark("")
+        yield event
+
+
+def main() -> None:
+    """Be a follower: of the job, under the lease, that the command line names."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # like any other signal: whoever wants the job's end cancels it
+    job, handed = sys.argv[1], int(sys.argv[2])
+    with Broker(settings.load()) as broker:
+        try:
+            for event in follow(broker, broker.journal.job(job), handed):
+                _tell(event)
+        except (OffloadError, ExecutorError) as error:
+            _tell(Note(str(error)))
+        if not broker.journal.with_prefix(job) or broker.journal.job(job).state.over:
+            log_path(broker.settings, job).unlink(missing_ok=True)
+
+
+def _tell(event: Event) -> None:
+    match event:
+        case Started(target, reason):
+            line = f"running on {target}: {reason}"
+        case Note(message):
+            line = message
+        case ItemFailed(index, _, error):
+            line = f"item {index}: {error}"
+        case _:
+            return
+    with suppress(OSError):  # no room for a log is no reason to leave the job
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), ascii(line)[1:-1], flush=True)
