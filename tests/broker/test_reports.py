@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.events import ItemFailed, Note, Progress
-from broker.reports import MESSAGE_CHARS, READERS, Done, Versions, plain, read
+from broker.reports import MESSAGE_CHARS, READERS, Checkpoint, Done, Versions, plain, read
 
 SHA = "a" * 64
 FILES = [{"name": "worked.bin", "size": 3, "sha256": SHA}]
+PIECE = {"type": "checkpoint", "index": 1, "name": "segment-07_b", "size": 3, "sha256": SHA}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ FILES = [{"name": "worked.bin", "size": 3, "sha256": SHA}]
         ({"type": "log", "message": "hi", "index": 0}, Note("hi", 0)),
         ({"type": "log", "message": "hi"}, Note("hi", None)),
         ({"type": "versions", "versions": {"a": "1"}}, Versions({"a": "1"})),
+        (PIECE, Checkpoint(1, "segment-07_b", 3, SHA)),
         (
             {"type": "item_done", "index": 0, "files": FILES, "measured": {"x": 1}},
             Done(0, {"worked.bin": (3, SHA)}, {"x": 1}),
@@ -51,6 +53,19 @@ def test_what_the_contract_says_is_understood(event: dict[str, Any], report: obj
         {"type": "progress", "index": 0},
         {"type": "log", "message": "hi", "index": 99},
         {"type": "versions", "versions": "1"},
+        {**PIECE, "index": 2},
+        {**PIECE, "index": None},
+        {**PIECE, "name": "../segment"},
+        {**PIECE, "name": "Segment"},
+        {**PIECE, "name": ".segment"},
+        {**PIECE, "name": "segment\n"},
+        {**PIECE, "name": ""},
+        {**PIECE, "name": "s" * 65},
+        {**PIECE, "name": 7},
+        {**PIECE, "size": -1},
+        {**PIECE, "size": "3"},
+        {**PIECE, "sha256": SHA.upper()},
+        {"type": "checkpoint", "index": 1, "size": 3, "sha256": SHA},
         {"type": "item_done", "index": 0, "files": [{"name": "a", "size": -1, "sha256": SHA}]},
         {"type": "item_done", "index": 0, "files": [{"name": "a", "size": 1, "sha256": "../" + SHA}]},
         {"type": "item_done", "index": 0, "files": [{"name": "a", "size": 1}]},
@@ -68,7 +83,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-FIELDS = ("index", "fraction", "speed", "eta", "message", "versions", "files", "measured", "kind", "error")
+FIELDS = "index fraction speed eta message versions files measured kind error name size sha256".split()
 
 
 @given(st.sampled_from([*READERS, "other"]), st.dictionaries(st.sampled_from(FIELDS), JSON))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -15,14 +15,16 @@ from broker import staging
 from broker.agent import Agent
 from broker.broker import Broker
 from broker.errors import InputError, IntegrityError
-from broker.job import Job
+from broker.job import FileId, Job
+from broker.reports import Checkpoint
 from broker.scripts import bundle
-from broker.staging import file_sha256, safe_suffix, stage_in
+from broker.staging import Piece, file_sha256, safe_suffix, stage_in
 from broker.stop import Stop
 from executors.base import Executor, Lost, NoSpace, NoSuchFile, Span, TransferFailed
 from executors.local import LocalExecutor
 from tests.broker.faulty import Fault, FaultyExecutor
 from tests.broker.jobs import request
+from tests.fakework.fake import SERVICE
 
 Box = type[FaultyExecutor]
 PART = 1000
@@ -49,10 +51,10 @@ def job_of(broker: Broker, folder: Path, *contents: bytes) -> Job:
     return broker.submit(request(folder, *contents))
 
 
-def send(executor: Executor, job: Job) -> list[dict[str, object]]:
+def send(executor: Executor, job: Job, pieces: Sequence[Piece] = ()) -> list[dict[str, object]]:
     agent = Agent(executor, bundle(job.script))
     agent.install()
-    return stage_in(executor, agent, job.items, Stop())
+    return stage_in(executor, agent, job.items, Stop(), pieces)
 
 
 def sent(executor: FaultyExecutor) -> list[int]:
@@ -180,11 +182,59 @@ def test_an_input_that_changes_on_its_way_is_refused(
     assert not (there.root / "blobs" / job.items[0].sha256).exists()
 
 
+def pieces_of(folder: Path, *contents: bytes, index: int = 0) -> list[Piece]:
+    """Checkpoints of an item that lie here."""
+    found = []
+    for number, content in enumerate(contents):
+        path = folder / f"piece-{number}"
+        path.write_bytes(content)
+        made = Checkpoint(index, path.name, len(content), file_sha256(path))
+        found.append(Piece(made, path, FileId.of(path)))
+    return found
+
+
+def test_pieces_to_go_on_from_are_sent_like_inputs(there: FaultyExecutor, broker: Broker, tmp_path: Path) -> None:
+    job = job_of(broker, tmp_path / "media", b"one", b"two")
+    pieces = pieces_of(tmp_path, CONTENT, b"", index=1)
+    for parts in ([0, *range(PARTS), 0], []):
+        first, second = send(there, job, pieces)
+        assert "checkpoints" not in first
+        assert second["checkpoints"] == [
+            {"name": piece.checkpoint.name, "blob": piece.checkpoint.sha256} for piece in pieces
+        ]
+        assert sent(there) == sorted(parts)
+    assert (there.root / "blobs" / pieces[0].checkpoint.sha256).read_bytes() == CONTENT
+
+
+def test_a_target_is_asked_for_no_more_than_a_reply_can_tell(
+    there: FaultyExecutor, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "ASKED", 3)
+    job = job_of(broker, tmp_path / "media", *(bytes([number]) for number in range(7)))
+    send(there, job)
+    assert [word for _, word, _ in there.asked].count("parts") == 3
+    assert [blob(there, job, index) for index in range(7)] == [bytes([number]) for number in range(7)]
+
+
+def test_a_reply_on_as_many_blobs_as_are_asked_for_is_short_enough(there: FaultyExecutor, broker: Broker) -> None:
+    agent = Agent(there, bundle(Path(str(SERVICE.script))))
+    agent.install()
+    names = [f"{number:064x}" for number in range(staging.ASKED)]
+    for number in range(2000):
+        path = there.root / "parts" / names[number % 2] / str(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345678")
+    assert list(agent.parts(names)) == names
+
+
 def test_a_machine_that_shares_files_is_sent_nothing(broker: Broker, tmp_path: Path) -> None:
     job = job_of(broker, tmp_path / "media", CONTENT)
     with broker.targets["local"].executor() as here:
-        (told,) = send(here, job)
+        (piece,) = pieces_of(tmp_path, b"a piece")
+        (told,) = send(here, job, [piece])
         assert told["path"] == str(job.items[0].source)
+        mark = {"size": 7, "mtime_ns": piece.path.stat().st_mtime_ns}
+        assert told["checkpoints"] == [{"name": "piece-0", "path": str(piece.path), **mark}]
         assert not list(Path(here.options["root"]).rglob("parts/*"))
 
 
