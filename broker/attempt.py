@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import checkpoints, orphans, policy, publication, reports, staging
+from broker import checkpoints, orphans, policy, publication, reports, staging, supplies
 from broker.agent import Agent, Batch, refusal
 from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
@@ -21,6 +20,7 @@ from broker.reports import Checkpoint, Done, Report, Versions, plain
 from broker.scripts import bundle, environment
 from broker.settings import Settings
 from broker.stop import Stop
+from broker.wheels import Wants
 from executors.base import Executor, ExecutorError, Gone, OutOfMemory
 
 POLL_SECONDS = 1.0
@@ -53,6 +53,7 @@ class Run:
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
         self._since = 0
+        self._wants: Wants | None = None
         self._noted = 0.0
         self._items = len(ledger.job.items)
 
@@ -106,17 +107,29 @@ class Run:
             inputs = staging.stage_in(self._executor, agent, items, self._stop, pieces)
         if pieces:
             yield Note(f"going on from {len(pieces)} finished piece{'s' * (len(pieces) > 1)}")
-        self._begin(agent, job, items, inputs)
-        with self._timed("run"):
-            ending = yield from self._follow(agent)
+        request = self._request(job, items, inputs)
+        ending = yield from self._run(agent, job, request)
+        if self._wants and ending.get("error", {}).get("kind") == "offline":
+            yield Note(f"{self._attempt.target} can download nothing; the packages it needs are sent from here")
+            request |= {"environment": self._supplied(agent, request["environment"], self._wants)}
+            agent.ack(self._attempt.remote)
+            self._since = 0
+            ending = yield from self._run(agent, job, request)
         self._judge(ending)
         self._clear(agent, job.keep)
         self._tidy(agent)
 
-    def _begin(self, agent: Agent, job: Job, items: list[Item], inputs: list[dict[str, Any]]) -> None:
+    def _run(self, agent: Agent, job: Job, request: Mapping[str, Any]) -> Generator[Event, None, Mapping[str, Any]]:
         self._ledger.may_remain(self._attempt)
         self.begun = True
-        agent.start(self._attempt.remote, job.script.name, self._request(job, items, inputs))
+        agent.start(self._attempt.remote, job.script.name, request)
+        with self._timed("run"):
+            return (yield from self._follow(agent))
+
+    def _supplied(self, agent: Agent, environment: Mapping[str, Any], wants: Wants) -> dict[str, Any]:
+        cache = self._settings.cache_dir / "wheels"
+        with self._timed("packages"):
+            return supplies.send(self._executor, agent, environment, wants, cache, self._stop)
 
     def _unchanged(self, items: tuple[Item, ...]) -> Generator[Event, None, list[Item]]:
         same = []
@@ -172,6 +185,8 @@ class Run:
                 yield report
             case Note():
                 yield report
+            case Wants():
+                self._wants = report
             case Versions():
                 self._ledger.note_versions(self._attempt, report.versions)
             case Checkpoint() if not self._stop.requested:  # else nobody waits for it
@@ -191,7 +206,7 @@ class Run:
         item = job.items[done.index]
         if not item.open or not (yield from self._unchanged((item,))):
             return
-        item = replace(item, outputs=_announced(item, done))
+        item = publication.announced(item, done.files)
         with self._timed("stage_out"):
             fetch = partial(self._fetch, item)
             paths = publication.publish(self._ledger, self._attempt, job, item, fetch, done.measured)
@@ -268,16 +283,6 @@ class Run:
             yield
         finally:
             self.timings[phase] = round(self.timings.get(phase, 0.0) + time.monotonic() - started, 3)
-
-
-def _announced(item: Item, done: Done) -> tuple[Output, ...]:
-    # Only names we asked for count: a target's own idea of a name never becomes a path here.
-    missing = [output.name for output in item.outputs if output.name not in done.files]
-    if missing:
-        raise JobFailed(f"the script made no {missing[0]} of {item.source}")
-    return tuple(
-        replace(output, size=done.files[output.name][0], sha256=done.files[output.name][1]) for output in item.outputs
-    )
 
 
 def _renamed(item: Item, paths: tuple[Path, ...]) -> Iterator[Event]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.errors import LimitError, Overtaken
+from broker.errors import JobFailed, LimitError, Overtaken
 from broker.job import Attempt, Item, Job, Output
 from broker.ledger import Ledger
 from broker.staging import NO_LINK, file_sha256, sync
@@ -23,6 +23,18 @@ NAME_BYTES = 255
 """Most bytes a file name may have on the usual file systems."""
 
 Fetch = Callable[[Output, Path], None]
+
+
+def announced(item: Item, files: Mapping[str, tuple[int, str]]) -> Item:
+    """The item with what a target says of its outputs (name -> size, sha256). Raises JobFailed when one is missing.
+
+    Only names we asked for count: a target's own idea of a name never becomes a path here.
+    """
+    missing = [output.name for output in item.outputs if output.name not in files]
+    if missing:
+        raise JobFailed(f"the script made no {missing[0]} of {item.source}")
+    outputs = [replace(output, size=files[output.name][0], sha256=files[output.name][1]) for output in item.outputs]
+    return replace(item, outputs=tuple(outputs))
 
 
 def publish(

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from broker import wheels
 from broker.errors import EXIT_CODES
 from broker.events import ItemFailed, Note, Progress
+from broker.wheels import Wants
 
 SHA256 = re.compile("[0-9a-f]{64}")
 CHECKPOINT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
@@ -44,7 +46,7 @@ class Checkpoint:
     sha256: str
 
 
-Report = Progress | Note | Versions | Checkpoint | Done | ItemFailed
+Report = Progress | Note | Versions | Wants | Checkpoint | Done | ItemFailed
 
 
 def read(event: Mapping[str, Any], items: int) -> Report | None:
@@ -56,7 +58,7 @@ def read(event: Mapping[str, Any], items: int) -> Report | None:
 
 
 def _concerns_it(report: Report, items: int) -> bool:
-    if isinstance(report, Versions) or (isinstance(report, Note) and report.index is None):
+    if isinstance(report, Versions | Wants) or (isinstance(report, Note) and report.index is None):
         return True
     return type(report.index) is int and 0 <= report.index < items
 
@@ -92,6 +94,10 @@ def _checkpoint(event: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(event["index"], name, _size(event["size"]), _sha256(event["sha256"]))
 
 
+def _wants(event: Mapping[str, Any]) -> Wants:
+    return wheels.read(event["wheels"])
+
+
 def _done(event: Mapping[str, Any]) -> Done:
     files = {str(file["name"]): (_size(file["size"]), _sha256(file["sha256"])) for file in event["files"]}
     return Done(event["index"], files, dict(event.get("measured", {})))
@@ -118,6 +124,7 @@ READERS: Mapping[str, Callable[[Mapping[str, Any]], Report]] = {
     "progress": _progress,
     "log": _note,
     "versions": _versions,
+    "wants": _wants,
     "checkpoint": _checkpoint,
     "item_done": _done,
     "item_failed": _failed,

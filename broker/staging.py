@@ -62,7 +62,7 @@ def stage_in(
         check_unchanged(item)
     shared = executor.local_path("jobs") is not None
     if not shared:
-        _send_missing(executor, agent, _uploads(items, pieces), stop)
+        send(executor, agent, _uploads(items, pieces), stop)
     return [_entry(item, [piece for piece in pieces if piece.checkpoint.index == item.index], shared) for item in items]
 
 
@@ -103,7 +103,8 @@ def safe_suffix(path: Path) -> str:
     return suffix if 2 <= len(suffix) <= 8 and SUFFIX_CHARS.issuperset(suffix[1:]) else ""
 
 
-def _send_missing(executor: Executor, agent: Agent, uploads: dict[str, Upload], stop: Stop) -> None:
+def send(executor: Executor, agent: Agent, uploads: dict[str, Upload], stop: Stop) -> None:
+    """Send the target those of the files (by sha256) that it lacks. Raises as `stage_in` does."""
     names = list(uploads)
     for start in range(0, len(names), ASKED):
         for sha256, known in agent.parts(names[start : start + ASKED]).items():
