@@ -134,15 +134,18 @@ class Round:
         if self._dest.exists():
             self._lose(f"{number.name} at work: it went on to the end")
 
-    def pause_command(self, after: float, again: float) -> bool:
+    def pause_command(self, after: float, again: float, driving: bool) -> bool | None:
         """Stop the command, type it again `again` seconds later, then let the first go on: both end well.
 
-        Returns whether the second came to its end while the first was stopped.
+        It is stopped `after` seconds from its start, or from when it drives the job. Returns whether the second came to
+        its end while the first was stopped; None if the first did not drive the job then, so that nothing was in its way.
         """
         first = self.start()
+        if driving:
+            self._await("lease", first)
         time.sleep(after)
         first.send_signal(signal.SIGSTOP)
-        stopped = time.time()
+        stopped, drove = time.time(), self._lease() is not None and first.poll() is None
         time.sleep(again)
         second, typed = self.start(), time.time()
         overtaken = _ends(second, PATIENCE)
@@ -151,7 +154,7 @@ class Round:
         if codes not in ((0, 0), self._too_late(stopped, typed)):
             self._lose(f"stopped after {after:.2f} s: the commands ended with {codes}")
         self.check_done()
-        return overtaken
+        return overtaken if drove else None
 
     def _too_late(self, stopped: float, typed: float) -> tuple[int, int] | None:
         """How the commands end when one came upon the finished work of the other: the result is there already."""
@@ -234,12 +237,16 @@ class Round:
         return jobs[0] if jobs else None
 
     def _await(self, role: str, command: subprocess.Popen[bytes]) -> int | None:
-        found = {"runner": self._supervisor, "script": self._script}[role]
+        found = {"runner": self._supervisor, "script": self._script, "lease": self._lease}[role]
         while command.poll() is None:
             if pid := found():
                 return pid
             time.sleep(0.01)
         return None
+
+    def _lease(self) -> int | None:
+        owners = [path.read_text().split() for path in (self._folder / "state" / "leases").glob("*.lease")]
+        return int(owners[0][0]) if owners and owners[0] else None
 
     def _supervisor(self) -> int | None:
         return next((p.pid for p in self._processes() if "OFFLOAD_SUPERVISOR" in _environment(p)), None)
