@@ -137,8 +137,8 @@ class Round:
     def pause_command(self, after: float, again: float, driving: bool) -> bool | None:
         """Stop the command, type it again `again` seconds later, then let the first go on: both end well.
 
-        It is stopped `after` seconds from its start, or from when it drives the job. Returns whether the second came to
-        its end while the first was stopped; None if the first did not drive the job then, so that nothing was in its way.
+        It is stopped `after` seconds from its start, or from when it drives the job. Returns whether the second came
+        to its end while the first was stopped; None if the first did not drive the job then: nothing was in its way.
         """
         first = self.start()
         if driving:
