@@ -56,7 +56,7 @@ def mute_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threadi
 
         monkeypatch.setenv("PIP_NO_INDEX", "0")
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
-        monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "600")
+        monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "60")
         threading.Thread(target=listen, daemon=True).start()
         yield asked
         over.set()
@@ -181,7 +181,8 @@ class TestRefusals:
 
     def test_a_requirement_is_no_option(self, index: Path, tmp_path: Path) -> None:
         wheel(index)
-        self.refusal(tmp_path / "cache", "--requirement=/etc/passwd")
+        (tmp_path / "needs.txt").write_text("tinypack\n")
+        self.refusal(tmp_path / "cache", f"--requirement={tmp_path}/needs.txt")
 
 
 class TestStopping:
