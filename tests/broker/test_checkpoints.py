@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 import pytest
 
-from broker import checkpoints, policy
+from broker import policy
 from broker.agent import Agent
 from broker.broker import Broker
-from broker.checkpoints import sweep
 from broker.errors import Interrupted
-from broker.events import Event, Progress, Published
+from broker.events import Event, Progress
 from broker.job import Job, Request, State
 from broker.scripts import bundle
 from broker.stop import Stop
 from executors.base import Gone, Lost
+from tests import fakework
 from tests.broker.faulty import Fault, FaultyExecutor
 from tests.broker.jobs import drive, notes, only_job, request, right
 from tests.broker.test_attempt import Killed, drive_and, jobs_on
+from tests.services.typed import FAKEWORK, environment, type_
 
 Box = type[FaultyExecutor]
 STEPS = 10
@@ -160,6 +163,21 @@ def test_a_killed_driver_is_followed_by_one_that_makes_nothing_again(
     assert sent <= {job.items[0].sha256}
 
 
+def test_a_command_that_is_killed_and_typed_again_makes_nothing_again(broker: Broker, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.dat"
+    clip.write_bytes(b"one")
+    command = [*FAKEWORK, str(clip), "--steps", str(STEPS), "--seconds", "3"]
+    with Popen(command, env=environment(), stderr=DEVNULL) as killed:
+        while len(kept(broker)) < 3:
+            assert killed.poll() is None
+            time.sleep(0.02)
+        killed.kill()
+    assert type_(command, tmp_path).code == 0
+    assert clip.with_name("clip.worked.bin").read_bytes() == fakework.expected(b"one")
+    assert made(broker, only_job(broker).id) == [ALL]
+    assert kept(broker) == []
+
+
 def test_a_target_that_lost_the_job_meanwhile_begins_with_what_is_here(
     box: Box, broker: Broker, tmp_path: Path
 ) -> None:
@@ -242,83 +260,3 @@ def test_a_piece_that_is_not_there_when_it_is_fetched_is_told_of_once(box: Box, 
 def _where(broker: Broker) -> str:
     (attempt,) = broker.journal.attempts(only_job(broker).id)
     return f"jobs/{attempt.remote}/out/0/checkpoints/step-0"
-
-
-# What stays
-
-
-def test_pieces_go_with_their_item_and_the_folder_with_the_job(broker: Broker, tmp_path: Path) -> None:
-    job = broker.submit(stepwise(tmp_path / "media", (b"one", b"two"), seconds=0.5))
-    half_way, published = [], []
-    for event in broker.drive(job, Stop()):
-        if reached(0.5)(event):
-            half_way.append({path.parent.name for path in kept(broker, job)})
-        if isinstance(event, Published):
-            published.append({path.parent.name for path in kept(broker, job)})
-    assert half_way[0] == {"0"}
-    assert half_way[-1] == {"1"}
-    assert [left & {"0"} for left in published] == [set(), set()]
-    assert not (broker.journal.checkpoint_folder / job.id).exists()
-    assert recorded(broker, job.id, 0) == recorded(broker, job.id, 1) == dict.fromkeys(ALL, 1)
-
-
-@pytest.mark.usefixtures("once_here")
-def test_a_forgotten_job_leaves_no_pieces(broker: Broker, tmp_path: Path) -> None:
-    _, job = failed_at_70(broker, tmp_path / "media")
-    assert kept(broker, job)
-    broker.remove(job)
-    assert not (broker.journal.checkpoint_folder / job.id).exists()
-
-
-@pytest.mark.usefixtures("once_here")
-def test_pieces_of_a_failed_job_are_kept_for_some_days(
-    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, job = failed_at_70(broker, tmp_path / "media")
-    left = kept(broker, job)
-    unknown = broker.journal.checkpoint_folder / "0123456789ab/0/piece"
-    unknown.parent.mkdir(parents=True)
-    unknown.write_bytes(b"whose?")
-    ended = broker.journal.ending(job.id).ended or 0.0
-    monkeypatch.setattr("time.time", lambda: ended + 6.9 * checkpoints.DAY_SECONDS)
-    sweep(broker.journal, 7.0)
-    assert kept(broker) == left
-    monkeypatch.setattr("time.time", lambda: ended + 7.1 * checkpoints.DAY_SECONDS)
-    sweep(broker.journal, 7.0)
-    assert kept(broker) == []
-    assert not list(broker.journal.checkpoint_folder.iterdir())
-
-    monkeypatch.undo()
-    broker.reopen(job)
-    monkeypatch.setattr(policy, "RUNS_HERE", 2)
-    drive(broker, job)
-    assert right(asked)
-
-
-def test_pieces_of_a_job_that_is_not_over_are_swept_by_nobody(broker: Broker, tmp_path: Path) -> None:
-    job = abandoned(broker, stepwise(tmp_path / "media", seconds=1.0))
-    left = kept(broker, job)
-    sweep(broker.journal, 0.0)
-    assert kept(broker, job) == left != []
-    broker.remove(job)
-
-
-def test_on_this_machine_pieces_are_linked_and_never_copied(broker: Broker, tmp_path: Path) -> None:
-    job = abandoned(broker, stepwise(tmp_path / "media", seconds=1.0))
-    (folder,) = jobs_on(broker, "local")
-    pieces = kept(broker, job)
-    assert pieces
-    assert all(path.samefile(folder / "out/0/checkpoints" / path.name) for path in pieces)
-    broker.remove(job)
-
-
-@pytest.mark.usefixtures("once_here")
-def test_on_this_machine_pieces_are_read_where_they_lie(
-    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, job = failed_at_70(broker, tmp_path / "media", keep=True)
-    pieces = kept(broker, job)
-    broker.reopen(job)
-    drive(broker, job)
-    linked = {path.readlink() for folder in jobs_on(broker, "local") for path in folder.glob("in/checkpoints/0/*")}
-    assert linked == set(pieces)
