@@ -156,6 +156,7 @@ class Run:
             "inputs": inputs,
             # This machine is the user's to install things on; any other gets what is missing by itself.
             "environment": environment(job.script, job.extras, build=self._executor.local_path("jobs") is None),
+            "client": orphans.client(self._settings.state_dir),
         }
 
     def _follow(self, agent: Agent) -> Generator[Event, None, Mapping[str, Any]]:

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from broker import lease, orphans, publication, receipt, staging, targets
-from broker.agent import Agent
+from broker import lease, orphans, publication, receipt, targets
 from broker.backup import Backup, Backups
+from broker.contact import Contact
 from broker.dispatch import Dispatch
 from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
@@ -17,13 +17,11 @@ from broker.job import Attempt, FileId, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.plan import Candidate, plan
-from broker.scripts import bundle, environment
+from broker.scripts import bundle
 from broker.settings import Settings
 from broker.staging import file_sha256
 from broker.stop import Stop
-from broker.targets import Target
 from broker.watch import watch
-from executors.base import ExecutorError
 
 HEED_SECONDS = 0.5
 """How often a driver looks whether somebody asked for its job's end."""
@@ -36,6 +34,7 @@ class Broker:
         self.settings = settings
         self.targets = targets.load(settings)
         self.journal = Journal(settings.journal)
+        self.contact = Contact(self.journal, self.targets, settings)
         self._backups = Backups(settings.state_dir / "open")
         self.notices = [*self._restored(), *orphans.notices(self.journal)]
 
@@ -123,24 +122,10 @@ class Broker:
         publication.replay(ledger)
         candidates = self._where_it_runs_first(ledger.job)
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
-            self._search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
+            self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
             candidates = self._where_it_runs_first(ledger.job)
         yield from Dispatch(ledger, candidates, stop, self.settings)
-        self._sweep(ledger)
-
-    def _search(self, ledger: Ledger, among: Sequence[Target]) -> None:
-        for target in among:
-            with suppress(ExecutorError, OffloadError), target.executor() as executor:  # it is tried like any other
-                agent = Agent(executor, bundle(ledger.job.script))
-                agent.install()
-                orphans.adopt(ledger, agent, target.name)
-
-    def _sweep(self, ledger: Ledger) -> None:
-        """End what attempts that were given up left on targets that are back."""
-        for attempt in ledger.attempts:
-            target = self.targets.get(attempt.target)
-            if attempt.remains is Remains.ORPHAN and target and self.journal.health.probe(target).reachable:
-                self._end_on_targets([attempt], delete=True)
+        self.contact.sweep(ledger)
 
     @contextmanager
     def _lease(self, job: Job, handed: int | None = None) -> Iterator[Ledger]:
@@ -204,24 +189,11 @@ class Broker:
         """What each attempt's script said on stderr; of a running one, what it said so far."""
         for attempt in self.journal.attempts(job.id):
             text = self.journal.log(attempt)
-            yield attempt, self._log_at_target(attempt) if text is None else text
-
-    def _log_at_target(self, attempt: Attempt) -> str:
-        target = self.targets.get(attempt.target)
-        if target is None:
-            return f"the target {attempt.target} is not configured any more\n"
-        try:
-            with target.executor() as executor:
-                return staging.fetch_text(executor, f"jobs/{attempt.remote}/log.txt")
-        except ExecutorError as error:
-            return f"the log cannot be had: {error}\n"
+            yield attempt, self.contact.log(attempt) if text is None else text
 
     def check_here(self, script: Path) -> None:
         """Raise MissingHere, with the command that helps, when this machine lacks what a script needs."""
-        with self.targets[targets.LOCAL].executor() as executor:
-            agent = Agent(executor, bundle(script))
-            agent.install()
-            agent.prepare(environment(script, ()))
+        self.contact.check(self.targets[targets.LOCAL], script)
 
     def cancel(self, job: Job) -> list[str]:
         """End a job wherever it runs; returns the targets that could not be told, where it may run on as an orphan.
@@ -231,9 +203,10 @@ class Broker:
         if job.state.over:
             raise UsageError(f"job {job.id} is {job.state} already")
         self.journal.want(job.id, False)
-        silent = self._end_on_targets(self._running(job))
+        silent = self.contact.end(self._running(job))
         with suppress(lease.Held), self._lease(job) as ledger:
             self.close_cancelled(ledger)
+            self.contact.sweep(ledger)
         return silent
 
     def close_cancelled(self, ledger: Ledger) -> None:
@@ -258,7 +231,7 @@ class Broker:
 
     def _remove(self, ledger: Ledger) -> None:
         left = [attempt for attempt in ledger.attempts if attempt.remains is not Remains.NOTHING]
-        if silent := self._end_on_targets(left, delete=True):
+        if silent := self.contact.end(left, delete=True):
             what = f"{' and '.join(silent)} cannot be reached, and may still hold part of job {ledger.id}"
             raise NoTarget(what, f"offload jobs rm {ledger.id}, when it is back")
         publication.discard_parts(ledger.job)
@@ -266,24 +239,3 @@ class Broker:
 
     def _running(self, job: Job) -> Sequence[Attempt]:
         return [attempt for attempt in self.journal.attempts(job.id) if attempt.state == "running"]
-
-    def _end_on_targets(self, attempts: Sequence[Attempt], delete: bool = False) -> list[str]:
-        silent = []
-        for attempt in attempts:
-            try:
-                self._at_target(attempt, delete)
-            except ExecutorError:
-                silent.append(attempt.target)
-        return silent
-
-    def _at_target(self, attempt: Attempt, delete: bool) -> None:
-        target = self.targets.get(attempt.target)
-        if target is None:  # not configured any more: what is there is out of our hands
-            return
-        with target.executor() as executor:
-            agent = Agent(executor, bundle(self.journal.job(attempt.job).script))
-            agent.install()
-            agent.cancel(attempt.remote, self.settings.cancel_grace)
-            if delete:
-                agent.ack(attempt.remote)
-                self.journal.cleaned(attempt)

@@ -10,6 +10,9 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
+ID_CHARS = 12
+"""Length of a job's id. What follows it in an attempt's name on a target is the attempt's number."""
+
 
 class State(StrEnum):
     """States of a job. PARTLY: over, with some items failed."""

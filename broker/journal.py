@@ -21,7 +21,7 @@ from broker.backup import Backup
 from broker.database import Database, Row
 from broker.errors import UsageError
 from broker.health import Health
-from broker.job import Attempt, FileId, Input, Job, Remains, Request, State
+from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Remains, Request, State
 from broker.ledger import Ledger
 from broker.reports import Checkpoint
 from broker.rows import read_attempt, read_job
@@ -101,7 +101,7 @@ class Journal:
         limits: Mapping[str, float],
         job: str | None = None,
     ) -> str:
-        job = job or secrets.token_hex(6)
+        job = job or secrets.token_hex(ID_CHARS // 2)
         self._db.insert(
             "jobs",
             id=job,

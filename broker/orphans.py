@@ -6,12 +6,16 @@ what lies there deleted, as soon as we are in touch with it again.
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from broker.agent import Agent
 from broker.errors import OffloadError
+from broker.job import ID_CHARS
 from broker.journal import Journal
 from broker.ledger import Ledger
 from executors.base import ExecutorError
@@ -30,6 +34,24 @@ def clean(journal: Journal, agent: Agent, target: str) -> int:
     return done
 
 
+def client(folder: Path) -> str:
+    """The name by which this user's jobs are told from others' on a target that several use; kept in `folder`."""
+    path = folder / "client"
+    if not path.exists():
+        draft = folder / f"client.{secrets.token_hex(4)}"
+        draft.write_text(secrets.token_hex(8))
+        with suppress(FileExistsError):  # somebody else was faster
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text()
+
+
+def strangers(journal: Journal, agent: Agent, client: str) -> list[str]:
+    """Names of the jobs on an entered target that are ours, and that the journal knows nothing of."""
+    ours = [str(found["job"]) for found in agent.jobs() if found.get("client") == client]
+    return [name for name in ours if not journal.with_prefix(name[:ID_CHARS])]
+
+
 def notices(journal: Journal) -> Iterator[str]:
     """Say of each target what orphans it may hold, and how to be rid of them."""
     for target, count in Counter(attempt.target for attempt in journal.orphans()).items():
@@ -40,7 +62,8 @@ def notices(journal: Journal) -> Iterator[str]:
 def adopt(ledger: Ledger, agent: Agent, target: str) -> None:
     """Take a job's attempts on an entered target into a journal that has lost them: the latest is running there."""
     names = [str(found["job"]) for found in agent.jobs()]
-    numbers = sorted(int(name[-2:]) for name in names if name[:-2] == ledger.id and name[-2:].isdigit())
+    tails = [name[ID_CHARS:] for name in names if name[:ID_CHARS] == ledger.id]
+    numbers = sorted(int(tail) for tail in tails if tail.isdigit())
     for number in numbers:
         attempt = ledger.adopt_attempt(number, target)
         if number != numbers[-1]:

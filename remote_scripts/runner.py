@@ -12,12 +12,13 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
     assemble   {sha256, size, parts}                      joins parts into a blob, after checking its sha256
     prepare    {environment}                              the interpreter a script would get, or, where it is not
                                                           `ready`, the one its environment would be built on
-    start      {job, script, spec, inputs, environment}   starts the job detached; the same job again is not an error
+    start      {job, script, spec, inputs, environment,   starts the job detached; the same job again is not an error
+                client}
     events     {job, since, wait}                         event lines from byte `since`, then {next, state, ...};
                                                           with {ending} once it has ended and all has been read
     cancel     {job, grace}                               ends the whole process tree, politely for `grace` seconds
     ack        {job}                                      the results have arrived: deletes the job
-    ls         {}                                         jobs, with state and age
+    ls         {}                                         jobs, with state, age and the client that started each
     gc         {days, bytes}                              deletes what nobody has asked for in `days`
 
 An environment is {requires_python, dependencies, install: the command to tell a person}; with `build`, what is not

@@ -51,7 +51,8 @@ def _create(root: Path, folder: Path, request: Dict[str, Any]) -> None:
             _place_input(root, entry, draft)
         (draft / "wanted").touch()
         layout.reserve(draft)
-        layout.write_json(draft / "start.json", {"script": request["script"], "environment": request["environment"]})
+        wanted = {name: request.get(name) for name in ("script", "environment", "client")}
+        layout.write_json(draft / "start.json", wanted)
         layout.write_json(draft / "job.json", request["spec"])
         draft.replace(folder)
     except OSError:
@@ -152,8 +153,13 @@ def ack(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def ls(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
-    """List the jobs here: id, state, seconds since anything happened. `more` says how many were left out."""
+    """List the jobs here: id, state, seconds since anything happened, who started it. `more` were left out."""
     folder = root / "jobs"
     found = sorted(e for e in folder.iterdir() if not e.name.startswith(".")) if folder.is_dir() else []
-    listed = [{"job": e.name, "state": state.of(e), "age": round(state.age(e), 3)} for e in found[:LISTED]]
-    return {"jobs": listed, "more": max(0, len(found) - LISTED)}
+    return {"jobs": [_listed(entry) for entry in found[:LISTED]], "more": max(0, len(found) - LISTED)}
+
+
+def _listed(folder: Path) -> Dict[str, Any]:
+    wanted = layout.read_json(folder / "start.json") or {}
+    about = {"job": folder.name, "state": state.of(folder), "age": round(state.age(folder), 3)}
+    return {**about, "client": wanted.get("client")}

@@ -396,11 +396,12 @@ def test_a_cancel_that_its_driver_heard_of_first_is_no_error(
     attempt = page.begin_attempt("local", "a test")
     page.advance(State.RUNNING)
 
-    def closes(*_: object, **__: object) -> None:
+    def closes(*_: object, **__: object) -> list[str]:
         page.end_attempt(attempt, "done", "", {})
         page.advance(State.DONE)
+        return []
 
-    monkeypatch.setattr(broker, "_at_target", closes)
+    monkeypatch.setattr(broker.contact, "end", closes)
     broker.cancel(broker.journal.job(job.id))
     assert broker.journal.job(job.id).state is State.DONE
     assert [one.state for one in broker.journal.attempts(job.id)] == ["done"]
