@@ -9,14 +9,17 @@ from typing import Annotated
 from pydantic import Field
 
 from services.base.service import Params, Service
+from tests.fakework import SIZE
 
 
 class Work(Params):
     """Parameters of the fake work: see the script."""
 
     seconds: Annotated[float, Field(ge=0, description="how long an item takes")] = 1.0
+    size: Annotated[int, Field(ge=0, description="bytes of the output")] = SIZE
     digest: Annotated[bool, Field(description="make a second output")] = False
     family: Annotated[bool, Field(description="have a child, and a grandchild that is hard to end")] = False
+    hold: Annotated[str, Field(description="a folder: an item waits for the file of its number there")] = ""
     noise: Annotated[bool, Field(description="print rubbish")] = False
     steps: Annotated[int, Field(ge=0, description="work in so many pieces, each a checkpoint")] = 0
     trouble: Annotated[str, Field(description="what goes wrong")] = ""

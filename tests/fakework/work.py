@@ -4,8 +4,9 @@
 # ///
 """Pretend to work: write a deterministic function of the input, slowly, a chunk at a time.
 
-params:  seconds (per item), digest (a second output), family (a child, and a grandchild that is hard to end),
-         noise (print rubbish), trouble (what goes wrong with the whole script; see `_cause`),
+params:  seconds (per item), size (bytes of the output), digest (a second output), noise (print rubbish),
+         family (a child, and a grandchild that is hard to end), hold (a folder: half-way an item waits until the
+         file of its number is there), trouble (what goes wrong with the whole script; see `_cause`),
          steps (so many pieces, each a checkpoint, logged when made; the trouble comes after 70 % of a fresh item)
 input:   one that begins with `!bad_input`, `!missing`, `!failed`, `!limit` or `!memory` fails that way, alone
 output:  worked.bin, and digest.txt when asked for
@@ -20,11 +21,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from _job import BadInput, Item, ItemError, Job, LimitExceeded, Missing, Result, run
 
-SIZE, CHUNKS = 200_000, 20
+CHUNKS = 20
+HOLD_SECONDS = 300
 ESCAPE = "\x1b[2J"
 
 
@@ -42,29 +45,39 @@ def work(job: Job, item: Item) -> Result:
         _piecemeal(job, item, data, worked)
         return Result((worked, *_more(job, item, data)), {"bytes": len(data)})
     with worked.open("wb") as file:
-        for number, chunk in enumerate(_chunks(data)):
+        for number, chunk in enumerate(_pieces(job, data, CHUNKS)):
             time.sleep(float(job.params.get("seconds", 1.0)) / CHUNKS)
             file.write(chunk)
             file.flush()
             job.progress(item, (number + 1) / CHUNKS, speed=1.0)
             if number == CHUNKS // 2:
+                _hold(job.params.get("hold", ""), item)
                 _cause(job.params.get("trouble", ""), job, item)
     return Result((worked, *_more(job, item, data)), {"bytes": len(data)})
 
 
-def _chunks(data: bytes) -> list[bytes]:
-    worked = hashlib.shake_256(data).digest(SIZE)
-    return [worked[start : start + SIZE // CHUNKS] for start in range(0, SIZE, SIZE // CHUNKS)]
+def _pieces(job: Job, data: bytes, count: int) -> list[bytes]:
+    size = int(job.params["size"])
+    whole, edges = hashlib.shake_256(data).digest(size), [size * number // count for number in range(count + 1)]
+    return [whole[start:end] for start, end in pairwise(edges)]
+
+
+def _hold(folder: str, item: Item) -> None:
+    until = time.monotonic() + HOLD_SECONDS
+    while folder and not Path(folder, str(item.index)).exists():
+        if time.monotonic() > until:
+            raise ItemError("nobody let go of it")
+        time.sleep(0.01)
 
 
 def _piecemeal(job: Job, item: Item, data: bytes, worked: Path) -> None:
-    whole, steps = hashlib.shake_256(data).digest(SIZE), int(job.params["steps"])
+    steps = int(job.params["steps"])
     with worked.open("wb") as file:
-        for step in range(steps):
+        for step, content in enumerate(_pieces(job, data, steps)):
             name = f"step-{step}"
             piece = item.checkpoints.get(name)
             if piece is None:
-                piece = _make(job, item, name, whole[SIZE * step // steps : SIZE * (step + 1) // steps])
+                piece = _make(job, item, name, content)
             file.write(piece.read_bytes())
             job.progress(item, (step + 1) / steps, speed=1.0)
             if (step + 1) * 10 // steps == 7 and not item.checkpoints:
