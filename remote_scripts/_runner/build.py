@@ -27,7 +27,7 @@ RETRIES = 2
 
 _FULL = re.compile(r"No space left on device|Disk quota exceeded|os error (28|122)\b", re.IGNORECASE)
 _OFFLINE = re.compile(
-    r"Retrying \(|error sending request|dns error|timed out|network timeout|network was disabled", re.IGNORECASE
+    r"Retrying \(|error sending request|timed out|network timeout|network was disabled", re.IGNORECASE
 )
 _BOX = re.compile(r"[│╰╭├─▶×]+")
 _WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.whl")
@@ -130,7 +130,7 @@ def _by_uv(uv: str, folder: Path, found: Interpreter, packages: List[str]) -> _W
 
 def _by_pip(folder: Path, found: Interpreter, packages: List[str]) -> _Way:
     quietly = ["--no-input", "--progress-bar", "off", "--disable-pip-version-check", "--retries", str(RETRIES)]
-    make = [found.path, "-m", _maker(found), "--clear", str(folder / "venv")]
+    make = [found.path, "-m", _maker(found), str(folder / "venv")]
     return _Way(make, [_python(folder), "-m", "pip", "install", *quietly, *packages])
 
 

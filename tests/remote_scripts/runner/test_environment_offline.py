@@ -107,19 +107,19 @@ class TestSaying:
     ) -> None:
         program = tmp_path / "bin" / "uv"
         program.parent.mkdir()
-        program.write_text("#!/bin/sh\necho 'error: Failed to download: dns error'\nexit 2\n")
+        program.write_text("#!/bin/sh\necho 'error: Failed to download: error sending request'\nexit 2\n")
         program.chmod(0o700)
         monkeypatch.setenv("PATH", str(program.parent))
         kind, words = refusal(root, asked(requires_python=">=3.29"))
         assert kind == "missing"
-        assert words.endswith("dns error; install with: uv python install '3.29'")
+        assert words.endswith("error sending request; install with: uv python install '3.29'")
         assert wants(root) == []
 
     def test_a_python_that_we_know_no_wheels_of(
         self, root: Path, offline: Path, no_venv: None, uv: PacedUv, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(interpreters, "wheels_at", lambda path: None)
-        uv.fail("dns error")
+        uv.fail("error sending request")
         assert refusal(root, asked())[0] == "missing"
         assert wants(root) == []
 

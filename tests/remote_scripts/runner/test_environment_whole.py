@@ -66,7 +66,7 @@ def test_it_is_built_once_and_makes_the_same_bytes_as_here(bare: Path, broker: B
     try:
         first = driven(broker, asked(source, "bare"))
     except MissingHere as error:
-        if "nothing can be downloaded" in str(error):
+        if "download" in str(error):
             pytest.skip("no packages can be had here")
         raise
     assert "installing the environment" in notes(first)
