@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
@@ -21,7 +21,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/l
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 CONFIG = """
-ListenAddress 127.0.0.1
+ListenAddress {address}
 Port {port}
 HostKey {host_key}
 AuthorizedKeysFile {authorized_keys}
@@ -31,7 +31,8 @@ UsePAM no
 StrictModes no
 PidFile none
 MaxStartups 100
-Subsystem sftp internal-sftp
+Subsystem sftp {sftp}
+{more}
 SetEnv {environment}
 """
 
@@ -78,11 +79,17 @@ def fingerprint(key: Path) -> str:
 
 @dataclass
 class Server:
-    """One sshd. `home` is the HOME that commands see; `known_hosts` and `user_key` are the client's."""
+    """One sshd. `home` is the HOME that commands see; `known_hosts` and `user_key` are the client's.
+
+    `wrapper` starts it, in a namespace perhaps; `sftp` serves SFTP, `more` are lines of its configuration.
+    """
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     wrapper: Sequence[str] = ()
+    address: str = "127.0.0.1"
+    sftp: str = "internal-sftp"
+    more: str = ""
 
     def __post_init__(self) -> None:
         self.home = self.folder / "home"
@@ -90,14 +97,14 @@ class Server:
         self.port = free_port()
         self.host_key, self.user_key = make_key(self.folder / "host"), make_key(self.folder / "user")
         self.known_hosts, self.ssh_config = self.folder / "known_hosts", self.folder / "ssh_config"
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public(self.host_key)}\n")
+        self.known_hosts.write_text(f"[{self.address}]:{self.port} {public(self.host_key)}\n")
         self.ssh_config.touch()
         shutil.copy(self.user_key.with_suffix(".pub"), self.folder / "authorized_keys")
 
     @property
     def url(self) -> str:
         """The target's url: its root is the folder's `root`."""
-        return f"ssh://{getuser()}@127.0.0.1:{self.port}{self.folder / 'root'}"
+        return f"ssh://{getuser()}@{self.address}:{self.port}{self.folder / 'root'}"
 
     def options(self, **changed: object) -> dict[str, str]:
         """A target's options for this server."""
@@ -110,6 +117,9 @@ class Server:
         config = self.folder / "sshd_config"
         config.write_text(
             CONFIG.format(
+                address=self.address,
+                sftp=self.sftp,
+                more=self.more,
                 port=self.port,
                 host_key=self.host_key,
                 authorized_keys=self.folder / "authorized_keys",
@@ -117,15 +127,15 @@ class Server:
             )
         )
         with (self.folder / "sshd.log").open("ab") as log:
+            self._said = log.tell()
             self.process = subprocess.Popen([*self.wrapper, str(SSHD), "-D", "-e", "-f", str(config)], stderr=log)
-        while not self._answers():
-            assert self.process.poll() is None, (self.folder / "sshd.log").read_text()
+        while f"Server listening on {self.address} port" not in self._log():
+            assert self.process.poll() is None, self._log()
             time.sleep(0.02)
 
-    def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0) as sock:
-            return bool(sock.recv(4))
-        return False
+    def _log(self) -> str:
+        """What it has said since its last start."""
+        return (self.folder / "sshd.log").read_bytes()[self._said :].decode()
 
     def kill(self) -> None:
         """Kill sshd and every connection it serves; what runs on the machine goes on."""
@@ -154,11 +164,15 @@ def _name(process: psutil.Process) -> str:
 
 
 @contextmanager
-def sshd(folder: Path, **environment: str) -> Iterator[Server]:
-    """Serve from a folder of its own."""
-    server = Server(folder / "sshd", environment)
+def running(server: Server) -> Iterator[Server]:
+    """Serve."""
     server.start()
     try:
         yield server
     finally:
         server.kill()
+
+
+def sshd(folder: Path, **environment: str) -> AbstractContextManager[Server]:
+    """Serve from a folder of its own."""
+    return running(Server(folder / "sshd", environment))

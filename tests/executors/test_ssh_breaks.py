@@ -385,8 +385,8 @@ with SSHExecutor("box", options) as executor:
     before = peak()
     with ThreadPoolExecutor(executor.streams) as pool:
         list(pool.map(lambda n: executor.put(source, Span(n * PART_BYTES, PART_BYTES), f"files/{n % 8}"), range(38)))
-    for n in range(38):
-        assert len(executor.get(f"files/{n % 8}", Span(0, PART_BYTES))) == PART_BYTES
+        sizes = pool.map(lambda n: len(executor.get(f"files/{n % 8}", Span(0, PART_BYTES))), range(38))
+        assert set(sizes) == {PART_BYTES}
 print(peak() - before)
 """
 
