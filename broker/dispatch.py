@@ -23,7 +23,7 @@ from broker.plan import Candidate
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL
-from executors.base import Refused, Unreachable
+from executors.base import ExecutorError, Refused
 
 
 class Dispatch:
@@ -82,7 +82,7 @@ class Dispatch:
         """Candidates, one after the other as long as they fail; `failures` is why, told by both sides."""
         for candidate in self._plan:
             if not candidate.probe.reachable and self._taken_up(candidate) is None:
-                failures.append(Unreachable(f"{candidate.target.name}: {candidate.probe.reason}"))
+                failures.append(candidate.probe.error(candidate.target.name))
                 continue
             yield candidate
             for _ in range(policy.RUNS_HERE - 1 if candidate.target.name == LOCAL else 0):
@@ -134,5 +134,5 @@ def _sentences(errors: list[Exception]) -> str:
 
 def _sentence(error: Exception) -> str:
     loud = "REFUSED: " if isinstance(error, Refused) else ""
-    hint = f" ({error.hint})" if isinstance(error, OffloadError) and error.hint else ""
+    hint = f" ({error.hint})" if isinstance(error, OffloadError | ExecutorError) and error.hint else ""
     return f"{loud}{error}{hint}"

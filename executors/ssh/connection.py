@@ -15,12 +15,10 @@ import fabric
 import paramiko
 
 from executors.base import ExecutorError, Refused, Unreachable
-from executors.ssh import address as addresses
 from executors.ssh import trust
 from executors.ssh.address import CONFIGURATION, Address
 
 KEEPALIVE_SECONDS = 15
-SILENCE_SECONDS = addresses.SILENCE_SECONDS
 """How long sent bytes may stay unanswered where a target's options do not say."""
 
 NAME, TCP, PROXY, HOST_KEY, LOGIN = "name", "TCP", "ProxyCommand", "host key", "login"

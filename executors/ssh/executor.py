@@ -36,7 +36,8 @@ COMMANDS_AT_ONCE = 6
 class SSHExecutor(Executor):
     """Runs on the machine at `url` (ssh://[user@]host[:port][/root]), under the root or `~/.offload`.
 
-    Options: `known_hosts` (our own file), `identity` (a private key's file), `ssh_config`, `connect_timeout`.
+    Options: `known_hosts` (our own file), `identity` (a private key's file), `ssh_config`, and the seconds
+    `connect_timeout` and `silence` (see `Address`).
     """
 
     streams: ClassVar[int] = 8
@@ -48,19 +49,21 @@ class SSHExecutor(Executor):
 
     def probe(self, deadline: float) -> Probe:
         """See whether an SSH server greets us, at the target or at the first hop to it."""
-        try:
-            from executors.ssh import probe
+        from executors.ssh import probe
 
+        try:
             return probe.probe(Address.of(self.name, self.options), deadline)
         except ExecutorError as error:
-            return Probe(False, str(error))
-        except ImportError as error:
-            return Probe(False, f"{error.name} is not installed here: pip install 'offload-broker[ssh]'")
+            return Probe.failed(self.name, error)
 
     def __enter__(self) -> Self:
-        """Connect, make the root and find an interpreter there. Raises Unreachable or Refused."""
-        from executors.ssh.session import Session
+        """Connect, make the root and find an interpreter there. Raises Unreachable, Refused or NotInstalled."""
+        from executors.ssh.probe import not_installed
 
+        try:
+            from executors.ssh.session import Session
+        except ImportError as error:
+            raise not_installed(self.name, error) from error
         self._session = Session(Address.of(self.name, self.options))
         return self
 

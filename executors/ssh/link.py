@@ -41,16 +41,18 @@ class Channel:
 class Link:
     """The file servers behind an open connection, and behind more that `another` opens when it is slow and far.
 
-    `server` is the one already there; more are started in its folder, with its interpreter.
+    `server` is the one already there; more are started in its folder, with its interpreter. One that says nothing for
+    `silence` seconds is lost.
     """
 
-    def __init__(self, name: str, first: Any, server: FileServer, another: Callable[[], Any]) -> None:
+    def __init__(self, name: str, first: Any, server: FileServer, another: Callable[[], Any], silence: float) -> None:
+        self._silence = silence
         self.round_trip = server.round_trip
         self._name = name
         self._first = first
         self._another = another
         self._script = f'cd -- {shlex.quote(server.folder)} && {shlex.quote(server.python)} "$@"'
-        self._idle = [_channel(server, first)]
+        self._idle = [self._channel(server, first)]
         self._open = 1
         self._wanted = self._most = 1
         self._changed = threading.Condition()
@@ -152,7 +154,7 @@ class Link:
         return channel
 
     def _start_on(self, carrier: Any) -> Channel:
-        return _channel(files.start(self._name, carrier.transport, self._script), carrier)
+        return self._channel(files.start(self._name, carrier.transport, self._script), carrier)
 
     def _give_back(self, channel: Channel) -> None:
         with self._changed:
@@ -170,13 +172,12 @@ class Link:
             self._open -= 1
             self._changed.notify_all()
 
+    def _channel(self, server: FileServer, carrier: Any) -> Channel:
+        server.stream.settimeout(self._silence)
+        return Channel(server, carrier)
+
     def _meaning(self, error: Exception) -> ExecutorError:
         return meaning(self._name, self._first.transport, error)
-
-
-def _channel(server: FileServer, carrier: Any) -> Channel:
-    server.stream.settimeout(connection.SILENCE_SECONDS)
-    return Channel(server, carrier)
 
 
 def meaning(name: str, transport: Any, error: Exception) -> ExecutorError:
@@ -185,7 +186,7 @@ def meaning(name: str, transport: Any, error: Exception) -> ExecutorError:
     if isinstance(error, ExecutorError):
         return error
     if isinstance(error, TimeoutError):
-        return Lost(f"{name}: no answer for {connection.SILENCE_SECONDS} s")
+        return Lost(f"{name}: it does not answer any more")
     if command.broken(transport):
         return Lost(f"{name}: the connection broke: {reason}")
     return TransferFailed(f"{name}: {reason}")

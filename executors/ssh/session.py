@@ -50,7 +50,7 @@ class Session:
         try:
             server = self._set_up(address)
             self.root, self.python = server.folder, server.python
-            self.link = link.Link(self.name, self._connection, server, partial(_connect, address))
+            self.link = link.Link(self.name, self._connection, server, partial(_connect, address), address.silence)
         except BaseException:
             connection.close(self._connection)
             raise
@@ -65,7 +65,8 @@ class Session:
         try:
             return files.start(self.name, self._connection.transport, SETUP.format(root=root, pythons=PYTHONS))
         except files.NotStarted as error:
-            raise Unreachable(_why(address, error)) from error
+            step = "Python" if error.status == 4 else "folder"
+            raise Unreachable(_why(address, error), step=step) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise Unreachable(str(link.meaning(self.name, self._connection.transport, error))) from error
 

@@ -11,12 +11,12 @@ import paramiko
 import psutil
 import pytest
 
-from executors.base import NotInstalled
+from executors.base import NotInstalled, Refused
 from executors.ssh import SSHExecutor, connection
 from executors.ssh.address import SILENCE_SECONDS, Address
-from tests.executors.sshd import Server, needs_sshd
+from tests.executors.sshd import Server, fingerprint, needs_sshd
 from tests.executors.test_ssh_breaks import says
-from tests.executors.test_ssh_trust import _no_other_keys, entered, gate, refusal, server, way
+from tests.executors.test_ssh_trust import Way, _no_other_keys, entered, gate, known, other_key, refusal, server, way
 
 __all__ = ["_no_other_keys", "gate", "server", "way"]
 
@@ -29,6 +29,21 @@ def test_without_its_packages_a_target_is_not_away_and_says_what_to_type(monkeyp
     probe = SSHExecutor("box", {"url": "ssh://127.0.0.1:1"}).probe(1.0)
     assert (probe.reachable, probe.away, probe.exit_code) == (False, False, NotInstalled.exit_code)
     assert probe.hint == "pip install 'offload-broker[ssh]'"
+
+
+def test_a_look_tells_an_untrusted_key_as_entering_does(server: Server, tmp_path: Path) -> None:
+    for file in (str(tmp_path / "empty"), known(tmp_path / "known", server, other_key(tmp_path))):
+        options = server.options(known_hosts=file)
+        probe = SSHExecutor("my-box", options).probe(10.0)
+        assert f"my-box: {probe.reason}" == refusal(options)
+        assert (probe.step, probe.exit_code, probe.away) == ("host key", Refused.exit_code, False)
+
+
+def test_a_look_at_a_hop_tells_its_key_by_its_name(way: Way) -> None:
+    way.know(way.server)
+    probe = SSHExecutor("my-box", way.options).probe(10.0)
+    assert (probe.step, probe.exit_code) == ("host key of gate", Refused.exit_code)
+    assert fingerprint(way.gate.host_key) in probe.reason
 
 
 def transports() -> set[threading.Thread]:

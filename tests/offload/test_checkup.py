@@ -13,7 +13,7 @@ import pytest
 
 from tests.executors.sshd import Server, fingerprint, free_port, make_key, needs_sshd, sshd
 from tests.executors.test_ssh_breaks import says
-from tests.services.typed import ROOT, Said, offload
+from tests.services.typed import ROOT, Said, fake, offload
 
 INSIDE = ["Python", "disk", "GPU", "environment of stabilize", "1 MB there and back"]
 
@@ -29,6 +29,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with sshd(tmp_path_factory.mktemp("gate")) as gate:
         yield gate
+
+
+def job(here: Path, *words: str, **env: str) -> Said:
+    """Run the fake work on a clip of its own, as the same person."""
+    (here / "clip.dat").write_bytes(b"clip")
+    return fake(here, "clip.dat", *words, env={"HOME": str(here), "SSH_AUTH_SOCK": "", **env})
 
 
 def typed(here: Path, *words: str, **env: str) -> Said:
@@ -166,6 +172,25 @@ def test_what_fails_after_the_login_is_no_failed_login(server: Server, here: Pat
     assert "cannot use /dev/null/root there" in failed(said)
 
 
+@needs_sshd
+@pytest.mark.parametrize("what", ["key", "login", "configuration"])
+def test_what_is_refused_is_told_the_same_way_by_test_ls_and_a_job(what: str, server: Server, here: Path) -> None:
+    wrong = {"key": {"known_hosts": here / "known"}, "login": {"identity": ""}, "configuration": {"identity": "gone"}}
+    configure(**server.options(**wrong[what]))
+    why, _, hint = failed(typed(here, "targets", "test", "my-box")).partition(": ")[2].partition("; type: ")
+    alone = job(here, "--on", "my-box")
+    assert alone.code == 7
+    assert why in alone.err
+    assert hint in alone.err
+    row = typed(here, "targets", "ls").lines[0].split("\t")
+    assert row[2] == ("up" if what == "login" else "refused")  # a look logs nobody in
+    assert why.removeprefix("my-box: ") in row[3] or what == "login"
+    moved = job(here)
+    assert moved.code == 0
+    assert f"REFUSED: {why}" in moved.err
+    assert "asked again" not in moved.err
+
+
 # Through a hop
 
 
@@ -242,3 +267,18 @@ def test_once_installed_the_next_command_uses_them(here: Path, tmp_path: Path) -
     row = typed(here, "targets", "ls").lines[0]
     assert "connection refused" in row
     assert "asked again" not in row
+
+
+def test_without_its_packages_a_job_ends_with_4_or_runs_here_and_one_line_says_so(here: Path, tmp_path: Path) -> None:
+    typed(here, "targets", "add", "my-box", "ssh://127.0.0.1:1")
+    bare, install = without_packages(tmp_path), "pip install 'offload-broker[ssh]'"
+    alone = job(here, "--on", "my-box", **bare)
+    assert alone.code == 4
+    assert "is not installed here" in alone.err
+    assert install in alone.err
+    moved = job(here, **bare)
+    assert moved.code == 0
+    (line,) = [line for line in moved.err.splitlines() if "my-box" in line]
+    assert install in line
+    assert line.endswith("going on with local")
+    assert "asked again" not in moved.err
