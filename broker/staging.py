@@ -107,9 +107,19 @@ def send(executor: Executor, agent: Agent, uploads: dict[str, Upload], stop: Sto
     """Send the target those of the files (by sha256) that it lacks. Raises as `stage_in` does."""
     names = list(uploads)
     for start in range(0, len(names), ASKED):
-        for sha256, known in agent.parts(names[start : start + ASKED]).items():
-            if not known["here"]:
-                _send(executor, agent, uploads[sha256], dict(known["parts"]), stop)
+        told = agent.parts(names[start : start + ASKED])
+        lacking = [(uploads[sha256], dict(known["parts"])) for sha256, known in told.items() if not known["here"]]
+        _send_all(executor, agent, lacking, stop)
+
+
+def _send_all(executor: Executor, agent: Agent, lacking: list[tuple[Upload, dict[int, int]]], stop: Stop) -> None:
+    # A file of many parts has the streams to itself; of those that are one part, which is mostly waiting, each has one.
+    for upload, there in lacking:
+        if upload.size > PART_BYTES:
+            _send(executor, agent, upload, there, stop)
+    small = [(upload, there) for upload, there in lacking if upload.size <= PART_BYTES]
+    with ThreadPoolExecutor(executor.streams) as streams:
+        list(streams.map(lambda one: _send(executor, agent, one[0], one[1], stop), small))
 
 
 def _send(executor: Executor, agent: Agent, upload: Upload, there: dict[int, int], stop: Stop) -> None:

@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
+from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from broker.reports import Checkpoint
 from broker.scripts import bundle
 from broker.staging import Piece, file_sha256, safe_suffix, stage_in
 from broker.stop import Stop
-from executors.base import Executor, Lost, NoSpace, NoSuchFile, Span, TransferFailed
+from executors.base import Completed, Executor, Lost, NoSpace, NoSuchFile, Span, TransferFailed
 from executors.local import LocalExecutor
 from tests.broker.faulty import Fault, FaultyExecutor
 from tests.broker.jobs import request
@@ -214,6 +216,22 @@ def test_a_target_is_asked_for_no_more_than_a_reply_can_tell(
     send(there, job)
     assert [word for _, word, _ in there.asked].count("parts") == 3
     assert [blob(there, job, index) for index in range(7)] == [bytes([number]) for number in range(7)]
+
+
+def test_small_files_go_several_at_a_time(
+    there: FaultyExecutor, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, together = FaultyExecutor.run, Barrier(there.streams)
+
+    def wait_for_company(self: FaultyExecutor, argv: Sequence[str], *words: Any) -> Completed:
+        if argv[-1] == "assemble":
+            together.wait(30)
+        return run(self, argv, *words)
+
+    monkeypatch.setattr(FaultyExecutor, "run", wait_for_company)
+    job = job_of(broker, tmp_path / "media", *(bytes([number]) for number in range(2 * there.streams)))
+    send(there, job)
+    assert [blob(there, job, number) for number in range(8)] == [bytes([number]) for number in range(8)]
 
 
 def test_a_reply_on_as_many_blobs_as_are_asked_for_is_short_enough(there: FaultyExecutor, broker: Broker) -> None:
