@@ -214,6 +214,18 @@ def test_a_cancelled_job_that_is_retried_goes_on_from_its_pieces(broker: Broker,
     assert made(broker, job.id)[1] == ALL - before
 
 
+def test_who_stops_a_job_waits_for_no_more_pieces(broker: Broker, tmp_path: Path) -> None:
+    job, stop, before = broker.submit(killed_at_70(tmp_path / "media")), Stop(), set[int]()
+
+    def ask() -> None:
+        stop.request()
+        before.update(recorded(broker, job.id))
+
+    with pytest.raises((Interrupted, Gone)):
+        drive_and(broker, job, stop, reached(0.1), ask)
+    assert set(recorded(broker, job.id)) == before
+
+
 # Pieces that are not what they were
 
 

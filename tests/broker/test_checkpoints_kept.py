@@ -93,6 +93,14 @@ def test_one_of_the_same_name_takes_the_others_place(scene: Scene) -> None:
     assert [piece.checkpoint for piece in scene.checkpoints.offer(only_job(scene.broker).items)] == [again]
 
 
+def test_who_made_a_piece_first_has_made_it(scene: Scene) -> None:
+    made = scene.make()
+    scene.take(made)
+    second = scene.page.begin_attempt("box", "the same again")
+    assert list(Checkpoints(scene.page, second, scene.executor).take(made)) == []
+    assert scene.broker.journal.checkpoints(scene.job) == {made: 1}
+
+
 # What cannot be kept
 
 

@@ -66,6 +66,13 @@ def test_pieces_of_a_failed_job_are_kept_for_some_days(
     assert right(asked)
 
 
+def test_a_job_that_is_done_has_the_others_swept_once_a_day(broker: Broker, tmp_path: Path) -> None:
+    unknown = broker.journal.checkpoint_folder / "0123456789ab"
+    unknown.mkdir(parents=True)
+    drive(broker, stepwise(tmp_path / "media"))
+    assert not unknown.exists()
+
+
 def test_pieces_of_a_job_that_is_not_over_are_swept_by_nobody(broker: Broker, tmp_path: Path) -> None:
     job = abandoned(broker, stepwise(tmp_path / "media", seconds=1.0))
     left = kept(broker, job)
