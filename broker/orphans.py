@@ -59,6 +59,13 @@ def notices(journal: Journal) -> Iterator[str]:
         yield f"{target} may still hold {what}: `offload targets clean {target}` ends and deletes what is left there"
 
 
+def give_up(journal: Journal, target: str) -> None:
+    """Forget the orphans on a target that is not ours any more: it deletes them itself after a while."""
+    for attempt in journal.orphans():
+        if attempt.target == target:
+            journal.cleaned(attempt)
+
+
 def adopt(ledger: Ledger, agent: Agent, target: str) -> None:
     """Take a job's attempts on an entered target into a journal that has lost them: the latest is running there."""
     names = [str(found["job"]) for found in agent.jobs()]

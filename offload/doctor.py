@@ -67,6 +67,8 @@ def _checks() -> Iterator[Check]:
         yield Check("journal", True, str(config.journal))
         yield from (_service(broker, name) for name in services.names())
         yield from _interrupted(broker)
+        yield from (Reminder("orphans", True, line) for line in broker.notices)
+        yield from _leftovers(broker)
     yield from _ffmpeg()
 
 
@@ -92,6 +94,20 @@ def _interrupted(broker: Broker) -> Iterator[Check]:
         if not job.state.over and not broker.driven(job.id):
             ways = f"`offload jobs show {job.id}` says how to go on, `offload jobs rm {job.id}` drops it"
             yield Reminder(f"job {job.id}", True, f"was interrupted: {ways}")
+
+
+def _leftovers(broker: Broker) -> Iterator[Check]:
+    for name, target in broker.targets.items():
+        if not broker.journal.health.probe(target).reachable:
+            continue
+        try:
+            found = len(broker.contact.leftovers(target))
+        except (OffloadError, ExecutorError) as error:
+            yield Reminder(f"target {name}", True, f"cannot be looked into: {error}; `offload targets test {name}`")
+            continue
+        if found:
+            said = f"{found} of our jobs there {'is' if found == 1 else 'are'} in no journal"
+            yield Reminder(f"target {name}", True, f"{said}: `offload targets clean {name}` deletes them")
 
 
 def _ffmpeg() -> Iterator[Check]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from broker import settings
+from broker import orphans, settings
 from broker import targets as configured
 from broker.broker import Broker
-from broker.errors import UsageError
+from broker.errors import OffloadError, UsageError
 from broker.plan import Candidate
-from executors.base import NotInstalled, Probe, Refused
+from executors.base import ExecutorError, NotInstalled, Probe, Refused
 from services.base.output import print_document
 from services.base.text import plain
 
@@ -82,11 +83,28 @@ def add(name: str, url: str, identity: str | None) -> None:
     print(f"added; now see whether it works: offload targets test {name}", file=sys.stderr)
 
 
-@targets.command(help="Remove a target. What jobs left there ages away by itself.")
+@targets.command(help="Remove a target, and what jobs left there, if it can be reached; else that ages away by itself.")
 @_one_target
 def rm(name: str) -> None:
     """Delete a target from the targets file."""
-    configured.remove(settings.load(), name)
+    config = settings.load()
+    with Broker(config) as broker:
+        target = broker.targets.get(name)
+        if target and any(orphan.target == name for orphan in broker.journal.orphans()):
+            with suppress(ExecutorError, OffloadError):  # it is removed all the same
+                broker.contact.clean(target)
+        configured.remove(config, name)
+        orphans.give_up(broker.journal, name)
+
+
+@targets.command(help="End and delete what attempts that were given up, or forgotten jobs of ours, left on a target.")
+@_one_target
+def clean(name: str) -> None:
+    """Clean a target."""
+    target = _find(name)
+    with Broker(settings.load()) as broker:
+        count = broker.contact.clean(target)
+    print(f"{count} job{'s' * (count != 1)} ended and deleted on {name}", file=sys.stderr)
 
 
 @targets.command(help="Show the key of a machine, and trust it from now on.")
