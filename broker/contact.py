@@ -12,12 +12,10 @@ from broker.errors import OffloadError
 from broker.job import Attempt, Remains
 from broker.journal import Journal
 from broker.ledger import Ledger
-from broker.scripts import bundle, environment, folder
+from broker.scripts import bundle, environment, runner
 from broker.settings import Settings
 from broker.targets import Target
 from executors.base import ExecutorError
-
-RUNNER = "runner.py"
 
 
 class Contact:
@@ -32,7 +30,7 @@ class Contact:
     def visit(self, target: Target, script: Path | None = None) -> Iterator[Agent]:
         """Speak with a target's runner, of the version that goes with `script`. Raises ExecutorError."""
         with target.executor() as executor:
-            agent = Agent(executor, bundle(script or folder() / RUNNER))
+            agent = Agent(executor, bundle(script or runner()))
             agent.install()
             yield agent
 

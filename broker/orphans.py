@@ -6,7 +6,6 @@ what lies there deleted, as soon as we are in touch with it again.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -40,9 +39,7 @@ def client(folder: Path) -> str:
     if not path.exists():
         draft = folder / f"client.{secrets.token_hex(4)}"
         draft.write_text(secrets.token_hex(8))
-        with suppress(FileExistsError):  # somebody else was faster
-            os.link(draft, path)
-        draft.unlink()
+        draft.replace(path)
     return path.read_text()
 
 

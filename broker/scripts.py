@@ -39,6 +39,11 @@ def folder() -> Path:
     return Path(str(files("remote_scripts")))
 
 
+def runner() -> Path:
+    """The one program that is started on targets: for a bundle that is no job's."""
+    return folder() / "runner.py"
+
+
 def environment(script: Path, extras: tuple[str, ...], build: bool = False) -> dict[str, Any]:
     """What a script asks of its interpreter, from its PEP 723 header: {requires_python, dependencies, install, build}.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from broker import staging, wheels
 from broker.agent import Agent
+from broker.errors import MissingHere
 from broker.staging import Upload
 from broker.stop import Stop
 from broker.wheels import Wants
@@ -21,7 +22,10 @@ def send(
 
     Raises MissingHere when they cannot be had here either, and what staging raises.
     """
-    found = wheels.collect(environment["dependencies"], wants, cache, stop)
+    try:
+        found = wheels.collect(environment["dependencies"], wants, cache, stop)
+    except MissingHere as error:
+        raise MissingHere(f"{executor.name} can download nothing: {error}", error.hint) from error
     uploads = [Upload(path, path.stat().st_size, staging.file_sha256(path)) for path in found]
     staging.send(executor, agent, {upload.sha256: upload for upload in uploads}, stop)
     return {**environment, "wheels": [{"name": upload.path.name, "blob": upload.sha256} for upload in uploads]}

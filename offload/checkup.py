@@ -78,7 +78,7 @@ class Visit:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._agent = Agent(executor, scripts.bundle(scripts.folder() / "runner.py"))
+        self._agent = Agent(executor, scripts.bundle(scripts.runner()))
 
     def steps(self) -> Iterator[Step]:
         """Look at one thing after the other."""
