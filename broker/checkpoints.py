@@ -36,9 +36,10 @@ TROUBLES = (NoSuchFile, TransferFailed, IntegrityError, LimitError, OSError)
 
 
 class Checkpoints:
-    """The checkpoints of a job, as one attempt on an entered executor leaves and finds them."""
+    """The checkpoints of a job, as one attempt on an entered executor leaves and finds them: at most `most` bytes."""
 
-    def __init__(self, ledger: Ledger, attempt: Attempt, executor: Executor) -> None:
+    def __init__(self, ledger: Ledger, attempt: Attempt, executor: Executor, most: int = JOB_BYTES) -> None:
+        self._most = most
         self._ledger = ledger
         self._attempt = attempt
         self._executor = executor
@@ -76,8 +77,8 @@ class Checkpoints:
         kept = [one for one in self._ledger.journal.checkpoints(job.id) if not job.items[one.index].done]
         if len(kept) >= JOB_PIECES:
             raise LimitError(f"{JOB_PIECES} pieces of one job are the most")
-        if checkpoint.size + sum(one.size for one in kept) > JOB_BYTES:
-            raise LimitError(f"{JOB_BYTES} bytes of one job are the most")
+        if checkpoint.size + sum(one.size for one in kept) > self._most:
+            raise LimitError(f"{self._most} bytes of one job are the most")
         if shutil.disk_usage(_existing(self._folder)).free - checkpoint.size < SPARE_BYTES:
             raise LimitError(f"the disk that holds {self._folder.parent} is all but full")
 

@@ -113,7 +113,7 @@ TROUBLES: dict[str, Callable[[Scene, pytest.MonkeyPatch], object]] = {
     "another content": lambda scene, patch: scene.executor.faults.append(Fault("get", "checkpoints/")),
     "No space left": lambda scene, patch: patch.setattr(staging, "_write", full),
     "pieces of one job are the most": lambda scene, patch: patch.setattr(checkpoints, "JOB_PIECES", 1),
-    "bytes of one job are the most": lambda scene, patch: patch.setattr(checkpoints, "JOB_BYTES", 26),
+    "bytes of one job are the most": lambda scene, patch: patch.setattr(scene.checkpoints, "_most", 26),
     "is all but full": lambda scene, patch: patch.setattr(shutil, "disk_usage", _little_left),
 }
 
