@@ -68,7 +68,10 @@ class Use:
             job = self._job(broker)
             if job is not None:
                 return self._detach(broker, job) if self._choices.detach else self._drive(broker, job)
-        return self._end(NO_JOB, Outcome(self._rejected, self._skipped))
+        outcome = Outcome(self._rejected, self._skipped)
+        if self._choices.detach and not self._choices.json:  # ids are expected, and there is none
+            return outcome.code
+        return self._end(NO_JOB, outcome)
 
     def _job(self, broker: Broker) -> Job | None:
         """The job to drive: the unfinished one of the same request, or a new one; None when nothing is to be done."""
