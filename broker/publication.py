@@ -77,7 +77,8 @@ def _gather(job: Job, item: Item, outputs: Iterable[Output], fetch: Fetch) -> No
 
 def _discard(job: Job, item: Item, outputs: Iterable[Output]) -> None:
     for output in outputs:
-        part_path(job, item, output).unlink(missing_ok=True)
+        with suppress(OSError):  # there is an error already, and a better one; `tidy` comes again
+            part_path(job, item, output).unlink(missing_ok=True)
 
 
 def replay(ledger: Ledger) -> None:
