@@ -133,22 +133,26 @@ class Checkpoints:
     def tidy(self) -> None:
         """Delete what nobody will ask for: pieces of items that are done, or made by other scripts than would go on."""
         job = self._ledger.job
-        if self._folder.is_dir() and self._made_by() != bundle(job.script).id:
-            self._drop_all(job)
-        for part in self._folder.glob("*/.*.part"):
-            part.unlink(missing_ok=True)
-        done = {str(item.index) for item in job.items if item.done}
-        for folder in _folders(self._folder):
-            if folder.name in done:
-                shutil.rmtree(folder, ignore_errors=True)
-        if not _folders(self._folder):
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):  # what resists is swept another day
+            if self._folder.is_dir() and self._made_by() != bundle(job.script).id:
+                self._drop_all(job)
+            self._drop_done({str(item.index) for item in job.items if item.done})
 
     def _drop_all(self, job: Job) -> None:
         for one in self._ledger.journal.checkpoints(job.id):
             if not job.items[one.index].done:
                 self._ledger.drop_checkpoint(one)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder)
+
+    def _drop_done(self, done: set[str]) -> None:
+        for part in self._folder.glob("*/.*.part"):
+            part.unlink(missing_ok=True)
+        left = _folders(self._folder)
+        for folder in left:
+            if folder.name in done:
+                shutil.rmtree(folder)
+        if {folder.name for folder in left} <= done:
+            shutil.rmtree(self._folder, ignore_errors=True)  # it may never have been there
 
     def _made_by(self) -> str:
         with suppress(OSError):

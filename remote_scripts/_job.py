@@ -141,7 +141,8 @@ def _item(entry: dict[str, Any]) -> Item:
 
 def _found(index: int) -> dict[str, Path]:
     folder = Path("in/checkpoints") / str(index)
-    return {path.name: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+    # A link may point nowhere: in a job that was kept, and is run again by hand.
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_file()} if folder.is_dir() else {}
 
 
 def _checkpoint_name(name: str) -> str:

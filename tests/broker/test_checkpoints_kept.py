@@ -108,6 +108,10 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def worn_out(*_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 TROUBLES: dict[str, Callable[[Scene, pytest.MonkeyPatch], object]] = {
     "is not there": lambda scene, patch: shutil.rmtree(scene.executor.root / "jobs"),
     "another content": lambda scene, patch: scene.executor.faults.append(Fault("get", "checkpoints/")),
@@ -167,6 +171,18 @@ def test_a_full_disk_here_costs_no_job(broker: Broker, tmp_path: Path, monkeypat
     drive(broker, asked)
     assert only_job(broker).state is State.DONE
     assert not broker.journal.checkpoint_folder.exists()
+
+
+@pytest.mark.parametrize("trouble", ["in the way", "worn out"])
+def test_a_folder_that_cannot_be_used_costs_no_job(
+    trouble: str, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if trouble == "in the way":
+        broker.journal.checkpoint_folder.write_text("a file")
+    else:
+        monkeypatch.setattr(checkpoints, "_folders", worn_out)
+    drive(broker, request(tmp_path / "media", b"one", b"two", steps=3, seconds=0.0))
+    assert only_job(broker).state is State.DONE
 
 
 # Drivers that were overtaken, or died
@@ -235,10 +251,6 @@ def _publish(scene: Scene, index: int) -> None:
 def test_what_cannot_be_read_is_as_good_as_damaged(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     made = scene.make()
     scene.take(made)
-
-    def worn_out(_: Path) -> str:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     monkeypatch.setattr(staging, "file_sha256", worn_out)
     assert scene.checkpoints.offer(only_job(scene.broker).items) == []
     assert scene.recorded == []

@@ -91,12 +91,13 @@ class TestScript:
         """A job of the items 0 and 2, of which 2 has a piece already."""
         Path("in/checkpoints/2").mkdir(parents=True)
         Path("in/checkpoints/2/before").write_bytes(b"made before")
+        Path("in/checkpoints/2/gone").symlink_to("/nowhere")
         return _job.Job({"params": {}, "items": [{"index": 0, "input": "in/0"}, {"index": 2, "input": "in/2"}]}, said)
 
     def test_a_script_finds_the_pieces_of_each_item(self, job: _job.Job) -> None:
         first, second = job.items
         assert first.checkpoints == {}
-        assert second.checkpoints["before"].read_bytes() == b"made before"
+        assert {name: path.read_bytes() for name, path in second.checkpoints.items()} == {"before": b"made before"}
 
     def test_a_saved_piece_is_moved_and_then_told_of(self, job: _job.Job, said: io.StringIO, piece: Path) -> None:
         content = piece.read_bytes()
