@@ -13,7 +13,6 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from getpass import getuser
 from pathlib import Path

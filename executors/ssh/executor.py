@@ -40,7 +40,8 @@ class SSHExecutor(Executor):
     `connect_timeout` and `silence` (see `Address`).
     """
 
-    streams: ClassVar[int] = 8
+    streams: ClassVar[int] = 6
+    """As many as a link may get connections (see `link`). Each thread's part stays in memory: not more."""
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:
         super().__init__(name, options)

@@ -1,7 +1,7 @@
 """File servers on one target, lent to one thread at a time: one on a near link, more where that pays.
 
 One TCP connection loses most of a long link that drops packets (a fifth of 20 Mbit/s at 40 ms and 0.5 % is left),
-eight together use it. On a near one they only cost: threads that wait for each other are slower than one alone.
+six together use four fifths. On a near one they only cost: threads that wait for each other are slower than one alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEASURE_SECONDS = 0.5
 MOST_FAR = 2
 """On a far link that is fast, over its one connection: while one part is answered, another is on its way."""
 
-MOST_SLOW = 8
+MOST_SLOW = 6
 """On a far link that is slow, each over a connection of its own."""
 
 
