@@ -133,7 +133,7 @@ def test_a_hiccup_of_the_link_moves_no_job(box: Box, broker: Broker, tmp_path: P
 def test_what_is_known_to_be_gone_is_not_waited_for(
     box: Box, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "3600")
+    monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "60")
     box.faults.append(Fault("run", "events", Gone("box: unassigned"), skip=1))
     asked = request(tmp_path / "media", b"one")
     with Broker(settings.load()) as patient:

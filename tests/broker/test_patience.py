@@ -82,7 +82,7 @@ def test_what_will_not_be_back_by_waiting(error: type[Exception]) -> None:
 def test_a_target_never_reached_is_not_waited_for(
     box: Box, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "3600")
+    monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "60")
     box.faults.append(Fault("enter", error=Unreachable("box: connection refused")))
     asked = request(tmp_path / "media", b"one")
     with Broker(settings.load()) as patient:
@@ -105,7 +105,7 @@ def test_a_link_that_breaks_again_and_again_moves_no_job_while_it_gets_on(
 def test_ctrl_c_while_the_target_is_silent_ends_at_once_and_notes_the_orphan(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "3600")
+    monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "60")
     box.faults.append(Fault("run", "events", Lost("box: gone"), skip=1))
     stop = Stop()
     with Broker(settings.load()) as patient:
