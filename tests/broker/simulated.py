@@ -140,11 +140,13 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _between(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
     def stepped(*args: Any, **kwargs: Any) -> Any:
-        seam(f"before {name}")
-        if REFUSALS and "media" in Path(str(args[-1])).parts and hasattr(Driver.here, "driver"):
+        in_media = "media" in Path(str(args[-1])).parts
+        where = f"{name} in media" if in_media else name
+        seam(f"before {where}")
+        if REFUSALS and in_media and hasattr(Driver.here, "driver"):
             raise REFUSALS.pop()
         result = step(*args, **kwargs)
-        seam(f"after {name}")
+        seam(f"after {where}")
         return result
 
     return stepped

@@ -40,9 +40,11 @@ ITEMS = 2
 LEASE_SECONDS = 30.0
 THEIRS = b"the user's own"
 Place = str | tuple[str, ...]
-PLACES = ["before link", "before replace", "after link", "after fsync", "bin", "txt", "after events", "COMMIT", "sleep"]
+NAMED = ("link in media", "replace in media")
+BEFORE, AFTER = tuple(f"before {step}" for step in NAMED), tuple(f"after {step}" for step in NAMED)
+PUBLISHING: list[Place] = ["bin", BEFORE, AFTER, "after fsync", "before unlink in media"]
+PLACES: list[Place] = [*PUBLISHING, "txt", "after events", "COMMIT", "sleep"]
 """Where it is of most interest to stop."""
-PUBLISHING = ["bin", ("before link", "before replace"), ("after link", "after replace"), "after fsync", "before unlink"]
 TARGETS = {"one": False, "two": True}
 """Two machines; the second shares its files with us."""
 
@@ -95,7 +97,7 @@ class Drivers(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 3), where=st.sampled_from(PLACES))
     @precondition(lambda self: self.drivers)
-    def go_on_to(self, number: int, where: str) -> None:
+    def go_on_to(self, number: int, where: Place) -> None:
         driver = self._chosen(number)
         self._run(driver, 400, where)
         driver.beat()
