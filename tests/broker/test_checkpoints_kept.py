@@ -22,7 +22,8 @@ from broker.ledger import Ledger
 from broker.reports import Checkpoint
 from executors.base import Lost
 from tests.broker.faulty import Fault, FaultyExecutor
-from tests.broker.jobs import drive, ledger, only_job, request
+from tests.broker.jobs import drive, ledger, notes, only_job, request, right
+from tests.executors.test_local import tmpfs
 
 Box = type[FaultyExecutor]
 CONTENT = b"a finished piece"
@@ -171,6 +172,22 @@ def test_a_full_disk_here_costs_no_job(broker: Broker, tmp_path: Path, monkeypat
     drive(broker, asked)
     assert only_job(broker).state is State.DONE
     assert not broker.journal.checkpoint_folder.exists()
+
+
+def test_a_disk_that_fills_up_costs_what_does_not_fit_and_no_job(
+    box: Box, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SPARE_BYTES", -(10**12))
+    asked = request(tmp_path / "media", b"one", steps=10, seconds=0.0, trouble="SIGKILL")
+    with tmpfs(tmp_path) as disk:
+        monkeypatch.setattr(broker.journal, "checkpoint_folder", disk / "checkpoints")
+        (disk / "filler").write_bytes(bytes(os.statvfs(disk).f_bavail * 4096 - 70_000))
+        told = notes(drive(broker, asked))
+    assert right(asked)
+    assert [note for note in told if note.endswith("is not kept: No space left on device")]
+    by_first = [by for by in broker.journal.checkpoints(only_job(broker).id).values() if by == 1]
+    assert 1 <= len(by_first) < 7
+    assert [note for note in told if note.startswith(f"going on from {len(by_first)} finished piece")]
 
 
 @pytest.mark.parametrize("trouble", ["in the way", "worn out"])
