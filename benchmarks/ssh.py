@@ -3,7 +3,7 @@
     python benchmarks/ssh.py [--rounds 7] [--megabytes 500]
 
 Both speak to one sshd on this machine, and both times have the connecting and the leaving in them. Ours takes
-parts of 8 MiB as staging does: as many at once as the executor has streams going up, one after the other going down.
+parts of 8 MiB as jobs do, as many at once as the executor has streams.
 """
 
 from __future__ import annotations
@@ -60,11 +60,15 @@ def spans(size: int) -> list[Span]:
 
 
 def upload(server: Server, source: Path) -> None:
-    with SSHExecutor("box", server.options()) as executor, ThreadPoolExecutor(executor.streams) as streams:
+    with SSHExecutor("box", server.options()) as executor:
+        upload_parts(executor, source)
 
-        def send(part: tuple[int, Span]) -> None:
-            executor.put(source, part[1], f"parts/{part[0]}")
 
+def upload_parts(executor: SSHExecutor, source: Path) -> None:
+    def send(part: tuple[int, Span]) -> None:
+        executor.put(source, part[1], f"parts/{part[0]}")
+
+    with ThreadPoolExecutor(executor.streams) as streams:
         list(streams.map(send, enumerate(spans(source.stat().st_size))))
 
 
