@@ -61,8 +61,13 @@ def _spawn(log: Path, job: str, lock: int) -> None:
 
 
 def log_path(config: settings.Settings, job: str) -> Path:
-    """Where a job's follower writes; the file goes when the job is over."""
+    """Where a job's followers write, until it is over."""
     return config.state_dir / "followers" / f"{job}.log"
+
+
+def forget(config: settings.Settings, job: str) -> None:
+    """Leave nothing of the followers of a job that is over."""
+    log_path(config, job).unlink(missing_ok=True)
 
 
 def revive(broker: Broker) -> None:
@@ -112,7 +117,7 @@ def main() -> None:
         except (OffloadError, ExecutorError) as error:
             _tell(Note(str(error)))
         if not broker.journal.with_prefix(job) or broker.journal.job(job).state.over:
-            log_path(broker.settings, job).unlink(missing_ok=True)
+            forget(broker.settings, job)
 
 
 def _tell(event: Event) -> None:

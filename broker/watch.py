@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from broker.errors import OffloadError
-from broker.events import Event, ItemFailed, Note, Progress, Published
+from broker.events import Event, ItemFailed, Note, Progress, Published, Started
 from broker.job import Item
 from broker.journal import Journal
 from broker.stop import Stop
@@ -22,11 +22,15 @@ class Left(OffloadError):
 def watch(journal: Journal, job: str, driven: Callable[[str], bool], stop: Stop) -> Iterator[Event]:
     """Tell what happens to a job until it is over, or nobody drives it any more. Raises Left when stopped."""
     told: dict[int, float] = {}
-    waits = ""
+    attempt, waits = 0, ""
     yield Note(f"job {job} is being seen through by another process; watching it")
     while True:
         driving = driven(job)  # asked first: a driver writes its last word before it goes
         over = journal.job(job).state.over
+        for latest in journal.attempts(job)[-1:]:
+            if latest.number != attempt and not over:
+                yield Started(latest.target, latest.reason)
+            attempt = latest.number
         yield from _news(journal, job, told)
         if over:
             return

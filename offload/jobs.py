@@ -229,5 +229,5 @@ def rm(jobs: tuple[str, ...]) -> None:
     with opened(ending=True) as broker:
         for job in [broker.find(name) for name in jobs]:
             broker.remove(job)
-            followers.log_path(broker.settings, job.id).unlink(missing_ok=True)
+            followers.forget(broker.settings, job.id)
             say(f"job {job.id} forgotten; its results stay")

@@ -55,6 +55,8 @@ def see_through(
         except (OffloadError, ExecutorError) as error:
             failure = error
     job = broker.journal.job(job.id)
+    if job.state.over:
+        followers.forget(broker.settings, job.id)
     goes_on = isinstance(failure, Left | Interrupted) and not job.state.over and broker.driven(job.id)
     _explain(job, failure, goes_on, quiet, rest)
     return job, failure

@@ -46,12 +46,12 @@ def test_a_job_that_nobody_drives_is_driven_from_here(stage: Stage) -> None:
     assert tries(job) == [("local", "done")]
 
 
-def test_a_driven_one_is_watched_with_its_progress(stage: Stage) -> None:
+def test_a_driven_one_is_watched_to_its_end(stage: Stage) -> None:
     job = stage.detach("--seconds", "3", "a.dat")
     said = attach(stage, job, "--json")
     assert said.code == 0
     assert (said.document["state"], said.document["exit_code"]) == ("done", 0)
-    for part in ("watching it", "a.dat: ", "a.dat -> a.worked.bin"):
+    for part in ("watching it", "running on local", "a.dat -> a.worked.bin"):
         assert part in said.err
 
 
@@ -100,7 +100,7 @@ def test_two_that_attach_at_once_drive_it_once(stage: Stage) -> None:
     job = begun(stage, "--seconds", "3")
     said = [finish(command) for command in [stage.attach(job), stage.attach(job), stage.attach(job)]]
     assert [(one.code, one.lines) for one in said] == [(0, [str(stage.here / "a.worked.bin")])] * 3
-    assert sorted("running on local" in one.err for one in said) == [False, False, True]
+    assert sorted("watching it" in one.err for one in said) == [False, True, True]
     assert tries(job) == [("local", "done")]
 
 

@@ -137,6 +137,7 @@ def test_a_watcher_takes_over_from_a_killed_follower(stage: Stage) -> None:
     said = finish(watcher)
     assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
     assert "going on with it here" in said.err
+    assert not list((settings.load().state_dir / "followers").iterdir())
     assert tries(job) == [("local", "done")]
 
 
