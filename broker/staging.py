@@ -203,21 +203,24 @@ def _download(executor: Executor, path: str, size: int, part: Path) -> None:
     spans, turn, enough = _spans(size), Lock(), Event()
 
     def bring(descriptor: int) -> None:
-        while not enough.is_set():
-            with turn:
-                span = next(spans, None)
-            if span is None:
-                return
-            data = policy.transfer(partial(executor.get, path, span))
-            _write(descriptor, data, span.offset)
-            if len(data) < span.length:  # shorter than it said: no use to ask for the rest
-                enough.set()
+        try:
+            while not enough.is_set():
+                with turn:
+                    span = next(spans, None)
+                if span is None:
+                    return
+                data = policy.transfer(partial(executor.get, path, span))
+                _write(descriptor, data, span.offset)
+                if len(data) < span.length:  # shorter than it said: no use to ask for the rest
+                    return
+        finally:
+            enough.set()  # one that failed must not wait for the others to bring the rest
 
     with part.open("xb") as file, ThreadPoolExecutor(executor.streams) as streams:
         try:
             list(streams.map(bring, [file.fileno()] * executor.streams))
         finally:
-            enough.set()  # one that failed must not wait for the others to bring the rest
+            enough.set()  # nor must one that is interrupted
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:
