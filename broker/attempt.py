@@ -49,7 +49,7 @@ class Run:
         self._executor = executor
         self._stop = stop
         self._settings = settings
-        self._checkpoints = Checkpoints(ledger, attempt, executor)
+        self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
         self._since = 0

@@ -23,8 +23,6 @@ from broker.scripts import bundle
 from broker.staging import Piece
 from executors.base import Executor, NoSuchFile, Span, TransferFailed
 
-JOB_BYTES = 20 * 10**9
-"""Most bytes that are kept of one job."""
 JOB_PIECES = 2000
 """Most pieces that are kept of one job: a target is not trusted to stop."""
 SPARE_BYTES = 256 * 2**20
@@ -38,7 +36,7 @@ TROUBLES = (NoSuchFile, TransferFailed, IntegrityError, LimitError, OSError)
 class Checkpoints:
     """The checkpoints of a job, as one attempt on an entered executor leaves and finds them: at most `most` bytes."""
 
-    def __init__(self, ledger: Ledger, attempt: Attempt, executor: Executor, most: int = JOB_BYTES) -> None:
+    def __init__(self, ledger: Ledger, attempt: Attempt, executor: Executor, most: int) -> None:
         self._most = most
         self._ledger = ledger
         self._attempt = attempt

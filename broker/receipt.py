@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from broker.job import Attempt, Item
 from broker.journal import Journal
+from broker.reports import Checkpoint
 
 
 def receipt(journal: Journal, job_id: str) -> dict[str, Any]:
     """Make the receipt of a job from the journal, as one JSON document."""
     job, ending = journal.job(job_id), journal.ending(job_id)
+    made = journal.checkpoints(job_id)
     return {
         "job": job.id,
         "service": job.service,
@@ -19,12 +23,13 @@ def receipt(journal: Journal, job_id: str) -> dict[str, Any]:
         "params": dict(job.params),
         "created": ending.created,
         "seconds": round(ending.ended - ending.created, 3) if ending.ended else None,
-        "items": [_item(item) for item in job.items],
+        "items": [_item(item, made) for item in job.items],
         "attempts": [_attempt(attempt) for attempt in journal.attempts(job_id)],
     }
 
 
-def _item(item: Item) -> dict[str, Any]:
+def _item(item: Item, made: Mapping[Checkpoint, int]) -> dict[str, Any]:
+    pieces = Counter(attempt for checkpoint, attempt in made.items() if checkpoint.index == item.index)
     return {
         "index": item.index,
         "input": str(item.source),
@@ -33,6 +38,7 @@ def _item(item: Item) -> dict[str, Any]:
         "kind": item.kind,
         "error": item.error,
         "measured": dict(item.measured),
+        "checkpoints": [{"attempt": attempt, "pieces": count} for attempt, count in sorted(pieces.items())],
         "outputs": [
             {
                 "path": str(output.dest),

@@ -31,6 +31,7 @@ class Settings(BaseModel):
     lease_seconds: Annotated[float, Field(gt=0, description="seconds after which a silent driver is replaced")] = 30.0
     keep_days: Annotated[float, Field(ge=0, description="days that a target keeps what nobody asked for")] = 7.0
     keep_bytes: Annotated[int, Field(ge=0, description="bytes of inputs a target keeps")] = 20 * 10**9
+    checkpoint_bytes: Annotated[int, Field(ge=0, description="bytes of checkpoints kept of a job")] = 20 * 10**9
 
     @property
     def journal(self) -> Path:

@@ -44,6 +44,9 @@ def _item(item: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {plain(item['error'])}"
     yield from (f"  -> {plain(output['path'])}  {output['size']} bytes" for output in item["outputs"])
     yield from (f"  {plain(key)}: {plain(_figures(value))}" for key, value in item["measured"].items())
+    if item["checkpoints"]:
+        made = (f"{one['pieces']} by attempt {one['attempt']}" for one in item["checkpoints"])
+        yield f"  finished pieces: {', '.join(made)}"
 
 
 def _figures(value: object) -> str:

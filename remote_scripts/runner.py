@@ -21,6 +21,9 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
     ls         {}                                         jobs, with state, age and the client that started each
     gc         {days, bytes}                              deletes what nobody has asked for in `days`
 
+An input is {index, suffix} with its {blob} or, where files are shared, its {path, size, mtime_ns}; its `checkpoints`
+are pieces that an earlier attempt finished, each {name} with the same.
+
 An environment is {requires_python, dependencies, install: the command to tell a person}; with `build`, what is not
 here is installed by the job, for itself and those after it, from the blobs `wheels: [{name, blob}]` where given.
 

@@ -107,6 +107,8 @@ def test_a_script_killed_at_70_percent_leaves_30_to_the_next_attempt(
     assert [attempt.target for attempt in broker.journal.attempts(job.id)] == [on.partition(",")[0], "local"]
     assert made(broker, job.id) == [FIRST, REST]
     assert recorded(broker, job.id) == dict.fromkeys(FIRST, 1) | dict.fromkeys(REST, 2)
+    (item,) = broker.receipt(job.id)["items"]
+    assert item["checkpoints"] == [{"attempt": 1, "pieces": 7}, {"attempt": 2, "pieces": 3}]
     assert "going on from 7 finished pieces" in notes(told)
 
 

@@ -43,7 +43,7 @@ class Scene:
         self.page: Ledger = ledger(broker.journal, self.job)
         self.page.advance(State.RUNNING)
         self.attempt: Attempt = self.page.begin_attempt("box", "a test")
-        self.checkpoints = Checkpoints(self.page, self.attempt, executor)
+        self.checkpoints = Checkpoints(self.page, self.attempt, executor, 10**6)
 
     def make(self, name: str = "piece", content: bytes = CONTENT, index: int = 0) -> Checkpoint:
         path = self.executor.root / f"jobs/{self.attempt.remote}/out/{index}/checkpoints/{name}"
@@ -98,7 +98,7 @@ def test_who_made_a_piece_first_has_made_it(scene: Scene) -> None:
     made = scene.make()
     scene.take(made)
     second = scene.page.begin_attempt("box", "the same again")
-    assert list(Checkpoints(scene.page, second, scene.executor).take(made)) == []
+    assert list(Checkpoints(scene.page, second, scene.executor, 10**6).take(made)) == []
     assert scene.broker.journal.checkpoints(scene.job) == {made: 1}
 
 

@@ -147,6 +147,7 @@ def test_only_the_latest_driver_may_write(path: Path) -> None:
             lambda: late.check(),
             lambda: late.advance(State.RUNNING),
             lambda: late.reopen(),
+            lambda: late.remark("waiting"),
             lambda: late.begin_attempt("local", "second"),
             lambda: late.adopt_attempt(3, "local"),
             lambda: late.may_remain(attempt),
