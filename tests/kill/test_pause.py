@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from tests.kill.rounds import Round, Tally
+from tests.kill.paused import Paused
+from tests.kill.tally import Tally
 
 AT_A_TIME = 2
 SEED = 30_000
@@ -21,7 +22,7 @@ def pause(folder: Path, seed: int) -> tuple[Tally, bool | None]:
     Every other time the second command comes at once, and has to wait for the lease to end.
     """
     random = Random(seed)
-    game = Round(folder / f"pause-{seed}", random, lease_seconds=LEASE_SECONDS)
+    game = Paused(folder / f"pause-{seed}", random, lease_seconds=LEASE_SECONDS)
     driving = seed % 4 != 0
     after = random.uniform(0, 0.7) if driving else random.uniform(0.2, 1.6)
     overtaken = game.pause_command(after, seed % 2 * 1.2 * LEASE_SECONDS, driving)
