@@ -55,15 +55,16 @@ class Refusal(Exception):
 class FileServer:
     """A file server on the target and the channel to it, for one thread at a time.
 
-    `folder` is where it works, `python` the interpreter that runs it, `round_trip` the seconds an answer takes.
-    Where a call fails with anything but a Refusal, the channel is of no more use: EOFError when the server or the
-    connection ended, TimeoutError when neither speaks.
+    `folder` is where it works, `python` the interpreter that runs it, `round_trip` the seconds an answer takes,
+    `output` what it said when it started. Where a call fails with anything but a Refusal, the channel is of no more
+    use: EOFError when the server or the connection ended, TimeoutError when neither speaks.
     """
 
     stream: Any
     folder: str
     python: str
     round_trip: float
+    output: command.Output
 
     def put(self, source: Path, span: Span, path: str, observe: Observe) -> None:
         """Write `span` of a local file to `path`, whole or not at all.
@@ -118,9 +119,8 @@ class FileServer:
         return int(word), rest
 
     def _last_words(self) -> str:
-        lines = complaints(self.stream).decode("utf-8", "replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        return f"its file server ended: {last}" if last else "its file server ended"
+        lines = _complaints(self.stream, self.output).split("\n")
+        return f"its file server ended: {lines[-1]}" if lines[-1] else "its file server ended"
 
 
 def start(name: str, transport: Any, script: str) -> FileServer:
@@ -138,7 +138,7 @@ def start(name: str, transport: Any, script: str) -> FileServer:
     stream.exec_command(command.line(f"echo '{mark}' >&2\nset -- {words}\n{script}"))
     round_trip = min(opened - asked, time.monotonic() - opened)  # the other may have met a busy machine
     folder, python = json.loads(_greeting(name, stream, output))
-    return FileServer(stream, folder, python, round_trip)
+    return FileServer(stream, folder, python, round_trip, output)
 
 
 def _greeting(name: str, stream: Any, output: command.Output) -> bytes:
@@ -149,21 +149,21 @@ def _greeting(name: str, stream: Any, output: command.Output) -> bytes:
         output.stdout += piece
     if found is not None:
         return found
-    output.stderr += complaints(stream)
+    said = _complaints(stream, output)
     stream.shutdown_write()
     if not stream.status_event.wait(LAST_WORDS_SECONDS) or stream.exit_status == -1:
         raise EOFError("it hung up")
-    raise NotStarted(name, stream.exit_status, output.complaints().decode("utf-8", "replace").strip())
+    raise NotStarted(name, stream.exit_status, said)
 
 
-def complaints(stream: Any) -> bytes:
+def _complaints(stream: Any, output: command.Output) -> str:
     """What a command that ended has printed on stderr, the last of it."""
-    said = b""
     stream.settimeout(LAST_WORDS_SECONDS)
     with suppress(OSError):  # a child of it may keep stderr open
         while piece := stream.recv_stderr(REPLY_BYTES):
-            said = (said + piece)[-REPLY_BYTES:]
-    return said
+            output.stderr += piece
+            del output.stderr[: -2 * REPLY_BYTES]
+    return output.complaints().decode("utf-8", "replace").strip()
 
 
 def _pieces(span: Span) -> Iterator[Span]:

@@ -308,7 +308,7 @@ def connections_used(executor: SSHExecutor, large: Path) -> int:
     return executor._session.link.connections
 
 
-def test_a_near_link_keeps_to_one_connection_however_slow(
+def test_a_near_link_keeps_to_one_file_server_however_slow(
     executor: SSHExecutor, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "MEASURE_SECONDS", 0.0)
@@ -316,9 +316,10 @@ def test_a_near_link_keeps_to_one_connection_however_slow(
     assert executor._session is not None
     executor._session.link.round_trip = 0.001
     assert connections_used(executor, large) == 1
+    assert executor._session.link._open == 1
 
 
-def test_a_far_link_keeps_to_one_connection_while_it_is_fast(
+def test_a_far_link_that_is_fast_gets_another_file_server_over_the_same_connection(
     executor: SSHExecutor, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "MEASURE_SECONDS", 0.0)
@@ -326,6 +327,7 @@ def test_a_far_link_keeps_to_one_connection_while_it_is_fast(
     assert executor._session is not None
     executor._session.link.round_trip = 0.2
     assert connections_used(executor, large) == 1
+    assert executor._session.link._open == link.MOST_FAR
 
 
 def test_a_far_and_slow_link_takes_more_connections(
