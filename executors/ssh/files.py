@@ -85,11 +85,11 @@ class FileServer:
         size, beginning = self._answer()
         data = BytesIO()  # hands out what was written to it without another copy
         data.write(beginning)
-        while data.tell() < size:
+        while data.tell() < size <= span.length:
             data.write(self._receive())
             observe(data.tell(), time.monotonic() - started)
-        if not data.tell() == size <= span.length:
-            raise OSError("it sent more than it was asked for")
+        if data.tell() != size:
+            raise OSError("it sends more than it was asked for")
         return data.getvalue()
 
     def _send(self, data: bytes) -> None:
@@ -134,26 +134,38 @@ def start(name: str, transport: Any, script: str) -> FileServer:
     asked = time.monotonic()
     stream = transport.open_session(timeout=START_SECONDS)
     opened = time.monotonic()
-    stream.settimeout(START_SECONDS)
-    stream.exec_command(command.line(f"echo '{mark}' >&2\nset -- {words}\n{script}"))
-    round_trip = min(opened - asked, time.monotonic() - opened)  # the other may have met a busy machine
-    folder, python = json.loads(_greeting(name, stream, output))
+    try:
+        stream.settimeout(START_SECONDS)
+        stream.exec_command(command.line(f"echo '{mark}' >&2\nset -- {words}\n{script}"))
+        round_trip = min(opened - asked, time.monotonic() - opened)  # the other may have met a busy machine
+        folder, python = _greeting(name, stream, output)
+    except BaseException:
+        stream.close()
+        raise
     return FileServer(stream, folder, python, round_trip, output)
 
 
-def _greeting(name: str, stream: Any, output: command.Output) -> bytes:
-    while (found := output.note()) is None and len(output.stdout) <= 4 * REPLY_BYTES:
+def _greeting(name: str, stream: Any, output: command.Output) -> tuple[str, str]:
+    while (note := output.note()) is None:
         piece = stream.recv(RECEIVE_BYTES)
-        if not piece:
-            break
         output.stdout += piece
-    if found is not None:
-        return found
+        if not piece:
+            raise _ending(name, stream, output)
+        if len(output.stdout) > 4 * REPLY_BYTES:
+            raise NotStarted(name, 0, "its login files print too much")
+    try:
+        folder, python = json.loads(note)
+    except ValueError as error:
+        raise NotStarted(name, 0, "it greets in words nobody knows") from error
+    return str(folder), str(python)
+
+
+def _ending(name: str, stream: Any, output: command.Output) -> Exception:
     said = _complaints(stream, output)
     stream.shutdown_write()
     if not stream.status_event.wait(LAST_WORDS_SECONDS) or stream.exit_status == -1:
-        raise EOFError("it hung up")
-    raise NotStarted(name, stream.exit_status, said)
+        return EOFError("it hung up")
+    return NotStarted(name, stream.exit_status, said)
 
 
 def _complaints(stream: Any, output: command.Output) -> str:

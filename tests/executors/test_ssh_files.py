@@ -18,7 +18,17 @@ import psutil
 import pytest
 import vermin
 
-from executors.base import PART_BYTES, Executor, ExecutorError, Lost, NoSpace, NoSuchFile, Span, TransferFailed
+from executors.base import (
+    PART_BYTES,
+    Executor,
+    ExecutorError,
+    Lost,
+    NoSpace,
+    NoSuchFile,
+    Span,
+    TransferFailed,
+    Unreachable,
+)
 from executors.ssh import SSHExecutor, command, files, link
 from executors.ssh.link import Link
 from tests.executors.sshd import Server, needs_sshd, running, sshd
@@ -194,8 +204,8 @@ LIES = {
     "print('-1', flush=True); time.sleep(60)": (TransferFailed, "answers what nobody asked"),
     "print('E\\033[2J', flush=True); time.sleep(60)": (TransferFailed, "answers what nobody asked"),
     "print('7' * 10**6, flush=True); time.sleep(60)": (TransferFailed, "answers what nobody asked"),
-    "print('10\\n' + 'x' * 20, flush=True); time.sleep(60)": (TransferFailed, "more than it was asked for"),
-    "print('20\\n' + 'x' * 20, flush=True); time.sleep(60)": (TransferFailed, "more than it was asked for"),
+    "print('10\\n' + 'x' * 20, flush=True); time.sleep(60)": (TransferFailed, "more than it was asked"),
+    "print('9000000000', flush=True); time.sleep(60)": (TransferFailed, "more than it was asked"),
     "print('10\\n' + 'x' * 5, flush=True)": (TransferFailed, "^box: its file server ended$"),
     "sys.exit('no more')": (TransferFailed, "^box: its file server ended: no more$"),
     "print('10\\n' + 'x' * 5, flush=True); time.sleep(60)": (Lost, "does not answer any more"),
@@ -209,6 +219,24 @@ def test_one_that_lies_is_a_failed_transfer(server: Server, lie: str, monkeypatc
     with SSHExecutor("box", server.options(silence=1)) as executor, pytest.raises(ExecutorError, match=words) as raised:
         executor.get("files/a", SMALL)
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("print(sys.argv[1] + 'hello', flush=True)", "it greets in words nobody knows"),
+        ("print(sys.argv[1] + '[]', flush=True)", "it greets in words nobody knows"),
+        ("print('x' * 10**6, flush=True); time.sleep(60)", "its login files print too much"),
+        ("sys.exit('not today')", "not today"),
+        ("os.kill(os.getppid(), 9)", "hung up"),
+    ],
+)
+def test_one_that_does_not_start_well_is_unreachable(
+    server: Server, script: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SERVER", f"import os, sys, time\n{script}")
+    with pytest.raises(Unreachable, match=f"^box: .*{words}"):
+        SSHExecutor("box", server.options()).__enter__()
 
 
 # Threads
