@@ -69,20 +69,24 @@ def _locked(path: Path, job: str, seconds: float, handed: int | None) -> Iterato
     try:
         yield lock
     finally:
-        if _is(path, lock):
-            path.unlink(missing_ok=True)
-        os.close(lock)
+        try:
+            if _is(path, lock):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(lock)
 
 
 def _taken(path: Path, job: str, seconds: float) -> int:
     for _ in range(TRIES):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if _lock(lock, fcntl.LOCK_EX) and _is(path, lock):
-            os.ftruncate(lock, 0)
-            _beat(lock)
-            return lock
-        owner, silent = _holder(lock)
-        os.close(lock)
+        with ExitStack() as closing:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            closing.callback(os.close, lock)
+            if _lock(lock, fcntl.LOCK_EX) and _is(path, lock):
+                os.ftruncate(lock, 0)
+                _beat(lock)
+                closing.pop_all()
+                return lock
+            owner, silent = _holder(lock)
         if silent > seconds:
             path.unlink(missing_ok=True)  # its lock is on a file that has no name any more
         time.sleep(0.02)  # or somebody only looked, or the last holder was just tidying up
