@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from broker.errors import NoTarget
+from broker.errors import ConfigError, NoTarget
 from broker.journal import Journal
 from broker.ledger import Ledger
 
@@ -34,8 +34,8 @@ def hold(journal: Journal, folder: Path, job: str, seconds: float, handed: int |
     """Hold the job's lease; the ledger is for writing under it. Raises Held when another process drives the job.
 
     One that has given no sign for `seconds` is replaced. `handed` is a lease that was taken for us (see `take`).
+    Raises ConfigError when `folder` cannot hold a lease.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as stack:
         with journal.turn():
             lock = stack.enter_context(_locked(folder / f"{job}.lease", job, seconds, handed))
@@ -46,7 +46,6 @@ def hold(journal: Journal, folder: Path, job: str, seconds: float, handed: int |
 
 def take(journal: Journal, folder: Path, job: str, seconds: float) -> int:
     """Take the job's lease for a process that is about to start: the descriptor to hand it. Raises Held as `hold`."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with journal.turn():
         return _taken(folder / f"{job}.lease", job, seconds)
 
@@ -69,14 +68,21 @@ def _locked(path: Path, job: str, seconds: float, handed: int | None) -> Iterato
     try:
         yield lock
     finally:
-        try:
+        with suppress(OSError):  # the lock goes with us; a file that nobody has locked keeps nobody out
             if _is(path, lock):
                 path.unlink(missing_ok=True)
-        finally:
-            os.close(lock)
+        os.close(lock)
 
 
 def _taken(path: Path, job: str, seconds: float) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _tried(path, job, seconds)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be used: {error.strerror}", "point OFFLOAD_STATE_DIR elsewhere") from error
+
+
+def _tried(path: Path, job: str, seconds: float) -> int:
     for _ in range(TRIES):
         with ExitStack() as closing:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
