@@ -111,7 +111,12 @@ def _target(name: str, table: object, known_hosts: str) -> Target:
 
         options.setdefault("known_hosts", known_hosts)
         Address.of(name, options)
-    return Target(name, url.scheme, options)
+    kind = url.scheme.partition("+")[0]
+    if kind == "jupyter":
+        from executors.jupyter import address
+
+        address.Address.of(name, options)
+    return Target(name, kind, options)
 
 
 def _word(value: object) -> str:

@@ -14,6 +14,7 @@ from executors.base import Executor
 KINDS = {
     "local": "executors.local:LocalExecutor",
     "ssh": "executors.ssh:SSHExecutor",
+    "jupyter": "executors.jupyter:JupyterExecutor",
 }
 
 
