@@ -209,7 +209,11 @@ def cancel(jobs: tuple[str, ...]) -> None:
     with opened(ending=True) as broker:
         for job in [broker.find(name) for name in jobs]:
             silent = broker.cancel(job)
-            say(f"job {job.id} cancelled" if _ended(broker, job) else f"job {job.id} will end: its driver was told")
+            if _ended(broker, job):
+                followers.forget(broker.settings, job.id)
+                say(f"job {job.id} cancelled")
+            else:
+                say(f"job {job.id} will end: its driver was told")
             for target in silent:
                 say(f"{target} cannot be reached: what runs there is ended as soon as it is")
 

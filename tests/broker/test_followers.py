@@ -49,6 +49,7 @@ def test_a_lease_that_was_taken_is_held_until_it_is_handed_over(journal: Journal
     assert lease.held(folder, job)
     with pytest.raises(Held), lease.hold(journal, folder, job, LONG):
         pass
+    os.set_inheritable(handed, True)  # as a process has it that was given it
     with lease.hold(journal, folder, job, LONG, handed) as ledger:
         ledger.check()
         assert (folder / f"{job}.lease").read_text().split()[0] == str(os.getpid())

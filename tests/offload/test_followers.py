@@ -88,11 +88,12 @@ def test_typed_again_without_detach_it_is_watched(stage: Stage) -> None:
 
 
 def test_a_job_begun_in_the_foreground_can_be_detached(stage: Stage) -> None:
-    command = stage.start(*SHORT, "a.dat")
+    command = stage.start("--seconds", "4", "a.dat")
     job = stage.latest()
-    assert stage.detach(*SHORT, "a.dat") == job
+    assert stage.detach("--seconds", "4", "a.dat") == job
     command.kill()
     command.wait()
+    assert b"\tdetached\t" in offload(stage.here, "jobs", "ls").out
     assert offload(stage.here, "jobs", "attach", job, "-q").code == 0
     assert tries(job) == [("local", "done")]
 
@@ -152,6 +153,16 @@ def test_a_detached_job_that_is_cancelled_is_gone_with_all_its_processes(stage: 
     until(lambda: not psutil.pid_exists(process.pid), "the follower's end")
 
 
+def test_forgetting_a_job_without_a_driver_starts_none(stage: Stage) -> None:
+    job = stage.detach("--family", *LONG, "a.dat")
+    until(lambda: len(at_work(job)) == 3, "a script with a child and a grandchild")
+    kill(follower(job))
+    until(lambda: state(job) == "interrupted", "that nobody drives it")
+    said = offload(stage.here, "jobs", "rm", job)
+    assert (said.code, at_work(job), followers(job)) == (0, [], []), said.err
+    assert not list((settings.load().state_dir / "followers").iterdir())
+
+
 def test_cancelling_a_job_without_a_driver_starts_none(stage: Stage) -> None:
     job = stage.detach("--family", *LONG, "a.dat")
     until(lambda: len(at_work(job)) == 3, "a script with a child and a grandchild")
@@ -159,6 +170,7 @@ def test_cancelling_a_job_without_a_driver_starts_none(stage: Stage) -> None:
     said = offload(stage.here, "jobs", "cancel", job)
     assert (said.code, said.err) == (0, f"job {job} cancelled\n")
     assert (at_work(job), followers(job), state(job)) == ([], [], "cancelled")
+    assert not list((settings.load().state_dir / "followers").iterdir())
 
 
 def test_a_detached_job_that_fails_says_so_to_who_asks(stage: Stage) -> None:
