@@ -316,10 +316,10 @@ def test_a_connection_made_while_the_link_is_closed_does_not_stay(
 def test_keys_exchanged_while_commands_end_harm_nobody(
     tmp_path: Path, source: Path, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each side would exchange keys after a megabyte; paramiko's default is 512, so that large files meet it."""
+    """Each side would exchange keys after a few megabytes; paramiko's default is 512, so that large files meet it."""
     if who == "client":
-        monkeypatch.setattr(paramiko.packet.Packetizer, "REKEY_BYTES", 10**6)
-    more = "RekeyLimit 1M" if who == "server" else ""
+        monkeypatch.setattr(paramiko.packet.Packetizer, "REKEY_BYTES", 4 * 10**6)
+    more = "RekeyLimit 4M" if who == "server" else ""
     server = Server(tmp_path / "sshd", more=more)
     with running(server), SSHExecutor("box", server.options()) as executor, ThreadPoolExecutor(3) as pool:
         executor.put(source, PART, "files/a")
