@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.errors import JobFailed, LimitError, Overtaken
+from broker.errors import JobFailed, LimitError, OffloadError
 from broker.job import Attempt, Item, Job, Output
 from broker.ledger import Ledger
 from broker.staging import NO_LINK, file_sha256, sync
@@ -61,7 +61,7 @@ def publish(
             f"the result cannot be stored in {where}: {error.strerror}; it waits where it was made",
             "make room, then run the same command again",
         ) from error
-    except Overtaken:
+    except OffloadError:  # overtaken, or the journal takes no more
         _discard(job, item, pending)
         raise
 

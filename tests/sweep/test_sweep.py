@@ -97,6 +97,8 @@ def one(folder: Path, nth: int, number: int, share: str, summary: Summary) -> bo
     told = ended is None or isinstance(ended, (OffloadError, ExecutorError))
     if not told and not any(word in seams.met[1] for word in SILENT):
         summary.untold.append(f"{name}: {ended!r}")
+    if seams.met[0] != "unlink" and list((folder / "media").glob(".*")):
+        summary.neither.append(f"{name}: a part was left")
     judge(asked, name, summary)
     InsideExecutor.seams = Seams(0, number)
     again(places, asked, name, summary)
