@@ -11,19 +11,16 @@ from executors.jupyter.address import Address, TokenFile
 def probe(address: Address, deadline: float) -> Probe:
     """Ask the server for its kernels, all within `deadline` seconds. Raises nothing."""
     try:
-        from executors.jupyter import server
+        from executors.jupyter import kernel, server  # noqa: F401 - what entering needs must be there, too
     except ImportError as error:
         return Probe.failed(address.name, not_installed(address.name, error))
-    steps, found = server.steps(address.url), [_silent(address, deadline)]
-
-    def look() -> None:
-        found.append(_look(address, deadline))
-
-    # A resolver knows no deadline, and a server may answer a byte at a time.
-    thread = threading.Thread(target=look, daemon=True)
+    silent = Unreachable(f"{address.name}: no answer from {address.url} within {deadline:g} s", step=server.TCP)
+    found: list[ExecutorError | None] = [silent]
+    # In a thread: a resolver knows no deadline, and a server may answer a byte at a time.
+    thread = threading.Thread(target=lambda: found.append(_look(address, deadline)), daemon=True)
     thread.start()
     thread.join(deadline)
-    failure = found[-1]
+    steps, failure = server.steps(address.url), found[-1]
     return Probe.failed(address.name, failure, steps) if failure else Probe(True, steps=steps)
 
 
@@ -31,12 +28,6 @@ def not_installed(name: str, error: ImportError) -> NotInstalled:
     """The error of a target `name` where its packages cannot be imported here."""
     hint = "pip install 'offload-broker[jupyter]'"
     return NotInstalled(f"{name}: {error.name} is not installed here", step="packages here", hint=hint)
-
-
-def _silent(address: Address, deadline: float) -> ExecutorError | None:
-    from executors.jupyter.server import TCP
-
-    return Unreachable(f"{address.name}: no answer from {address.url} within {deadline:g} s", step=TCP)
 
 
 def _look(address: Address, deadline: float) -> ExecutorError | None:

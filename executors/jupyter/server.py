@@ -89,6 +89,8 @@ class Server:
             found = self.json("GET", "api/kernels")
         except Answered as error:
             raise self.no_jupyter(f"it answers {error}") from error
+        except (Lost, TransferFailed) as error:
+            raise Unreachable(str(error), step=JUPYTER) from error
         if not isinstance(found, list):
             raise self.no_jupyter("it speaks of no kernels")
 
@@ -99,11 +101,12 @@ class Server:
 
     def json(self, method: str, path: str, body: object = None) -> Any:
         """Ask for `path` under the url, and return the answer's JSON; None for an empty one. Raises as `ask` does."""
-        content = None if body is None else json.dumps(body).encode()
-        with self.ask(method, path, content=(lambda: [content]) if content else None) as response:
-            data = response.read()
+        data = b"" if body is None else json.dumps(body).encode()
+        headers = {"Content-Length": str(len(data)), "Content-Type": "application/json"} if data else None
+        with self.ask(method, path, headers, (lambda: [data]) if data else None) as response:
+            answer = response.read()
         try:
-            return json.loads(data) if data else None
+            return json.loads(answer) if answer else None
         except ValueError as error:
             raise self.no_jupyter(f"it answers {method} {path} with a page") from error
 
