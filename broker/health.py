@@ -17,7 +17,8 @@ from broker.database import Database
 from broker.targets import LOCAL, Target
 from executors.base import Probe
 
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 1.5
+"""A target that is not there may cost a job two seconds, and what looks at it has to be loaded first."""
 FRESH_SECONDS = 30.0
 """How long an answer is good for."""
 FIRST_PAUSE = 30.0

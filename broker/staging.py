@@ -25,6 +25,8 @@ from executors.base import PART_BYTES, Executor, NoSuchFile, Span
 SUFFIX_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 ASSEMBLE_TRIES = 3
 FETCH_TRIES = 3
+FETCH_BYTES = 2 * 1024 * 1024
+"""How much of a result a stream asks for at once: with whole parts, what waits in memory grew to 120 MB."""
 ASKED = 200
 """How many blobs a target is asked about at once: a reply is at most 64 KB, and tells of up to 2000 parts too."""
 
@@ -123,7 +125,7 @@ def _send_all(executor: Executor, agent: Agent, lacking: list[tuple[Upload, dict
 
 
 def _send(executor: Executor, agent: Agent, upload: Upload, there: dict[int, int], stop: Stop) -> None:
-    spans = list(_spans(upload.size))
+    spans = list(_spans(upload.size, PART_BYTES))
     for tries_left in reversed(range(ASSEMBLE_TRIES)):
         missing = [(n, span) for n, span in enumerate(spans) if there.get(n) != span.length]
         try:
@@ -150,9 +152,9 @@ def _send_parts(executor: Executor, upload: Upload, parts: list[tuple[int, Span]
         list(streams.map(send, parts))
 
 
-def _spans(size: int) -> Iterator[Span]:
-    for offset in range(0, size, PART_BYTES):
-        yield Span(offset, min(PART_BYTES, size - offset))
+def _spans(size: int, most: int) -> Iterator[Span]:
+    for offset in range(0, size, most):
+        yield Span(offset, min(most, size - offset))
 
 
 def fetch(executor: Executor, path: str, size: int, sha256: str, part: Path) -> None:
@@ -200,7 +202,7 @@ NO_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOS
 
 
 def _download(executor: Executor, path: str, size: int, part: Path) -> None:
-    spans, turn, enough = _spans(size), Lock(), Event()
+    spans, turn, enough = _spans(size, FETCH_BYTES), Lock(), Event()
 
     def bring(descriptor: int) -> None:
         try:

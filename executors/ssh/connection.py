@@ -19,7 +19,6 @@ from executors.ssh import trust
 from executors.ssh.address import CONFIGURATION, Address
 
 KEEPALIVE_SECONDS = 15
-"""How long sent bytes may stay unanswered where a target's options do not say."""
 
 NAME, TCP, PROXY, HOST_KEY, LOGIN = "name", "TCP", "ProxyCommand", "host key", "login"
 """The steps of connecting to one hop."""

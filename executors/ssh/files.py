@@ -29,7 +29,6 @@ SEND_BYTES = 256 * 1024
 RECEIVE_BYTES = 64 * 1024
 """Two packets. Half of it was a third slower, all that waits a tenth: measured on one machine."""
 
-START_SECONDS = 60.0
 LAST_WORDS_SECONDS = 5.0
 
 Observe = Callable[[int, float], None]
@@ -123,19 +122,20 @@ class FileServer:
         return f"its file server ended: {lines[-1]}" if lines[-1] else "its file server ended"
 
 
-def start(name: str, transport: Any, script: str) -> FileServer:
+def start(name: str, transport: Any, script: str, silence: float) -> FileServer:
     """Start a file server with a script of sh that ends in `PYTHON "$@"`, in the folder it is to work in.
 
+    One that says nothing for `silence` seconds is given up, now and later.
     Raises NotStarted, paramiko's SSHException, OSError or EOFError.
     """
     output = command.Output(f"offload-{secrets.token_hex(8)} ".encode())
     mark = output.mark.decode()
     words = shlex.join(["-I", "-S", "-c", SERVER, mark])
     asked = time.monotonic()
-    stream = transport.open_session(timeout=START_SECONDS)
+    stream = transport.open_session(timeout=silence)
     opened = time.monotonic()
     try:
-        stream.settimeout(START_SECONDS)
+        stream.settimeout(silence)
         stream.exec_command(command.line(f"echo '{mark}' >&2\nset -- {words}\n{script}"))
         round_trip = min(opened - asked, time.monotonic() - opened)  # the other may have met a busy machine
         folder, python = _greeting(name, stream, output)

@@ -52,7 +52,7 @@ class Link:
         self._first = first
         self._another = another
         self._script = f'cd -- {shlex.quote(server.folder)} && {shlex.quote(server.python)} "$@"'
-        self._idle = [self._channel(server, first)]
+        self._idle = [Channel(server, first)]
         self._open = 1
         self._wanted = self._most = 1
         self._changed = threading.Condition()
@@ -154,7 +154,7 @@ class Link:
         return channel
 
     def _start_on(self, carrier: Any) -> Channel:
-        return self._channel(files.start(self._name, carrier.transport, self._script), carrier)
+        return Channel(files.start(self._name, carrier.transport, self._script, self._silence), carrier)
 
     def _give_back(self, channel: Channel) -> None:
         with self._changed:
@@ -171,10 +171,6 @@ class Link:
                 self._extra.remove(channel.carrier)
             self._open -= 1
             self._changed.notify_all()
-
-    def _channel(self, server: FileServer, carrier: Any) -> Channel:
-        server.stream.settimeout(self._silence)
-        return Channel(server, carrier)
 
     def _meaning(self, error: Exception) -> ExecutorError:
         return meaning(self._name, self._first.transport, error)

@@ -63,7 +63,8 @@ class Session:
         home = address.root.startswith("~/")
         root = '"$HOME"/' + shlex.quote(address.root[2:]) if home else shlex.quote(address.root)
         try:
-            return files.start(self.name, self._connection.transport, SETUP.format(root=root, pythons=PYTHONS))
+            script = SETUP.format(root=root, pythons=PYTHONS)
+            return files.start(self.name, self._connection.transport, script, address.silence)
         except files.NotStarted as error:
             step = "Python" if error.status == 4 else "folder"
             raise Unreachable(_why(address, error), step=step) from error

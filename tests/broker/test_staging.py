@@ -36,7 +36,8 @@ PARTS = 10
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "PART_BYTES", PART)
+    for name in ("PART_BYTES", "FETCH_BYTES"):
+        monkeypatch.setattr(staging, name, PART)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
 
 

@@ -43,10 +43,11 @@ def test_slow_loris_and_no_fallback(loris: Behaviour, clip: Path) -> None:
     work.assert_ended_there(work.type())
 
 
+@pytest.mark.parametrize("bytes_through", [2500, 3500], ids=["in the login", "after the login"])
 @pytest.mark.parametrize("clip", [100], indirect=True)
-def test_slow_loris_in_the_login(cable: Wire, server: Server, offload_dirs: Path, clip: Path) -> None:
+def test_slow_loris_later(bytes_through: int, cable: Wire, server: Server, offload_dirs: Path, clip: Path) -> None:
     configure(offload_dirs, server, url=through(server, cable.port), connect_timeout=1)
-    cable.jam(after=2500)
+    cable.jam(after=bytes_through)
     work = Work(clip)
     assert_done_here(work, work.type())
     assert cable.jammed.is_set()
