@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from broker.job import FileId, Request
+from broker.job import FileId, Input, Job, Request
+
+SHARED = tuple(field.name for field in fields(Request) if field.name != "inputs")
+"""What a request and its job have in common."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,17 @@ class Backup:
     key: str
     inputs: tuple[tuple[FileId, str], ...]
     limits: Mapping[str, float]
+
+    @classmethod
+    def of(cls, job: Job, key: str) -> Self:
+        """The backup of a job that is in the journal, under its resume key."""
+        entries = [
+            Input(item.source, {output.name: output.dest for output in item.outputs}, item.options)
+            for item in job.items
+        ]
+        about = {name: getattr(job, name) for name in SHARED}
+        inputs = tuple((item.file_id, item.sha256) for item in job.items)
+        return cls(Request(inputs=tuple(entries), **about), key, inputs, job.limits)
 
 
 class Backups:

@@ -173,6 +173,7 @@ class Broker:
         with self._lease(job) as ledger:
             if ledger.job.state.over:
                 ledger.reopen()
+                self._backups.save(job.id, Backup.of(ledger.job, self.journal.key(job.id)))
 
     def receipt(self, job: str) -> dict[str, Any]:
         """The job's receipt as one JSON document."""

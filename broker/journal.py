@@ -175,6 +175,10 @@ class Journal:
         )
         return read_job(self._db, row) if row else None
 
+    def key(self, job: str) -> str:
+        """The resume key of a job."""
+        return str(self._row(job)["key"])
+
     def open_jobs(self) -> list[Job]:
         """Jobs that are not over, oldest first."""
         rows = self._db.rows("SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY rowid", OPEN)

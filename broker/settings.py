@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import ConfigError
 
 APP = "offload"
+
+
+Absolute = Annotated[Path, AfterValidator(Path.absolute)]
+"""A folder that stays the same for processes that start elsewhere."""
 
 
 class Settings(BaseModel):
@@ -21,9 +25,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    config_dir: Path
-    state_dir: Path
-    cache_dir: Path
+    config_dir: Absolute
+    state_dir: Absolute
+    cache_dir: Absolute
     max_pixels: Annotated[int, Field(gt=0, description="pixels of a frame")] = 40_000_000
     max_seconds: Annotated[float, Field(gt=0, description="length of an input")] = 4 * 3600.0
     cancel_grace: Annotated[float, Field(ge=0, description="seconds a cancelled script may tidy up")] = 2.0

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 import services
-from broker import scripts, settings
+from broker import followers, scripts, settings
 from broker.broker import Broker
 from broker.errors import MissingHere, OffloadError
 from executors.base import ExecutorError
@@ -64,6 +64,7 @@ def _checks() -> Iterator[Check]:
     yield Check("Python", sys.version_info >= (3, 11), f"{platform.python_version()} at {sys.executable}")
     yield from (_disk(name, folder) for name, folder in (("cache", config.cache_dir), ("state", config.state_dir)))
     with Broker(config) as broker:
+        followers.revive(broker)
         yield Check("journal", True, str(config.journal))
         yield from (_service(broker, name) for name in services.names())
         yield from _interrupted(broker)

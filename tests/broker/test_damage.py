@@ -183,6 +183,23 @@ def test_a_job_that_is_over_leaves_no_backup_and_is_not_restored(broker: Broker,
     assert list(backups.iterdir()) == []
 
 
+def test_a_job_that_is_asked_for_again_has_a_backup_again(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one", digest=True)
+    job = broker.submit(asked)
+    broker.cancel(job)
+    broker.reopen(job)
+    before = broker.journal.job(job.id)
+    broker.journal.close()
+    damage(broker.settings.journal, "rubbish")
+    with Broker(settings.load()) as anew:
+        after = anew.journal.job(job.id)
+        assert (after.items, after.params, after.command) == (before.items, before.params, before.command)
+        left = anew.unfinished(asked)
+        assert left is not None
+        drive(anew, left)
+        assert right(asked)
+
+
 def test_hostile_names_survive_a_backup(broker: Broker, tmp_path: Path) -> None:
     asked = request(tmp_path / "caf\udce9 \n'\"\u65e5", b"one")
     job = broker.submit(asked)

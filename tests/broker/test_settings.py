@@ -59,3 +59,8 @@ def test_a_file_that_is_no_text_is_named(file: Path, environ: dict[str, str]) ->
     file.mkdir()
     with pytest.raises(ConfigError, match=r"config\.toml"):
         settings.load(environ)
+
+
+def test_folders_stay_what_they_are_for_who_starts_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings.load({"OFFLOAD_STATE_DIR": "here"}).state_dir == tmp_path / "here"
