@@ -137,7 +137,7 @@ class Kernel:
             proxy=None if is_loopback(url) else True,
             open_timeout=self._server.timeout,
             ping_interval=self._server.silence / 2,
-            ping_timeout=self._server.silence / 2,
+            ping_timeout=self._server.silence,
             close_timeout=1,
             compression=None,
             max_size=MESSAGE_BYTES,
