@@ -13,6 +13,7 @@ from random import Random
 
 import psutil
 
+from broker.job import Attempt
 from broker.journal import Journal
 from tests.executors.sshd import Server, running
 from tests.kill.rounds import HANGS, Round
@@ -38,9 +39,9 @@ class Boxed(Round):
         """Seconds that the command takes when nothing is killed."""
         with running(self._server):
             started = time.monotonic()
-            code = self.start("--on", "box").wait(HANGS)
+            code = self.start("--on", "box,local").wait(HANGS)
             took = time.monotonic() - started
-            self._check_stayed(f"undisturbed, the command ended with {code}", code)
+            self._check_moved(f"undisturbed, the command ended with {code}", code)
         return took
 
     def kill_for_a_moment(self, whole: bool, after: float, away: float) -> None:
@@ -50,27 +51,32 @@ class Boxed(Round):
         """
         with running(self._server):
             command = self.start("--on", "box")
-            self._comes(lambda: (self._server.folder / "root/scripts").exists() or command.poll() is not None)
+            if not self._in_touch(command):
+                return
             time.sleep(after)
             self._kill(whole, command)
             time.sleep(away)
             self._be_back()
             code = command.wait(HANGS)
-            self._check_stayed(
-                f"sshd killed after {after:.2f} s, away {away:.2f} s: the command ended with {code}", code
-            )
+            what = f"sshd killed after {after:.2f} s, away {away:.2f} s: the command ended with {code}"
+            self._check_stayed(what, code)
+
+    def _in_touch(self, command: subprocess.Popen[bytes]) -> bool:
+        """Wait until the command works on the machine. A busy one may not even have answered in time, and was left."""
+        scripts = self._server.folder / "root" / "scripts"
+        self._comes(lambda: scripts.exists() or command.poll() is not None)
+        return scripts.exists()
 
     def kill_for_long(self, whole: bool, after: float) -> None:
         """Kill sshd `after` seconds from the start; nobody waits for it: the job is done here, and cleaned there."""
         with running(self._server):
             command = self.start("--on", "box,local")
+            self._comes(lambda: self._server.sessions() or command.poll() is not None)
             time.sleep(after)
             self._kill(whole, command)
             code = command.wait(HANGS)
             self._be_back()
-            if code != 0:
-                self._lose(f"sshd killed for good after {after:.2f} s: the command ended with {code}")
-            self._check_moved()
+            self._check_moved(f"sshd killed for good after {after:.2f} s: the command ended with {code}", code)
 
     def _kill(self, whole: bool, command: subprocess.Popen[bytes]) -> None:
         connections = self._server.sessions()
@@ -96,9 +102,9 @@ class Boxed(Round):
         if self._attempts() != [("box", "done")]:
             self.tally.doubled.append(f"{self._name}: {what}, attempts {self._attempts()}")
 
-    def _check_moved(self) -> None:
-        if (code := self._offload("targets", "clean", "box")) != 0:
-            self._lose(f"`targets clean box` ended with {code}")
+    def _check_moved(self, what: str, code: int) -> None:
+        if code != 0:
+            self._lose(what)
         self._check_there()
         self.check_done()
         ways = [("box", "done")], [("local", "done")], [("box", "lost"), ("local", "done")]
@@ -106,9 +112,14 @@ class Boxed(Round):
             self.tally.doubled.append(f"{self._name}: attempts {self._attempts()}")
 
     def _check_there(self) -> None:
-        """Nothing of a job is on the machine, nor noted as being there."""
+        """Nothing of a job is on the machine, but what is noted and can be cleaned: nobody waited only to tidy up."""
+        if self._orphans() and (code := self._offload("targets", "clean", "box")) != 0:
+            self._lose(f"`targets clean box` ended with {code}")
         if left := list((self._server.folder / "root").glob("jobs/*")):
             self.tally.leftover.append(f"{self._name}: on the machine {left}")
+        if orphans := self._orphans():
+            self.tally.leftover.append(f"{self._name}: orphans {orphans}")
+
+    def _orphans(self) -> list[Attempt]:
         with Journal(self._folder / "state" / "journal.sqlite3") as journal:
-            if orphans := journal.orphans():
-                self.tally.leftover.append(f"{self._name}: orphans {orphans}")
+            return journal.orphans()

@@ -12,6 +12,9 @@ from tests.kill.rounds import SIGNALS
 from tests.kill.tally import Tally
 
 GAMES = {"command": Attended, "runner": Attended, "script": Attended, "follower": Detached, "sshd": Boxed}
+TRIES = 10
+PART_SECONDS = 0.7
+"""A little more than the script works."""
 
 
 def undisturbed(folder: Path, number: int, role: str) -> float:
@@ -23,27 +26,40 @@ def undisturbed(folder: Path, number: int, role: str) -> float:
 
 
 def play(folder: Path, seed: int, role: str, span: float) -> Tally:
-    """Play one round of a role; its moment is somewhere in the `span` seconds that an undisturbed one takes."""
-    random, number = Random(seed), SIGNALS[seed % len(SIGNALS)]
-    place, moment = folder / f"{role}-{seed}", random.uniform(0, span)
+    """Play a role until something was killed: a moment that came too late is tried again, sooner.
+
+    Moments are somewhere in the `span` seconds that an undisturbed round takes.
+    """
+    tally, random = Tally(), Random(seed)
+    for again in range(TRIES):
+        share = random.uniform(0, 1) / 2**again
+        one = _round(folder / f"{role}-{seed}-{again}", random, seed, role, share, span)
+        tally.add(one)
+        if one.struck or one.troubles:
+            break
+    return tally
+
+
+def _round(place: Path, random: Random, seed: int, role: str, share: float, span: float) -> Tally:
+    number = SIGNALS[seed % len(SIGNALS)]
     if role == "sshd":
-        return _sshd(place, random, moment, whole=seed % 2 == 0, moves=seed // 2 % 2 == 0)
+        return _sshd(place, random, share * span, whole=seed % 2 == 0, moves=seed // 2 % 2 == 0)
     if role == "follower":
         detached = Detached(place, random)
-        detached.kill_follower(number, moment)
+        detached.kill_follower(number, share * span)
         return detached.tally
     attended = Attended(place, random)
     if role == "command":
-        attended.kill_command(number, moment)
+        attended.kill_command(number, share * span)
     else:
-        attended.kill_part(role, number, random.uniform(0, 0.7))
+        attended.kill_part(role, number, share * PART_SECONDS)
     return attended.tally
 
 
-def _sshd(place: Path, random: Random, moment: float, whole: bool, moves: bool) -> Tally:
+def _sshd(place: Path, random: Random, after: float, whole: bool, moves: bool) -> Tally:
     game = Boxed(place, random, MOVES if moves else STAYS)
     if moves:
-        game.kill_for_long(whole, moment)
+        game.kill_for_long(whole, after)
     else:
-        game.kill_for_a_moment(whole, moment / 2, random.uniform(0, 1))
+        game.kill_for_a_moment(whole, after / 2, random.uniform(0, 1))
     return game.tally

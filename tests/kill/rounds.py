@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -161,11 +162,17 @@ class Round:
         return next((p.pid for p in self._processes() if BOOT in _words(p)), None)
 
     def _supervisor(self) -> int | None:
-        return next((p.pid for p in self._processes() if "OFFLOAD_SUPERVISOR" in environment(p)), None)
+        # It says so itself: on a busy machine the script may be over before all processes were looked at.
+        for status in (self._folder / "cache/local/jobs").glob("*/status.json"):
+            with suppress(FileNotFoundError):  # the job is over
+                return json.loads(status.read_text()).get("pid")
+        return None
 
     def _script(self) -> int | None:
-        supervisor = self._supervisor()
-        return next((p.pid for p in self._processes() if _parent(p) == supervisor and _is_script(p)), None)
+        with suppress(psutil.Error):
+            if supervisor := self._supervisor():
+                return next((p.pid for p in psutil.Process(supervisor).children() if _is_script(p)), None)
+        return None
 
     def _processes(self) -> Iterator[psutil.Process]:
         return carrying("OFFLOAD_CACHE_DIR", str(self._folder / "cache"))
@@ -175,12 +182,6 @@ def _hear_signals() -> None:
     # Test runs in the background of a shell inherit signals that are ignored.
     for number in POLITE:
         signal.signal(number, signal.SIG_DFL)
-
-
-def _parent(process: psutil.Process) -> int | None:
-    with suppress(psutil.Error):
-        return process.ppid()
-    return None
 
 
 def _words(process: psutil.Process) -> list[str]:
