@@ -31,6 +31,9 @@ from executors.jupyter.server import KERNEL, WEBSOCKET, Answered, Server, is_loo
 HELPER = Path(__file__).with_name("helper.py").read_text("utf-8")
 
 MESSAGE_BYTES = 2**24
+AGAIN_SECONDS = 5.0
+"""How long an answer is waited for before its order is sent again: it may have gone astray, and is obeyed once."""
+
 ANSWER_SECONDS = 30.0
 """How much later than its order's time-out an answer may come."""
 
@@ -75,21 +78,27 @@ class Kernel:
             if self._ended:
                 raise self._ended
             self._pending[name] = message, future
-            websocket = self._socket
         try:
-            with suppress(exceptions.ConnectionClosed):  # who listens connects anew, and sends it again
-                websocket.send(message)
-            return future.result(timeout + ANSWER_SECONDS)
-        except TimeoutError as error:
-            raise Lost(f"{self._server.name}: the kernel does not answer any more") from error
+            return self._answer(message, future, time.monotonic() + timeout + ANSWER_SECONDS)
         finally:
             with self._lock:
                 self._pending.pop(name, None)
 
+    def _answer(self, message: str, future: Future[Answer], deadline: float) -> Answer:
+        """Send an order until it is answered. What goes on its way while connections change may be lost."""
+        while (left := deadline - time.monotonic()) > 0:
+            self._send(message)
+            with suppress(TimeoutError):
+                return future.result(min(left, AGAIN_SECONDS))
+        raise Lost(f"{self._server.name}: the kernel does not answer any more")
+
+    def _send(self, message: str) -> None:
+        with suppress(exceptions.ConnectionClosed):  # who listens connects anew, and sends it again
+            self._socket.send(message)
+
     def tell(self, do: str, **order: Any) -> None:
         """Give an order that nobody waits for. It may not arrive."""
-        with suppress(exceptions.ConnectionClosed):
-            self._socket.send(self._order(secrets.token_hex(8), do, **order))
+        self._send(self._order(secrets.token_hex(8), do, **order))
 
     def _order(self, name: str, do: str, **order: Any) -> str:
         text = base64.b64encode(json.dumps({"id": name, "do": do, **order}).encode()).decode()
@@ -131,7 +140,7 @@ class Kernel:
     def _dial(self) -> client.ClientConnection:
         url = self._server.access.url
         connecting = client.connect(
-            f"ws{url.removeprefix('http')}api/kernels/{self._id}/channels?session_id={self._token}",
+            f"ws{url.removeprefix('http')}api/kernels/{self._id}/channels?session_id={secrets.token_hex(8)}",
             additional_headers=self._server.access.headers(),
             ssl=self._server.tls,
             proxy=None if is_loopback(url) else True,
@@ -182,9 +191,8 @@ class Kernel:
         with self._lock:
             self._socket = websocket
             messages = [message for message, _ in self._pending.values()]
-        with suppress(exceptions.ConnectionClosed):  # heard of again at once
-            for message in messages:
-                websocket.send(message)
+        for message in messages:
+            self._send(message)
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         self._heard = True

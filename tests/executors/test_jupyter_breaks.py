@@ -174,7 +174,7 @@ def test_killed_in_the_middle_of_a_get(server: Server, executor: JupyterExecutor
 
 
 def test_a_server_that_hangs_is_lost_after_its_silence(server: Server, large: Path) -> None:
-    with JupyterExecutor("jup", server.options(silence=1, connect_timeout=1)) as executor:
+    with JupyterExecutor("jup", server.options(silence=2, connect_timeout=5)) as executor:
         executor.put(large, PART, "files/whole")
         server.process.send_signal(signal.SIGSTOP)
         try:
