@@ -49,7 +49,10 @@ class Agent:
 
     def _bring(self, source: Path, path: str) -> None:
         # Read back: there is nobody there yet to check a hash, and a damaged script may still run.
-        content = source.read_bytes()
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise OffloadError(f"{source} cannot be read: {error.strerror}", "install this program again") from error
         self._executor.put(source, Span(0, len(content)), path)
         if self._executor.get(path, Span(0, len(content))) != content:
             raise TransferFailed(f"{self._executor.name}: {path} arrived damaged")

@@ -171,6 +171,7 @@ class Run:
                 return self._end(batch)
             if self._stop.requested and not asked:
                 asked = True
+                self._ledger.check()  # what runs there may be another driver's by now
                 yield Note("stopping; finished items are kept")
                 agent.cancel(self._attempt.remote, self._settings.cancel_grace)
 
@@ -248,6 +249,7 @@ class Run:
 
     def _end_there(self, agent: Agent, keep: bool) -> None:
         with suppress(ExecutorError, OffloadError):  # a target that is gone, or has no runner yet, cannot be told
+            self._ledger.check()  # nor is it ours to end what another driver has taken over
             agent.cancel(self._attempt.remote, 0)
             self._clear(agent, keep)
 

@@ -7,6 +7,7 @@ target. What runs there is found by the job's name.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -48,17 +49,22 @@ class Backups:
         self._folder = folder
 
     def save(self, job: str, backup: Backup) -> None:
-        """Store a job's backup. Raises OSError."""
+        """Store a job's backup, if there is room: the journal has the job, and only a damaged one would miss this."""
         path = self._path(job)
-        if not path.exists():
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft = path.with_suffix(".tmp")
-            draft.write_text(json.dumps(_adapter().dump_python(backup, mode="json")))
-            draft.replace(path)
+        draft = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+        try:
+            if not path.exists():
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                draft.write_text(json.dumps(_adapter().dump_python(backup, mode="json")))
+                draft.replace(path)
+        except OSError:
+            with suppress(OSError):  # as above
+                draft.unlink(missing_ok=True)
 
     def drop(self, job: str) -> None:
         """Delete the backup of a job that is over."""
-        self._path(job).unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that refuses even this; it would be restored as a job that is done
+            self._path(job).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[tuple[str, Backup]]:
         for path in sorted(self._folder.glob("*.json")):

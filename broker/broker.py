@@ -57,6 +57,8 @@ class Broker:
         key = self._key(request, inputs)
         job = self.journal.submit(request, key, inputs, limits, seen)
         self._backups.save(job.id, Backup(request, key, tuple(inputs), limits))
+        if self._over(job.id):  # somebody else's, and done meanwhile
+            self._backups.drop(job.id)
         return job
 
     def _restored(self) -> Iterator[str]:

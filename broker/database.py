@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from broker.errors import ConfigError, LimitError, OffloadError
+from broker.errors import Busy, ConfigError, LimitError, OffloadError
 from broker.schema import STEPS
 
 BUSY_SECONDS = 30.0
@@ -123,6 +123,11 @@ class Database:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             return LimitError(f"the disk that holds the journal {self._path} is full", "make room there")
+        if code == sqlite3.SQLITE_BUSY:
+            what = (
+                f"another process has been writing the journal {self._path} for {BUSY_SECONDS:.0f} s; it may be stopped"
+            )
+            return Busy(what, "let it go on (fg), or end it; then type the same again")
         if code in DAMAGED:
             self._mark.touch()  # whoever opens it next sets it aside
             return Damaged(f"the journal {self._path} is damaged: {error}", "type the same again: it is then set aside")

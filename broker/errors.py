@@ -7,6 +7,7 @@ OffloadError          1   unexpected
   NoTarget            5   no target could take the job
     OutOfReach        5   the target that runs the job cannot be reached for now; the job is still open
     Overtaken         5   another process drives the job now
+    Busy              5   another process has been writing the journal for too long
   JobFailed           6   the script failed; it would fail anywhere
   ConfigError         7   configuration, login or trust
   LimitError          8   disk, size, quota or memory
@@ -57,6 +58,10 @@ class OutOfReach(NoTarget):
 
 class Overtaken(NoTarget):
     """Another process drives the job now: this one may write nothing of it any more."""
+
+
+class Busy(NoTarget):
+    """Another process has been writing the journal for too long: it may be stopped."""
 
 
 class Ended(OffloadError):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from broker.agent import Agent
-from broker.errors import OffloadError
+from broker.errors import LimitError, OffloadError
 from broker.job import ID_CHARS
 from broker.journal import Journal
 from broker.ledger import Ledger
@@ -34,13 +34,19 @@ def clean(journal: Journal, agent: Agent, target: str) -> int:
 
 
 def client(folder: Path) -> str:
-    """The name by which this user's jobs are told from others' on a target that several use; kept in `folder`."""
+    """The name by which this user's jobs are told from others' on a target that several use; kept in `folder`.
+
+    Raises LimitError when it cannot be kept.
+    """
     path = folder / "client"
-    if not path.exists():
-        draft = folder / f"client.{secrets.token_hex(4)}"
-        draft.write_text(secrets.token_hex(8))
-        draft.replace(path)
-    return path.read_text()
+    try:
+        if not path.exists():
+            draft = folder / f"client.{secrets.token_hex(4)}"
+            draft.write_text(secrets.token_hex(8))
+            draft.replace(path)
+        return path.read_text()
+    except OSError as error:
+        raise LimitError(f"{path} cannot be written: {error.strerror}", "make room there, or set its mode") from error
 
 
 def strangers(journal: Journal, agent: Agent, client: str) -> list[str]:

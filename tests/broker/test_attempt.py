@@ -15,6 +15,7 @@ from broker.errors import InputError, Interrupted, UsageError
 from broker.events import Event, ItemFailed, Note, Progress, Published, Started
 from broker.job import Job, State
 from broker.stop import Stop
+from broker.watch import Left
 from executors.base import Lost
 from tests import fakework
 from tests.broker.faulty import FaultyExecutor
@@ -106,6 +107,21 @@ def test_a_driver_that_was_overtaken_publishes_nothing_and_watches_the_other(bro
     (attempt,) = broker.journal.attempts(job.id)
     assert attempt.state == "done"
     assert not of_job(attempt.remote)
+
+
+def test_a_driver_that_was_overtaken_ends_nothing_of_the_others(broker: Broker, tmp_path: Path) -> None:
+    job, stop = broker.submit(request(tmp_path / "media", b"one", seconds=30)), Stop()
+    driven = broker.drive(job, stop)
+    assert any(is_progress(event) for event in driven)
+    remote = broker.journal.attempts(job.id)[-1].remote
+    ledger(broker.journal, job.id)
+    stop.request()
+    with pytest.raises(Left):
+        driven.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+        list(driven)
+    assert of_job(remote)
+    broker.cancel(only_job(broker))
+    assert not of_job(remote)
 
 
 def test_a_result_of_an_input_that_changed_meanwhile_is_not_published(broker: Broker, tmp_path: Path) -> None:

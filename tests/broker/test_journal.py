@@ -14,7 +14,7 @@ import pytest
 
 from broker import schema
 from broker.broker import Broker
-from broker.errors import ConfigError, LimitError, Overtaken, UsageError
+from broker.errors import Busy, ConfigError, LimitError, Overtaken, UsageError
 from broker.job import FileId, Input, Request, State
 from broker.journal import Journal
 from broker.ledger import LOG_CHARS, Ledger
@@ -341,6 +341,15 @@ def test_many_processes_open_a_new_journal_at_once(path: Path) -> None:
     assert [process.wait() for process in opening] == [0] * 8
     with Journal(path) as journal:
         assert len(journal.jobs(1000)) == 80
+
+
+def test_a_writer_that_was_stopped_in_the_middle_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.database.BUSY_SECONDS", 0.1)
+    with Journal(path) as one, Journal(path) as other, one._db.write():
+        with pytest.raises(Busy, match="it may be stopped") as caught:
+            submit(other)
+        assert caught.value.exit_code == 5
+        assert "type the same again" in caught.value.hint
 
 
 def test_a_stop_inside_a_transaction_leaves_the_journal_usable(path: Path) -> None:
