@@ -63,7 +63,7 @@ class Kernel:
         self._session, self._id = _start(server, f"{root}/{MARK}{self._token}")
         try:
             self._socket = self._connect()
-            self._socket.send(self._message("helper", _program(self._token)))
+            self._socket.send(self._message(_program(self._token)))
         except BaseException:
             self._end()
             raise
@@ -73,28 +73,28 @@ class Kernel:
     def ask(self, do: str, timeout: float, **order: Any) -> Answer:
         """Give an order and wait for its answer, `timeout` seconds and a little more. Raises Lost."""
         name, future = secrets.token_hex(8), Future[Answer]()
-        message = self._order(name, do, timeout=timeout, **order)
+        code = self._order(name, do, timeout=timeout, **order)
         with self._lock:
             if self._ended:
                 raise self._ended
-            self._pending[name] = message, future
+            self._pending[name] = code, future
         try:
-            return self._answer(message, future, time.monotonic() + timeout + ANSWER_SECONDS)
+            return self._answer(code, future, time.monotonic() + timeout + ANSWER_SECONDS)
         finally:
             with self._lock:
                 self._pending.pop(name, None)
 
-    def _answer(self, message: str, future: Future[Answer], deadline: float) -> Answer:
+    def _answer(self, code: str, future: Future[Answer], deadline: float) -> Answer:
         """Send an order until it is answered. What goes on its way while connections change may be lost."""
         while (left := deadline - time.monotonic()) > 0:
-            self._send(message)
+            self._send(code)
             with suppress(TimeoutError):
                 return future.result(min(left, AGAIN_SECONDS))
         raise Lost(f"{self._server.name}: the kernel does not answer any more")
 
-    def _send(self, message: str) -> None:
+    def _send(self, code: str) -> None:
         with suppress(exceptions.ConnectionClosed):  # who listens connects anew, and sends it again
-            self._socket.send(message)
+            self._socket.send(self._message(code))
 
     def tell(self, do: str, **order: Any) -> None:
         """Give an order that nobody waits for. It may not arrive."""
@@ -102,7 +102,7 @@ class Kernel:
 
     def _order(self, name: str, do: str, **order: Any) -> str:
         text = base64.b64encode(json.dumps({"id": name, "do": do, **order}).encode()).decode()
-        return self._message(name, f"_offload_{self._token}['obey']('{text}')")
+        return f"_offload_{self._token}['obey']('{text}')"
 
     def close(self) -> None:
         """End the kernel, as far as the connection still allows."""
@@ -115,8 +115,9 @@ class Kernel:
         with suppress(Answered, ExecutorError):  # it may be gone, and the server with it
             self._server.json("DELETE", f"api/sessions/{self._session}")
 
-    def _message(self, name: str, code: str) -> str:
-        header = {"msg_id": name, "msg_type": "execute_request", "version": "5.3"}
+    def _message(self, code: str) -> str:
+        # With an id of its own, also when it is sent again: a kernel drops a message that it has seen.
+        header = {"msg_id": secrets.token_hex(8), "msg_type": "execute_request", "version": "5.3"}
         content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
         header |= {"username": "offload", "session": self._token, "date": datetime.now().astimezone().isoformat()}
         message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
@@ -190,9 +191,9 @@ class Kernel:
         websocket = self._connect()
         with self._lock:
             self._socket = websocket
-            messages = [message for message, _ in self._pending.values()]
-        for message in messages:
-            self._send(message)
+            codes = [code for code, _ in self._pending.values()]
+        for code in codes:
+            self._send(code)
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         self._heard = True
