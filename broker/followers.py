@@ -1,8 +1,8 @@
 """Followers: a process in the background that sees a detached job through, as long as it takes.
 
 The command that starts one takes the job's lease and hands it over, so there is no moment at which nobody holds it. A
-follower may die at any moment and of any signal: the job goes on where it runs, and the next command of any kind starts
-another follower. Only `offload jobs cancel` ends the job.
+follower may die at any moment and of any signal: the job goes on where it runs, and the next service, `jobs` or
+`doctor` command starts another follower. Only `offload jobs cancel` ends the job.
 """
 
 from __future__ import annotations

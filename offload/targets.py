@@ -75,11 +75,13 @@ def _about(row: Mapping[str, Any]) -> str:
 @targets.command(help="Add a target: `offload targets add my-box ssh://user@host:port`. New ones are tried last.")
 @click.argument("name")
 @click.argument("url")
-@click.option("--identity", metavar="FILE", help="private key to log in with, where it is not the usual one")
-def add(name: str, url: str, identity: str | None) -> None:
+@click.option("--identity", metavar="FILE", help="ssh: private key to log in with, where it is not the usual one")
+@click.option("--token-file", metavar="FILE", help="jupyter: file of mode 0600 that holds the server's token")
+@click.option("--ca", metavar="FILE", help="jupyter: certificates to trust, where they are not the usual ones")
+def add(name: str, url: str, **files: str | None) -> None:
     """Write a target into the targets file."""
-    options = {"url": url} | ({"identity": identity} if identity else {})
-    configured.add(settings.load(), name, options)
+    given = {key: str(Path(file).expanduser().absolute()) for key, file in files.items() if file}
+    configured.add(settings.load(), name, {"url": url} | given)
     print(f"added; now see whether it works: offload targets test {name}", file=sys.stderr)
 
 

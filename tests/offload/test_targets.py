@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,15 @@ def test_there_is_no_key_to_trust_on_this_machine(here: Path) -> None:
     said = offload(here, "targets", "trust", "local")
     assert said.code == 2
     assert "no SSH target" in said.err
+
+
+def test_files_of_a_target_are_written_in_full(here: Path, offload_dirs: Path) -> None:
+    (here / "lab.token").write_text("secret")
+    added = offload(
+        here, "targets", "add", "lab", "jupyter+https://lab:8888/", "--token-file", "lab.token", "--ca", "~/ca"
+    )
+    assert (added.code, added.out) == (0, b"")
+    table = tomllib.loads((offload_dirs / "config/targets.toml").read_text())["lab"]
+    assert table["token_file"] == str(here / "lab.token")
+    assert Path(table["ca"]).is_absolute()
+    assert "~" not in table["ca"]
