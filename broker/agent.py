@@ -85,9 +85,9 @@ class Agent:
         events = tuple(event for event in map(_event, lines) if event)
         return Batch(events, int(reply["next"]), str(reply["state"]), reply.get("ending", {}))
 
-    def cancel(self, job: str, grace: float) -> None:
-        """End the job's process tree, politely for `grace` seconds."""
-        self._call("cancel", {"job": job, "grace": grace}, VERB_SECONDS + grace)
+    def cancel(self, job: str, grace: float, within: float = VERB_SECONDS) -> None:
+        """End the job's process tree, politely for `grace` seconds. Raises Lost when that is not done `within` more."""
+        self._call("cancel", {"job": job, "grace": grace}, within + grace)
 
     def ack(self, job: str) -> None:
         """Tell that the results have arrived: the target deletes the job."""

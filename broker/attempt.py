@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from broker import checkpoints, orphans, policy, publication, reports, staging, supplies
-from broker.agent import Agent, Batch, refusal
+from broker.agent import VERB_SECONDS, Agent, Batch, refusal
 from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
@@ -25,6 +25,8 @@ from executors.base import Executor, ExecutorError, Gone, OutOfMemory
 
 POLL_SECONDS = 1.0
 DAY_SECONDS = 86400.0
+HURRY_SECONDS = 5.0
+"""How long somebody who said stop twice waits for a target that does not answer."""
 NOTE_SECONDS = 1.0
 """How often progress is written to the journal."""
 
@@ -58,7 +60,6 @@ class Run:
         self._items = len(ledger.job.items)
 
     def __iter__(self) -> Iterator[Event]:
-        silence: Exception | None = None
         while True:
             try:
                 yield from self._visit()
@@ -66,18 +67,18 @@ class Run:
             except policy.ABSENT as error:
                 if not (self._reached and policy.may_be_back(error)):
                     raise
-                if silence is None or str(error) != str(silence):
+                if not self._patience.waiting:
                     yield Note(f"{error}; waiting for it")
-                silence = error
-            self._wait(silence)
+                yield from self._wait(error)
 
-    def _wait(self, silence: Exception) -> None:
-        pause = self._patience.pause()
+    def _wait(self, silence: Exception) -> Iterator[Event]:
+        target, pause = self._attempt.target, self._patience.pause()
         if pause is None:
             raise silence
         self._stop.sleep(pause)
         if self._stop.requested:
-            raise Interrupted(f"stopped while {self._attempt.target} could not be reached")
+            yield Note(f"{target} could not be told; what runs there is ended as soon as it can be")
+            raise Interrupted(f"stopped while {target} could not be reached")
 
     def _visit(self) -> Iterator[Event]:
         with self._executor:
@@ -89,7 +90,8 @@ class Run:
                 yield from self._drive(agent, job)
             except policy.ENDING as error:
                 if not policy.may_be_back(error):
-                    self._end_there(agent, keep=job.keep or isinstance(error, JobFailed))
+                    hurry = isinstance(error, KeyboardInterrupt | GeneratorExit)
+                    self._end_there(agent, keep=job.keep or isinstance(error, JobFailed), hurry=hurry)
                 raise
 
     def _drive(self, agent: Agent, job: Job) -> Iterator[Event]:
@@ -247,10 +249,10 @@ class Run:
         how = f"with status {status}" if status else f"without a word on {left[0].source}"
         raise JobFailed(f"the script ended {how}", f"offload jobs logs {self._attempt.job}")
 
-    def _end_there(self, agent: Agent, keep: bool) -> None:
+    def _end_there(self, agent: Agent, keep: bool, hurry: bool = False) -> None:
         with suppress(ExecutorError, OffloadError):  # a target that is gone, or has no runner yet, cannot be told
             self._ledger.check()  # nor is it ours to end what another driver has taken over
-            agent.cancel(self._attempt.remote, 0)
+            agent.cancel(self._attempt.remote, 0, HURRY_SECONDS if hurry else VERB_SECONDS)
             self._clear(agent, keep)
 
     def _clear(self, agent: Agent, keep: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
@@ -66,10 +66,12 @@ class Backups:
         with suppress(OSError):  # on a disk that refuses even this; it would be restored as a job that is done
             self._path(job).unlink(missing_ok=True)
 
-    def __iter__(self) -> Iterator[tuple[str, Backup]]:
+    def of_lost(self, known: Callable[[str], bool]) -> Iterator[tuple[str, Backup]]:
+        """Jobs that are not `known`, and their backups."""
         for path in sorted(self._folder.glob("*.json")):
             with suppress(OSError, ValueError):  # damaged like the journal: there is nothing to restore from it
-                yield path.stem, _adapter().validate_python(json.loads(path.read_text()))
+                if not known(path.stem):
+                    yield path.stem, _adapter().validate_python(json.loads(path.read_text()))
 
     def _path(self, job: str) -> Path:
         return self._folder / f"{job}.json"

@@ -36,7 +36,7 @@ class Broker:
         self.journal = Journal(settings.journal)
         self.contact = Contact(self.journal, self.targets, settings)
         self._backups = Backups(settings.state_dir / "open")
-        self.notices = [*self._restored(), *orphans.notices(self.journal)]
+        self.notices = [*self._restored(), *orphans.notices(self.journal, self.targets)]
 
     def __enter__(self) -> Self:
         return self
@@ -65,9 +65,10 @@ class Broker:
         """Bring the open jobs of a journal that was lost into the new one."""
         if self.journal.aside is not None:
             yield f"the journal was damaged; it is kept as {self.journal.aside}, and a new one has been begun"
-            for job, backup in self._backups:
-                self.journal.restore(job, backup)
-                yield f"job {job} was open in it: `offload jobs attach {job}` goes on with it"
+        # Also when it was another process that lost the journal: it may have died before it came so far.
+        for job, backup in self._backups.of_lost(lambda job: bool(self.journal.with_prefix(job))):
+            self.journal.restore(job, backup)
+            yield f"job {job} was open in a journal that was lost: `offload jobs attach {job}` goes on with it"
 
     def _identified(self, request: Request) -> list[tuple[FileId, str]]:
         targets.choose(self.targets, request.on)
@@ -146,7 +147,8 @@ class Broker:
         """Stop when another process asks for the job's end."""
 
         def listen() -> None:
-            with suppress(OffloadError), Journal(self.settings.journal) as journal:  # if it cannot be read: next time
+            # If it cannot be read: next time. To mend it is for a process that restores what was in it.
+            with suppress(OffloadError), Journal(self.settings.journal, mend=False) as journal:
                 if not journal.wanted(job.id):
                     stop.request()
 
@@ -185,7 +187,8 @@ class Broker:
         """The job whose id starts with `prefix`. Raises UsageError when there is none, or more than one."""
         found = self.journal.with_prefix(prefix)
         if len(found) != 1:
-            raise UsageError(f"{len(found) or 'no'} job{'s' * (len(found) > 1)} {prefix}", "offload jobs ls")
+            count = f"{len(found)} jobs are" if found else "no job is"
+            raise UsageError(f"{count} named {prefix!r}", "offload jobs ls")
         return self.journal.job(found[0])
 
     def logs(self, job: Job) -> Iterator[tuple[Attempt, str]]:
@@ -204,7 +207,7 @@ class Broker:
         A driven one is closed by its driver. Raises UsageError for one that is over.
         """
         if job.state.over:
-            raise UsageError(f"job {job.id} is {job.state} already")
+            raise UsageError(f"job {job.id} is {job.state} already", f"offload jobs show {job.id}")
         self.journal.want(job.id, False)
         silent = self.contact.end(self._running(job))
         with suppress(lease.Held), self._lease(job) as ledger:
@@ -235,9 +238,12 @@ class Broker:
     def _remove(self, ledger: Ledger) -> None:
         left = [attempt for attempt in ledger.attempts if attempt.remains is not Remains.NOTHING]
         if silent := self.contact.end(left, delete=True):
-            what = f"{' and '.join(silent)} cannot be reached, and may still hold part of job {ledger.id}"
-            raise NoTarget(what, f"offload jobs rm {ledger.id}, when it is back")
+            what = (
+                f"{' and '.join(silent)} cannot be reached, and may still hold part of job {ledger.id}: try again later"
+            )
+            raise NoTarget(what, f"offload jobs rm {ledger.id}")
         publication.discard_parts(ledger.job)
+        self._backups.drop(ledger.id)  # first: a backup without a job would bring it back
         self.journal.forget(ledger.id)
 
     def _running(self, job: Job) -> Sequence[Attempt]:

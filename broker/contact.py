@@ -42,13 +42,15 @@ class Contact:
     def end(self, attempts: Iterable[Attempt], delete: bool = False) -> list[str]:
         """End attempts where they run, and `delete` what they left; returns the targets that could not be told.
 
-        A target that is not configured any more is out of our hands.
+        What is to be deleted on a target that is not configured any more is out of our hands.
         """
         silent = []
         for attempt in attempts:
             try:
                 if attempt.target in self._targets:
                     self._end(attempt, delete)
+                elif not delete:
+                    silent.append(attempt.target)
             except ExecutorError:
                 silent.append(attempt.target)
         return silent

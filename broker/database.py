@@ -6,6 +6,7 @@ A damaged file is set aside under another name, never deleted, and a new one beg
 from __future__ import annotations
 
 import fcntl
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,9 @@ from broker.schema import STEPS
 
 BUSY_SECONDS = 30.0
 """How long a transaction waits for those of other processes, each of a few milliseconds."""
+
+SPARE_BYTES = 2**20
+"""With less than this, an error of input or output is for want of room: the file beside the journal cannot grow."""
 
 Row = sqlite3.Row
 
@@ -32,20 +36,24 @@ class Damaged(ConfigError):
 class Database:
     """An open database. Several processes may use one file. `aside` is where a damaged one was put, if there was one.
 
-    Raises ConfigError when the file cannot be used, LimitError when its disk is full.
+    With `mend` off, a damaged one is left where it is. Raises ConfigError when the file cannot be used, LimitError
+    when its disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mend: bool = True) -> None:
         self._path = path
         self._mark = path.with_name(f"{path.name}.damaged")
         self.aside: Path | None = None
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            suspected = mend and self._mark.exists()
         try:
-            if self._mark.exists():
+            if suspected:
                 self._set_aside()
             self._open()
         except Damaged:
+            if not mend:
+                raise
             self._set_aside()
             self._open()
 
@@ -63,7 +71,7 @@ class Database:
 
     def _set_aside(self) -> None:
         """Move a damaged file out of the way. Of several processes that find it so, one does."""
-        with self._path.with_name(f"{self._path.name}.aside").open("w") as guard:
+        with self._explained(), self._path.with_name(f"{self._path.name}.aside").open("w") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             sound = self._is_sound()
             self._mark.unlink(missing_ok=True)
@@ -121,7 +129,7 @@ class Database:
 
     def _sentence(self, error: Exception) -> OffloadError:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_full()):
             return LimitError(f"the disk that holds the journal {self._path} is full", "make room there")
         if code == sqlite3.SQLITE_BUSY:
             what = (
@@ -133,6 +141,9 @@ class Database:
             return Damaged(f"the journal {self._path} is damaged: {error}", "type the same again: it is then set aside")
         hint = f"move {self._path} away, or point OFFLOAD_STATE_DIR elsewhere"
         return ConfigError(f"the journal {self._path} cannot be used: {error}", hint)
+
+    def _is_full(self) -> bool:
+        return shutil.disk_usage(self._path.parent).free < SPARE_BYTES
 
     @contextmanager
     def write(self) -> Iterator[None]:

@@ -76,6 +76,8 @@ class Dispatch:
                 return
             except policy.MOVABLE as error:
                 failures.append(error)
+        if self._job.detached and any(map(policy.may_be_back, failures)):
+            raise OutOfReach(_sentences(failures), f"offload jobs attach {self._job.id}")
         raise failures[0] if len(failures) == 1 else NoTarget(_sentences(failures) or "no target", "offload targets ls")
 
     def _tries(self, failures: list[Exception]) -> Iterator[Candidate]:

@@ -47,8 +47,8 @@ class Journal:
     Raises ConfigError when the file cannot be used, LimitError when its disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._db = Database(path)
+    def __init__(self, path: Path, mend: bool = True) -> None:
+        self._db = Database(path, mend)
         self.aside = self._db.aside
         self.health = Health(self._db)
         self.checkpoint_folder = path.parent / "checkpoints"
@@ -224,9 +224,9 @@ class Journal:
             self._db.execute("UPDATE jobs SET unwanted = ? WHERE id = ?", (int(not wanted), job))
 
     def wanted(self, job: str) -> bool:
-        """Whether nobody has asked for the job's end."""
+        """Whether nobody has asked for the job's end. A journal that was begun anew knows of no such thing."""
         row = self._db.row("SELECT unwanted FROM jobs WHERE id = ?", (job,))
-        return row is not None and not row["unwanted"]
+        return row is None or not row["unwanted"]
 
     # Attempts
 

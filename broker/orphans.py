@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,11 +55,14 @@ def strangers(journal: Journal, agent: Agent, client: str) -> list[str]:
     return [name for name in ours if not journal.with_prefix(name[:ID_CHARS])]
 
 
-def notices(journal: Journal) -> Iterator[str]:
-    """Say of each target what orphans it may hold, and how to be rid of them."""
+def notices(journal: Journal, targets: Container[str]) -> Iterator[str]:
+    """Say of each target what orphans it may hold, and how to be rid of them; `targets` are the configured ones."""
     for target, count in Counter(attempt.target for attempt in journal.orphans()).items():
         what = "an attempt that was given up" if count == 1 else f"{count} attempts that were given up"
-        yield f"{target} may still hold {what}: `offload targets clean {target}` ends and deletes what is left there"
+        way = f"`offload targets clean {target}` ends and deletes what is left there"
+        if target not in targets:
+            way = "it is no target any more; add it again, or remove the job with `offload jobs rm`"
+        yield f"{target} may still hold {what}: {way}"
 
 
 def give_up(journal: Journal, target: str) -> None:

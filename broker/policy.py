@@ -55,6 +55,11 @@ class Patience:
         self._back_since = 0.0
         self._tries = 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it is silent already, and nothing was heard since."""
+        return self._silent_since is not None
+
     def pause(self) -> float | None:
         """Seconds to wait before the next try; None when it has been long enough."""
         now = self._clock()

@@ -8,6 +8,7 @@ so that a driver which wakes up late meets no other's.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -57,9 +58,10 @@ def publish(
         _discard(job, item, pending)
         ledger.check()  # a driver that overtook us has tidied up: that is why
         where = item.outputs[0].dest.parent
+        cure = "make room" if where.is_dir() else f"mkdir -p {shlex.quote(str(where))}"
         raise LimitError(
             f"the result cannot be stored in {where}: {error.strerror}; it waits where it was made",
-            "make room, then run the same command again",
+            f"{cure}, then run the same command again",
         ) from error
     except OffloadError:  # overtaken, or the journal takes no more
         _discard(job, item, pending)
@@ -110,13 +112,13 @@ def _holds(path: Path, output: Output) -> bool:
 
 def _settle(ledger: Ledger, job: Job, item: Item, output: Output) -> None:
     part = part_path(job, item, output)
-    dest = output.dest if _holds(output.dest, output) else _place(part, output, job)
+    dest = output.dest if _holds(output.dest, output) else _place(part, item, output, job)
     part.unlink(missing_ok=True)
     sync(dest.parent)
     ledger.published(item.index, output.name, dest)
 
 
-def _place(part: Path, output: Output, job: Job) -> Path:
+def _place(part: Path, item: Item, output: Output, job: Job) -> Path:
     dest = output.dest
     if job.overwrite:
         part.replace(dest)
@@ -127,7 +129,8 @@ def _place(part: Path, output: Output, job: Job) -> Path:
         if _holds(dest, output):  # a driver that overtook us has just done the same
             return dest
         # Somebody took the name while the job ran: theirs stays, ours goes beside it.
-        stem = dest.stem if len(os.fsencode(dest.name)) <= NAME_BYTES - len(job.id) - 1 else "result"
+        fits = len(os.fsencode(dest.name)) <= NAME_BYTES - len(job.id) - 1
+        stem = dest.stem if fits else f"result-{item.index}-{_number(item, output)}"
         dest = dest.with_name(f"{stem}.{job.id}{dest.suffix}")
         part.replace(dest)
     return dest
@@ -146,8 +149,11 @@ def _link_new(part: Path, dest: Path) -> None:
 
 def part_path(job: Job, item: Item, output: Output) -> Path:
     """Where an output gathers before it has its name: hidden, beside its destination."""
-    number = [entry.name for entry in item.outputs].index(output.name)
-    return output.dest.with_name(f".{job.id}-{output.term}.{item.index}.{number}.part")
+    return output.dest.with_name(f".{job.id}-{output.term}.{item.index}.{_number(item, output)}.part")
+
+
+def _number(item: Item, output: Output) -> int:
+    return [entry.name for entry in item.outputs].index(output.name)
 
 
 def discard_parts(job: Job) -> None:

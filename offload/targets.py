@@ -92,11 +92,19 @@ def rm(name: str) -> None:
     config = settings.load()
     with Broker(config) as broker:
         target = broker.targets.get(name)
+        _refuse_in_use(broker, name)
         if target and any(orphan.target == name for orphan in broker.journal.orphans()):
             with suppress(ExecutorError, OffloadError):  # it is removed all the same
                 broker.contact.clean(target)
         configured.remove(config, name)
         orphans.give_up(broker.journal, name)
+
+
+def _refuse_in_use(broker: Broker, name: str) -> None:
+    for job in broker.journal.open_jobs():
+        runs = any(one.target == name and one.state == "running" for one in broker.journal.attempts(job.id))
+        if runs or name in job.on.split(","):
+            raise UsageError(f"job {job.id} uses {name}", f"offload jobs cancel {job.id}")
 
 
 @targets.command(help="End and delete what attempts that were given up, or forgotten jobs of ours, left on a target.")

@@ -82,19 +82,27 @@ def _after(mark: bytes, printed: bytearray) -> bytes:
     return after.partition(b"\n")[2] if found else before
 
 
-def run(name: str, transport: Any, folder: str, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
-    """Run a command in `folder` on the target called `name`. See `Executor.run`."""
+def run(
+    name: str, transport: Any, folder: str, argv: Sequence[str], stdin: bytes, timeout: float, silence: float
+) -> Completed:
+    """Run a command in `folder` on the target called `name`. See `Executor.run`.
+
+    It has to begin within `silence` seconds: a target that does not even do that will not end it either.
+    """
     mark = f"offload-{secrets.token_hex(8)} "
     note = f"printf '%s%d\\n' '{mark}' $$"
     script = f"cd -- {shlex.quote(folder)} || exit\n{note}; {note} >&2\n{shlex.join(argv)}"
     output = Output(mark.encode())
-    deadline = time.monotonic() + timeout
+    silence = min(silence, timeout)
+    began = time.monotonic()
     try:
-        channel = transport.open_session(timeout=timeout)
+        channel = transport.open_session(timeout=silence)
         with channel:
-            status = _converse(channel, line(script), stdin, output, deadline)
+            status = _converse(channel, line(script), stdin, output, began + timeout, began + silence)
     except (OutOfTime, TransferFailed) as error:
         kill(transport, output.group())
+        if isinstance(error, OutOfTime) and output.group() is None:
+            raise Lost(f"{name}: it does not answer any more") from error
         if isinstance(error, OutOfTime):
             raise Lost(f"{name}: a command did not end within {timeout:g} s") from error
         raise TransferFailed(f"{name}: {error}") from error
@@ -108,8 +116,11 @@ def run(name: str, transport: Any, folder: str, argv: Sequence[str], stdin: byte
     return Completed(status, output.reply(), output.complaints())
 
 
-def _converse(channel: Any, command: str, stdin: bytes, output: Output, deadline: float) -> int:
-    """Feed and drain a command to its end. Returns its status, -1 when a signal or the connection ended it."""
+def _converse(channel: Any, command: str, stdin: bytes, output: Output, deadline: float, first_word: float) -> int:
+    """Feed and drain a command to its end. Returns its status, -1 when a signal or the connection ended it.
+
+    Raises OutOfTime at the deadline, or when it has not begun to speak by `first_word`.
+    """
     channel.settimeout(max(0.1, deadline - time.monotonic()))
     channel.exec_command(command)
     unsent = memoryview(stdin)
@@ -117,7 +128,7 @@ def _converse(channel: Any, command: str, stdin: bytes, output: Output, deadline
         selector.register(channel, selectors.EVENT_READ)
         while not _finished(channel):
             unsent = _feed(channel, unsent)
-            left = deadline - time.monotonic()
+            left = (first_word if output.group() is None else deadline) - time.monotonic()
             if left <= 0:
                 raise OutOfTime
             selector.select(min(left, POLL_SECONDS) if unsent else left)

@@ -45,7 +45,7 @@ class Session:
     """Connects. Raises Unreachable, or Refused for an untrusted key and a failed login."""
 
     def __init__(self, address: Address) -> None:
-        self.name = address.name
+        self.name, self._silence = address.name, address.silence
         self._connection = _connect(address)
         try:
             server = self._set_up(address)
@@ -57,7 +57,8 @@ class Session:
 
     def run(self, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         """Run a command in the root. See `Executor.run`."""
-        return command.run(self.name, self._connection.transport, self.root, argv, stdin, timeout)
+        transport = self._connection.transport
+        return command.run(self.name, transport, self.root, argv, stdin, timeout, self._silence)
 
     def _set_up(self, address: Address) -> files.FileServer:
         home = address.root.startswith("~/")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from broker import settings
 from broker.broker import Broker
-from broker.errors import ConfigError
+from broker.errors import ConfigError, LimitError
 from broker.events import Progress, Published
 from broker.job import State
 from broker.journal import Journal
@@ -218,3 +220,53 @@ def test_a_damaged_backup_costs_its_job_only(broker: Broker, tmp_path: Path) -> 
     damage(broker.settings.journal, "rubbish")
     with Broker(settings.load()) as anew:
         assert [job.id for job in anew.journal.jobs()] == [jobs[1].id]
+
+
+@pytest.mark.parametrize("how", ["rubbish", "holes"])
+def test_a_journal_that_is_damaged_under_a_running_job_stops_no_work_and_loses_none(
+    how: str, box: Box, broker: Broker, tmp_path: Path
+) -> None:
+    asked = request(tmp_path / "media", b"one", b"two", seconds=1.5, on="box")
+    job, stop = broker.submit(asked), Stop()
+    with suppress(ConfigError):  # whether its driver notices depends on which pages it reads again
+        for event in broker.drive(job, stop):
+            if isinstance(event, Progress) and event.fraction < 0.1:
+                damage(broker.settings.journal, how)
+    assert not stop.requested
+    with Broker(settings.load()) as anew:
+        left = anew.unfinished(asked)
+        if left is not None:
+            assert left.id == job.id
+            drive(anew, left)
+    assert right(asked)
+
+
+def test_who_only_looks_sets_nothing_aside(path: Path) -> None:
+    with Journal(path) as journal:
+        submit(journal)
+    content = damage(path, "rubbish")
+    with pytest.raises(ConfigError, match="is damaged"):
+        Journal(path, mend=False)
+    assert path.read_bytes() == content
+    assert not list(path.parent.glob("*damaged-*"))
+
+
+def test_a_job_whose_journal_another_process_lost_is_restored_too(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"one")
+    job = broker.submit(asked)
+    broker.journal.close()
+    damage(broker.settings.journal, "rubbish")
+    Journal(broker.settings.journal).close()  # it died before it could restore anything
+    with Broker(settings.load()) as anew:
+        assert [job.id in notice for notice in anew.notices] == [True]
+        drive(anew, job)
+    assert right(asked)
+
+
+def test_an_error_of_a_disk_without_room_is_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with Journal(path) as journal:
+        assert isinstance(journal._db._sentence(error), ConfigError)
+        monkeypatch.setattr("broker.database.SPARE_BYTES", 2**62)
+        assert isinstance(journal._db._sentence(error), LimitError)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from broker import policy, settings
+from broker.agent import VERB_SECONDS, Agent
+from broker.attempt import HURRY_SECONDS
 from broker.broker import Broker
-from broker.errors import IntegrityError, Interrupted, JobFailed, LimitError, NoTarget
+from broker.errors import IntegrityError, Interrupted, JobFailed, LimitError, NoTarget, OutOfReach
 from broker.events import ItemFailed, Progress, Published, Started
 from broker.job import Remains, State
 from broker.stop import Stop
@@ -301,3 +304,33 @@ def test_a_job_that_is_over_is_not_driven_again(broker: Broker, tmp_path: Path) 
     drive(broker, asked)
     assert drive(broker, only_job(broker)) == []
     assert len(broker.journal.attempts(only_job(broker).id)) == 1
+
+
+def test_a_detached_job_waits_for_a_target_that_is_away(box: Box, broker: Broker, tmp_path: Path) -> None:
+    box.faults.append(Fault("probe", error=Unreachable("box: no route")))
+    asked = replace(request(tmp_path / "media", b"one", on="box"), detached=True)
+    with pytest.raises(OutOfReach, match="no route"):
+        drive(broker, asked)
+    assert only_job(broker).state is State.RUNNING
+    box.faults.clear()
+    assert broker.journal.health.ask(broker.targets["box"]).reachable
+    drive(broker, only_job(broker))
+    assert right(asked)
+
+
+def test_who_says_stop_twice_waits_little_for_a_target_that_does_not_answer(
+    box: Box, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    cancel = Agent.cancel
+
+    def noted(self: Agent, job: str, grace: float, within: float = VERB_SECONDS) -> None:
+        waits.append(within)
+        cancel(self, job, grace, within)
+
+    monkeypatch.setattr(Agent, "cancel", noted)
+    driven = broker.drive(broker.submit(request(tmp_path / "media", b"one", seconds=20)), Stop())
+    assert any(isinstance(event, Progress) for event in driven)
+    with pytest.raises(KeyboardInterrupt):
+        driven.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+    assert waits == [HURRY_SECONDS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -16,9 +17,10 @@ import pytest
 from broker import publication
 from broker.broker import Broker
 from broker.errors import LimitError, Overtaken
-from broker.job import Item, Output, State
+from broker.job import Input, Item, Output, State
 from broker.ledger import Ledger
 from broker.staging import NO_LINK
+from broker.stop import Stop
 from tests import fakework
 from tests.broker.jobs import ledger, only_job, request
 
@@ -299,3 +301,27 @@ def test_a_replay_that_cannot_be_stored_stays_an_intent(
     assert broker.journal.job(job.id).items[0].outputs[0].state == "intent"
     publication.replay(page)
     assert item.outputs[0].dest.read_bytes() == b"made"
+
+
+def test_two_results_whose_long_names_were_taken_lie_beside_each_other(broker: Broker, tmp_path: Path) -> None:
+    media, contents = tmp_path / "media", (b"one", b"two")
+    media.mkdir()
+    inputs = []
+    for letter, content in zip("ab", contents, strict=True):
+        source, dest = media / f"{letter}.dat", media / f"{letter * 250}.bin"
+        source.write_bytes(content)
+        dest.write_bytes(OLD)
+        inputs.append(Input(source, {"worked.bin": dest}))
+    asked = replace(request(tmp_path / "script", b"x"), inputs=tuple(inputs))
+    list(broker.drive(broker.submit(asked), Stop()))
+    paths = [item.outputs[0].dest for item in only_job(broker).items]
+    assert [path.read_bytes() for path in paths] == [fakework.expected(content) for content in contents]
+    assert all(dest.read_bytes() == OLD for entry in inputs for dest in entry.outputs.values())
+
+
+def test_a_folder_that_went_is_named_with_what_makes_it(broker: Broker, tmp_path: Path) -> None:
+    stage = Stage(broker, tmp_path, "new")
+    shutil.rmtree(stage.media)
+    with pytest.raises(LimitError) as caught:
+        stage.publish()
+    assert caught.value.hint.startswith(f"mkdir -p {stage.media}")

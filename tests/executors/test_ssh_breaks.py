@@ -400,3 +400,11 @@ def test_memory_stays_flat_however_large_the_file(server: Server, tmp_path: Path
     done = subprocess.run([sys.executable, "-c", MEMORY, str(source), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) <= 64 * 2**20
+
+
+def test_a_target_that_falls_silent_is_not_waited_for_as_long_as_a_command_may_take(server: Server) -> None:
+    with SSHExecutor("box", server.options() | {"silence": "1"}) as executor:
+        server.pause()
+        with pytest.raises(Lost, match=r"does not answer any more|Timeout opening channel"):
+            executor.run(["true"], timeout=3600)
+    server.kill()

@@ -62,7 +62,9 @@ def test_an_orphan_is_told_of_and_cleaned(near: Broker, here: Path) -> None:
 
 def test_a_job_in_no_journal_is_told_of_and_cleaned(near: Broker, here: Path) -> None:
     near.contact.leftovers(near.targets["near"])  # gives us a name
-    near.journal.forget(left(near, here).id)
+    job = left(near, here)
+    near.journal.forget(job.id)
+    (near.settings.state_dir / f"open/{job.id}.json").unlink()  # the whole state folder was lost
     assert [
         line for line in offload(here, "doctor").lines if "target near: 1 of our jobs there is in no journal" in line
     ]
@@ -86,3 +88,26 @@ def test_a_target_that_is_away_can_be_removed_and_is_not_spoken_of_again(
     assert offload(here, "targets", "clean", "near").code == 5
     assert offload(here, "targets", "rm", "near").code == 0
     assert near.journal.orphans() == []
+
+
+def test_a_target_in_use_is_not_removed(near: Broker, here: Path) -> None:
+    job = near.submit(request(here / "media", b"one"))
+    page = ledger(near.journal, job.id)
+    page.advance(State.RUNNING)
+    page.begin_attempt("near", "a test")
+    said = offload(here, "targets", "rm", "near")
+    assert said.code == 2
+    assert f"job {job.id} uses near" in said.err
+    assert f"offload jobs cancel {job.id}" in said.err
+    assert offload(here, "targets", "ls").lines[0].startswith("near")
+
+
+def test_a_cancel_that_can_tell_nobody_says_so(near: Broker, here: Path, offload_dirs: Path) -> None:
+    job = near.submit(request(here / "media", b"one"))
+    page = ledger(near.journal, job.id)
+    page.advance(State.RUNNING)
+    page.may_remain(page.begin_attempt("near", "a test"))
+    (offload_dirs / "config/targets.toml").write_text("")
+    said = offload(here, "jobs", "cancel", job.id)
+    assert "near cannot be reached" in said.err
+    assert "it is no target any more" in offload(here, "jobs", "ls").err
