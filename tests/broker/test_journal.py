@@ -128,7 +128,7 @@ def test_find_wants_exactly_one(broker: Broker, tmp_path: Path) -> None:
     assert broker.find(job.id[:11]).id == job.id
     with pytest.raises(UsageError, match="2 jobs"):
         broker.find("")
-    with pytest.raises(UsageError, match="no job zz"):
+    with pytest.raises(UsageError, match="no job is named 'zz'"):
         broker.find("zz")
 
 

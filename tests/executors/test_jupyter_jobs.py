@@ -64,6 +64,7 @@ def test_a_server_killed_in_the_middle_of_the_run_costs_no_result(server: Server
     work.assert_published()
 
 
+@pytest.mark.soak  # the server's second start may take longer than a busy machine's patience
 def test_a_job_outlives_the_server_that_started_it(server: Server, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "100")
     work = Work(clip)

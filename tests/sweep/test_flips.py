@@ -68,7 +68,8 @@ def line(offload_dirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The target `box` behind the bad line; returns its root."""
     monkeypatch.setitem(executors.KINDS, "flipping", "tests.sweep.test_flips:FlippingExecutor")
     (offload_dirs / "config" / "targets.toml").write_text(f'[box]\nurl = "flipping://{tmp_path}/box"\nshare = "no"\n')
-    monkeypatch.setattr(staging, "PART_BYTES", 40)
+    for name in ("PART_BYTES", "FETCH_BYTES"):
+        monkeypatch.setattr(staging, name, 40)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     InsideExecutor.seams = Seams(0, 0)
     with inside.runner(monkeypatch):
