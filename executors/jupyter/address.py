@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import stat
@@ -13,9 +12,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from executors.base import Refused, checked
-
-CONFIGURATION = "configuration"
-"""The step that comes before all steps of connecting: reading what the user wrote."""
+from executors.options import CONFIGURATION, seconds, wrong
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
@@ -64,8 +61,8 @@ class Address:
             token_file=_token_file(name, options),
             root=_root(name, options.get("root", DEFAULT_ROOT)),
             ca=Path(options["ca"]).expanduser() if options.get("ca") else None,
-            timeout=_seconds(name, options, "connect_timeout", CONNECT_SECONDS),
-            silence=_seconds(name, options, "silence", SILENCE_SECONDS),
+            timeout=seconds(name, options, "connect_timeout", CONNECT_SECONDS),
+            silence=seconds(name, options, "silence", SILENCE_SECONDS),
         )
 
 
@@ -106,20 +103,16 @@ class TokenFile:
         return Refused(said, step=CONFIGURATION, hint=f"{mend} {shlex.quote(str(self._path))}")
 
 
-def _wrong(name: str, what: str) -> Refused:
-    return Refused(f"{name}: {what}", step=CONFIGURATION)
-
-
 def _url(name: str, text: str) -> str:
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError as error:
-        raise _wrong(name, f"its url cannot be read: {error}; {EXAMPLE}") from error
+        raise wrong(name, f"its url cannot be read: {error}; {EXAMPLE}") from error
     if url.scheme not in SCHEMES or not url.hostname:
-        raise _wrong(name, f"its url names no Jupyter server; {EXAMPLE}")
+        raise wrong(name, f"its url names no Jupyter server; {EXAMPLE}")
     if url.query or url.fragment or "@" in url.netloc:
-        raise _wrong(name, "a url must hold no token or password; put the token into a file and name it as token_file")
+        raise wrong(name, "a url must hold no token or password; put the token into a file and name it as token_file")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     place = f"{host}:{port}" if port else host
     return f"{SCHEMES[url.scheme]}://{place}{url.path.rstrip('/')}/"
@@ -127,7 +120,7 @@ def _url(name: str, text: str) -> str:
 
 def _token_file(name: str, options: Mapping[str, str]) -> Path:
     if not options.get("token_file"):
-        raise _wrong(name, "needs token_file, a file of mode 0600 that holds the server's token")
+        raise wrong(name, "needs token_file, a file of mode 0600 that holds the server's token")
     return Path(options["token_file"]).expanduser()
 
 
@@ -136,14 +129,4 @@ def _root(name: str, root: str) -> str:
         return checked(root.strip("/"))
     except ValueError as error:
         said = f"{root!r} cannot be its root: that is a folder under the server's own, and not a hidden one"
-        raise _wrong(name, said) from error
-
-
-def _seconds(name: str, options: Mapping[str, str], key: str, usual: float) -> float:
-    try:
-        seconds = float(options.get(key, usual))
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise _wrong(name, f"{key} is a number of seconds above 0, not {options[key]!r}")
-    return seconds
+        raise wrong(name, said) from error

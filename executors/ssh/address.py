@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from executors.base import Refused
+from executors.options import seconds, wrong
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30
 """A mobile link that changes cells, or a Wi-Fi that roams, is back within seconds; TCP then goes on by itself."""
-
-CONFIGURATION = "configuration"
-"""The step that comes before all steps of connecting: reading what the user wrote."""
 
 DEFAULT_ROOT = "~/.offload"
 EXAMPLE = "write it as in ssh://user@host:22/folder"
@@ -49,13 +45,13 @@ class Address:
             url = urlsplit(text)
             port = url.port
         except ValueError as error:
-            raise _wrong(name, f"{text}: {error}; {EXAMPLE}") from error
+            raise wrong(name, f"{text}: {error}; {EXAMPLE}") from error
         user, _, place = url.netloc.rpartition("@")  # not url.hostname: that loses an alias's capitals
         host = place.removesuffix(f":{port}") if port else place.rstrip(":")
         if url.scheme != "ssh" or not host or host.startswith("-"):
-            raise _wrong(name, f"{text or 'its url'} names no host; {EXAMPLE}")
+            raise wrong(name, f"{text or 'its url'} names no host; {EXAMPLE}")
         if ":" in user:
-            raise _wrong(name, "a url must hold no password; log in with a key, as ssh-copy-id installs it")
+            raise wrong(name, "a url must hold no password; log in with a key, as ssh-copy-id installs it")
         return cls(
             name=name,
             host=host.strip("[]"),
@@ -65,23 +61,9 @@ class Address:
             known_hosts=_file(options, "known_hosts"),
             identity=_file(options, "identity"),
             ssh_config=_file(options, "ssh_config"),
-            timeout=_seconds(name, options, "connect_timeout", CONNECT_SECONDS),
-            silence=_seconds(name, options, "silence", SILENCE_SECONDS),
+            timeout=seconds(name, options, "connect_timeout", CONNECT_SECONDS),
+            silence=seconds(name, options, "silence", SILENCE_SECONDS),
         )
-
-
-def _wrong(name: str, what: str) -> Refused:
-    return Refused(f"{name}: {what}", step=CONFIGURATION)
-
-
-def _seconds(name: str, options: Mapping[str, str], key: str, usual: float) -> float:
-    try:
-        seconds = float(options.get(key, usual))
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise _wrong(name, f"{key} is a number of seconds above 0, not {options[key]!r}")
-    return seconds
 
 
 def _root(path: str) -> str:

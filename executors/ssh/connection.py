@@ -15,8 +15,9 @@ import fabric
 import paramiko
 
 from executors.base import ExecutorError, Refused, Unreachable
+from executors.options import CONFIGURATION
 from executors.ssh import trust
-from executors.ssh.address import CONFIGURATION, Address
+from executors.ssh.address import Address
 
 KEEPALIVE_SECONDS = 15
 

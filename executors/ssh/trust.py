@@ -15,7 +15,8 @@ import paramiko
 from paramiko.hostkeys import InvalidHostKey
 
 from executors.base import Refused
-from executors.ssh.address import CONFIGURATION, Address
+from executors.options import CONFIGURATION
+from executors.ssh.address import Address
 
 SYSTEM_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
 
