@@ -28,6 +28,7 @@ class Settings(BaseModel):
     config_dir: Absolute
     state_dir: Absolute
     cache_dir: Absolute
+    cgpu_config_dir: Absolute
     max_pixels: Annotated[int, Field(gt=0, description="pixels of a frame")] = 40_000_000
     max_seconds: Annotated[float, Field(gt=0, description="length of an input")] = 4 * 3600.0
     cancel_grace: Annotated[float, Field(ge=0, description="seconds a cancelled script may tidy up")] = 2.0
@@ -55,6 +56,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         "config_dir": platformdirs.user_config_path(APP),
         "state_dir": platformdirs.user_state_path(APP),
         "cache_dir": platformdirs.user_cache_path(APP),
+        "cgpu_config_dir": environ.get("CGPU_CONFIG_DIR") or platformdirs.user_config_path("cgpu"),
     }
     file = Path(given.get("config_dir", values["config_dir"])) / "config.toml"
     values |= _read(file) | given

@@ -43,10 +43,10 @@ class Target:
 def load(settings: Settings) -> dict[str, Target]:
     """Read the targets in the file's order; this machine comes last. Raises ConfigError."""
     file = settings.config_dir / "targets.toml"
-    known_hosts = str(settings.config_dir / "known_hosts")
+    fixed = _fixed(settings)
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
-        found = {name: _target(name, table, known_hosts) for name, table in tables.items()}
+        found = {name: _target(name, table, fixed) for name, table in tables.items()}
     except FileNotFoundError:
         found = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, ExecutorError) as error:
@@ -63,7 +63,7 @@ def add(settings: Settings, name: str, options: Mapping[str, str]) -> Target:
     if name in load(settings):
         raise UsageError(f"there is a target {name} already", f"offload targets rm {name}")
     try:
-        target = _target(name, dict(options), "")
+        target = _target(name, dict(options), _fixed(settings))
         executor_class(target.kind)
     except (ValueError, LookupError, ExecutorError) as error:
         raise UsageError(str(error.args[0]), "offload targets add --help") from error
@@ -95,7 +95,16 @@ def _edit(settings: Settings, change: Callable[[Any], object]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _target(name: str, table: object, known_hosts: str) -> Target:
+def _fixed(settings: Settings) -> dict[str, str]:
+    """Where a target's executor finds and keeps files of its own, unless its user says otherwise."""
+    return {
+        "known_hosts": str(settings.config_dir / "known_hosts"),
+        "colab_state": str(settings.state_dir / "colab"),
+        "cgpu": str(settings.cgpu_config_dir),
+    }
+
+
+def _target(name: str, table: object, fixed: Mapping[str, str]) -> Target:
     if name in ("auto", "remote", LOCAL) or not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a target's name")
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
@@ -109,13 +118,19 @@ def _target(name: str, table: object, known_hosts: str) -> Target:
     if url.scheme == "ssh":
         from executors.ssh.address import Address
 
-        options.setdefault("known_hosts", known_hosts)
+        options.setdefault("known_hosts", fixed["known_hosts"])
         Address.of(name, options)
     kind = url.scheme.partition("+")[0]
     if kind == "jupyter":
         from executors.jupyter import address
 
         address.Address.of(name, options)
+    if kind == "colab":
+        from executors.colab import address as colab
+
+        options.setdefault("state", f"{fixed['colab_state']}/{name}")
+        options.setdefault("cgpu", fixed["cgpu"])
+        colab.Address.of(name, options)
     return Target(name, kind, options)
 
 

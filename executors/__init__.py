@@ -15,6 +15,7 @@ KINDS = {
     "local": "executors.local:LocalExecutor",
     "ssh": "executors.ssh:SSHExecutor",
     "jupyter": "executors.jupyter:JupyterExecutor",
+    "colab": "executors.colab:ColabExecutor",
 }
 
 
