@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +87,8 @@ class OutOfMemory(ExecutorError):
 class NoQuota(ExecutorError):
     """The target has no capacity for us now."""
 
+    exit_code = 8
+
 
 class Refused(ExecutorError):
     """Login failed or the host key is wrong. Never retried on that target."""
@@ -144,7 +146,7 @@ class Probe:
 
     def error(self, name: str) -> ExecutorError:
         """The error that entering the target `name`, which is not reachable, would raise."""
-        lasting = {kind.exit_code: kind for kind in (Refused, NotInstalled)}
+        lasting = {kind.exit_code: kind for kind in (Refused, NotInstalled, NoQuota)}
         reason = self.reason.removeprefix(f"{name}: ")
         return lasting.get(self.exit_code, Unreachable)(f"{name}: {reason}", step=self.step, hint=self.hint)
 
@@ -164,6 +166,9 @@ class Executor(ABC):
 
     streams: ClassVar[int] = 4
     """How many parts are worth sending at once."""
+
+    returning = False
+    """Set it before entering to come back to what is there already: no other machine may take the place of one gone."""
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:
         self.name = name
@@ -217,6 +222,46 @@ class Executor(ABC):
         A target that shares files has its inputs referenced in place and its outputs linked, not copied.
         """
         return None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A machine that was taken for us: `what` it is, in words, and when it was taken and last used (epoch seconds).
+
+    `idle` is how many seconds after its last use it is given back, `keep` how many it is kept at most with work on it
+    and nobody in touch.
+    """
+
+    what: str
+    taken: float
+    used: float
+    idle: float
+    keep: float
+
+
+class Rented(Executor):
+    """A target whose machine is taken for us when entered, costs something until given back, and is lost if unused.
+
+    Leaving it gives nothing back: who takes machines has to see to that (see `broker.keeper`).
+    """
+
+    @abstractmethod
+    def held(self) -> Holding | None:
+        """What is taken, as far as this machine knows. Asks nobody."""
+
+    @abstractmethod
+    def keep_alive(self) -> None:
+        """Say that the machine is in use, without entering. Raises Gone when it is ours no more, Unreachable, Refused.
+
+        What keeps it alive is short-lived: say it every minute.
+        """
+
+    @abstractmethod
+    def give_back(self, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Give the machine back, and all that is on it. Returns whether it is; raises Unreachable or Refused.
+
+        Nobody takes or enters it meanwhile; `unless` is asked once that is so, and keeps it when it says so.
+        """
 
 
 def checked(path: str) -> str:

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 
 from executors.options import wrong
 
+COLAB, LOGIN, QUOTA, RUNTIME = "Colab", "login", "quota", "runtime"
+"""Steps of connecting, before those of the runtime's Jupyter server."""
+
 PORT = "8080"
 """Of the Jupyter server on a runtime."""
 
@@ -28,7 +31,7 @@ class Places:
 
     api: str = "https://colab.research.google.com"
     login_page: str = "https://accounts.google.com/o/oauth2/v2/auth"
-    token_page: str = "https://oauth2.googleapis.com/token"
+    token_page: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - where tokens are given
 
     @classmethod
     def of(cls, name: str, options: Mapping[str, str]) -> Places:

@@ -28,6 +28,10 @@ class Access(Protocol):
     def url(self) -> str:
         """`http://host:port/base/`, with the slash."""
 
+    @property
+    def relogin(self) -> str:
+        """What to do when the server does not let us in."""
+
     def headers(self) -> Mapping[str, str]:
         """What each request must carry. Raises ExecutorError when there is nothing that would let us in."""
 
@@ -73,6 +77,7 @@ class TokenFile:
         self._name = name
         self._path = path
         self.url = url
+        self.relogin = "put a new token into the target's token_file"
         self._token = self._read()
 
     def headers(self) -> Mapping[str, str]:

@@ -24,9 +24,9 @@ def probe(address: Address, deadline: float) -> Probe:
     return Probe.failed(address.name, failure, steps) if failure else Probe(True, steps=steps)
 
 
-def not_installed(name: str, error: ImportError) -> NotInstalled:
-    """The error of a target `name` where its packages cannot be imported here."""
-    hint = "pip install 'offload-broker[jupyter]'"
+def not_installed(name: str, error: ImportError, extra: str = "jupyter") -> NotInstalled:
+    """The error of a target `name` where its packages, which `extra` installs, cannot be imported here."""
+    hint = f"pip install 'offload-broker[{extra}]'"
     return NotInstalled(f"{name}: {error.name} is not installed here", step="packages here", hint=hint)
 
 

@@ -31,7 +31,6 @@ NAME, TCP, TLS, JUPYTER, LOGIN, FILES, KERNEL, WEBSOCKET = (
 )
 """The steps of connecting."""
 
-RELOGIN = "put a new token into the target's token_file"
 FULL = re.compile(r"\[Errno (28|122)\]|No space left|quota exceeded", re.IGNORECASE)
 """How the contents API says ENOSPC and EDQUOT: in the middle of a sentence."""
 
@@ -166,7 +165,7 @@ class Server:
         """The error of an answer that lets us in no further."""
         sent = f"it sends us to its login page ({status})" if page else f"it answers {status}"
         said = f"{self.name}: the server does not take our token, which is wrong or has expired: {sent}"
-        return Refused(said, step=LOGIN, hint=RELOGIN)
+        return Refused(said, step=LOGIN, hint=self.access.relogin)
 
     def not_running(self, status: int) -> Unreachable:
         """The error of a proxy or hub that answers in a server's place."""

@@ -1,0 +1,187 @@
+"""The Colab executor: a runtime's Jupyter server, behind Colab's control plane. httpx is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from executors.base import (
+    Completed,
+    ExecutorError,
+    Gone,
+    Holding,
+    Lost,
+    Probe,
+    Refused,
+    Rented,
+    Span,
+    Unreachable,
+    check_span,
+    checked,
+)
+from executors.colab.address import Address
+from executors.colab.runtime import Runtime
+from executors.jupyter.probe import not_installed
+
+if TYPE_CHECKING:
+    from executors.colab.control import Assigned, Control
+    from executors.jupyter.session import Session
+
+
+class ColabExecutor(Rented):
+    """Runs on a Colab runtime, which is taken when entered unless there is one. Options: see `Address`."""
+
+    def __init__(self, name: str, options: Mapping[str, str]) -> None:
+        super().__init__(name, options)
+        self._stack: ExitStack | None = None
+
+    def probe(self, deadline: float) -> Probe:
+        """Ask the control plane what the account may have. Takes nothing."""
+        from executors.colab import probe
+
+        try:
+            return probe.probe(Address.of(self.name, self.options), deadline)
+        except ExecutorError as error:
+            return Probe.failed(self.name, error)
+
+    def __enter__(self) -> Self:
+        """Take or find the runtime, and connect to it. Raises NoQuota, Gone, Unreachable, Refused or NotInstalled."""
+        with ExitStack() as stack:
+            address = Address.of(self.name, self.options)
+            self._runtime = Runtime(address)
+            self._control = stack.enter_context(self._controlling(address))
+            with self._runtime.locked():
+                self._endpoint, fresh = self._assigned()
+            with self._explained():
+                self._session = _session(address, self._control, self._endpoint, fresh)
+            stack.callback(self._session.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def _assigned(self) -> tuple[str, bool]:
+        """The runtime, and whether it has just been taken."""
+        before = self._runtime.record
+        if found := self._runtime.find(self._control):
+            return found.endpoint, False
+        if self.returning:
+            raise self._runtime.gone(before.endpoint if before else "")
+        return self._runtime.take(self._control).endpoint, True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect. The runtime stays, for the next to enter, until `give_back`."""
+        stack, self._stack = self._stack, None
+        if stack:
+            with stack:
+                self._runtime.used()
+
+    def put(self, source: Path, span: Span, path: str) -> None:
+        """Write a part, as on any Jupyter server."""
+        check_span(span)
+        with self._explained():
+            self._entered.put(source, span, checked(path))
+
+    def get(self, path: str, span: Span) -> bytes:
+        """Read a range of a file."""
+        check_span(span)
+        with self._explained():
+            return self._entered.get(checked(path), span)
+
+    def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+        """Run a command by the kernel."""
+        with self._explained():
+            return self._entered.run(argv, stdin, timeout)
+
+    @property
+    def python(self) -> str:
+        """The interpreter of the kernel: it has what Colab installed, torch among it."""
+        return self._entered.python
+
+    @property
+    def _entered(self) -> Session:
+        if self._stack is None:
+            raise Lost(f"{self.name}: not connected")
+        return self._session
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A runtime that does not answer is gone for good where the control plane says so, and quiet where not."""
+        try:
+            yield
+        except Gone:
+            raise
+        except (Lost, Unreachable, Refused) as error:
+            if self._is_gone():
+                raise self._runtime.gone(self._endpoint) from error
+            raise
+
+    def _is_gone(self) -> bool:
+        try:
+            return self._endpoint not in (one.endpoint for one in self._control.assignments())
+        except ExecutorError:
+            return False  # not known: the control plane is away, too
+
+    @contextmanager
+    def _controlling(self, address: Address) -> Iterator[Control]:
+        try:
+            from executors.colab.control import Control
+            from executors.colab.login import Login
+        except ImportError as error:
+            raise not_installed(self.name, error, "colab") from error
+        control = Control(self.name, address.places, Login(address), address.timeout)
+        try:
+            yield control
+        finally:
+            control.close()
+
+    def held(self) -> Holding | None:
+        """The runtime that was taken last, as it is remembered."""
+        address = Address.of(self.name, self.options)
+        if (record := Runtime(address).record) is None:
+            return None
+        what = f"a Colab runtime ({record.gpu or 'CPU'})"
+        return Holding(what, record.taken, record.used, address.idle, address.keep)
+
+    def keep_alive(self) -> None:
+        """Tell the control plane that the runtime is in use."""
+        address = Address.of(self.name, self.options)
+        runtime = Runtime(address)
+        with self._controlling(address) as control:
+            before, found = self._looked_up(runtime, control)
+            if found is None:
+                raise runtime.gone(before)
+            control.keep_alive(found.endpoint)
+
+    def _looked_up(self, runtime: Runtime, control: Control) -> tuple[str, Assigned | None]:
+        with runtime.locked():
+            record = runtime.record
+            return record.endpoint if record else "", runtime.find(control, used=False)
+
+    def give_back(self, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Unassign the runtime."""
+        address = Address.of(self.name, self.options)
+        runtime = Runtime(address)
+        with self._controlling(address) as control, runtime.locked():
+            if unless():
+                return False
+            if found := runtime.find(control, used=False):
+                control.unassign(found.endpoint)
+                runtime.forget()
+        return True
+
+    def give_back_other(self, endpoint: str) -> None:
+        """Unassign any runtime of the account, also one that another program took. Raises Unreachable or Refused."""
+        with self._controlling(Address.of(self.name, self.options)) as control:
+            control.unassign(endpoint)
+
+
+def _session(address: Address, control: Control, endpoint: str, fresh: bool) -> Session:
+    try:
+        from executors.colab.ready import session
+    except ImportError as error:
+        raise not_installed(address.name, error, "colab") from error
+    return session(address, control, endpoint, fresh)

@@ -1,0 +1,52 @@
+"""A look at the control plane: does it let us in, and is there a runtime to be had? Nothing is taken."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from executors.base import ExecutorError, Probe, Unreachable
+from executors.colab.address import Address
+from executors.colab.places import COLAB
+from executors.colab.runtime import Runtime
+from executors.jupyter.probe import not_installed
+
+if TYPE_CHECKING:
+    from executors.colab.control import Control
+
+
+def probe(address: Address, deadline: float) -> Probe:
+    """Ask, all within `deadline` seconds. Raises nothing."""
+    try:
+        from executors.colab import ready
+    except ImportError as error:
+        return Probe.failed(address.name, not_installed(address.name, error, "colab"))
+    silent = Unreachable(f"{address.name}: no answer from Colab within {deadline:g} s", step=COLAB)
+    found: list[Probe] = [Probe.failed(address.name, silent, ready.STEPS)]
+    # In a thread: a resolver knows no deadline, and a server may answer a byte at a time.
+    thread = threading.Thread(target=lambda: found.append(_look(address, deadline)), daemon=True)
+    thread.start()
+    thread.join(deadline)
+    return found[-1]
+
+
+def _look(address: Address, deadline: float) -> Probe:
+    from executors.colab.control import Control
+    from executors.colab.login import Login
+    from executors.colab.ready import STEPS
+
+    control = Control(address.name, address.places, Login(address), deadline)
+    try:
+        return Probe(True, gpu=_gpu(Runtime(address), control), steps=STEPS)
+    except ExecutorError as error:
+        return Probe.failed(address.name, error, STEPS)
+    finally:
+        control.close()
+
+
+def _gpu(runtime: Runtime, control: Control) -> str:
+    """The GPU of the runtime there is, or of the one that would be asked for. Raises what taking it would."""
+    record = runtime.record
+    if record and record.endpoint in (one.endpoint for one in control.assignments()):
+        return record.gpu
+    return runtime.kinds(control)[0]

@@ -1,0 +1,172 @@
+"""The one runtime of a target: found, taken or given back under a lock, and remembered before it is asked for.
+
+state/runtime.lock    held by who takes, finds or gives back
+state/runtime.json    the hash that a runtime was or is being taken for: Colab finds the runtime by it, so one that a
+                      killed command had just asked for is not lost
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+
+from executors.base import Gone, NoQuota, Refused, Unreachable
+from executors.colab.address import Address
+from executors.colab.places import QUOTA, RUNTIME, new_hash
+
+if TYPE_CHECKING:  # it needs httpx, and to remember needs nothing
+    from executors.colab.control import Assigned, Control
+
+TICK = 0.1
+LOCK_SECONDS = 300.0
+"""Somebody else may be taking the runtime, for as long as that takes."""
+
+BEST = ("A100", "L4", "T4")
+"""Kinds of GPU that are known, the best first. What else there may be comes after them."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of a runtime. `endpoint` is empty until Colab has named it; times are epoch seconds."""
+
+    nbh: str
+    gpu: str
+    taken: float
+    used: float
+    endpoint: str = ""
+
+
+class Runtime:
+    """The runtime of the target at `address`."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._file = address.state / "runtime.json"
+
+    @property
+    def record(self) -> Record | None:
+        """What is remembered."""
+        try:
+            return Record(**json.loads(self._file.read_text("utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody else take, find or give back. Raises Unreachable when somebody else does for very long."""
+        lock = self._open_lock()
+        try:
+            deadline = time.monotonic() + LOCK_SECONDS
+            while not _try(lock):
+                if time.monotonic() > deadline:
+                    said = f"{self._address.name}: another command has been taking its runtime for very long"
+                    raise Unreachable(said, step=RUNTIME)
+                time.sleep(TICK)
+            yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self) -> int:
+        try:
+            self._address.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return os.open(self._address.state / "runtime.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            said = f"{self._address.name}: {self._address.state} cannot be used: {error.strerror}"
+            raise Refused(said, step=RUNTIME) from error
+
+    def find(self, control: Control, used: bool = True) -> Assigned | None:
+        """The runtime that was taken, if it is still ours; else it is forgotten. To be called under the lock."""
+        record = self.record
+        found = self._alive(control, record) if record else None
+        if record is None or found is None:
+            self.forget()
+            return None
+        self._write(replace(record, endpoint=found.endpoint, used=time.time() if used else record.used))
+        return found
+
+    def _alive(self, control: Control, record: Record) -> Assigned | None:
+        if not record.endpoint:
+            return control.find(record.nbh, record.gpu)
+        return next((one for one in control.assignments() if one.endpoint == record.endpoint), None)
+
+    def take(self, control: Control) -> Assigned:
+        """Take a runtime. To be called under the lock. Raises NoQuota or Refused."""
+        kinds = self.kinds(control)
+        for kind in kinds[:-1]:
+            with suppress(NoQuota):  # no machine of that kind at present: a lesser one may do
+                return self._take(control, kind)
+        return self._take(control, kinds[-1])
+
+    def _take(self, control: Control, gpu: str) -> Assigned:
+        now = time.time()
+        record = Record(new_hash(), gpu, now, now)
+        self._write(record)
+        try:
+            found = control.assign(record.nbh, gpu)
+        except (NoQuota, Refused):
+            self.forget()  # it was not given
+            raise
+        self._write(replace(record, endpoint=found.endpoint))
+        return found
+
+    def kinds(self, control: Control) -> Sequence[str]:
+        """The kinds of GPU to ask for, one after the other. Raises Refused or NoQuota."""
+        usage = control.usage()
+        if usage.used_up:
+            raise control.used_up(usage)
+        name, wanted, offered = self._address.name, self._address.gpu, sorted(usage.gpus, key=_rank)
+        if wanted and wanted not in offered:
+            may = f"it may have {', '.join(offered)}" if offered else "it may have none at present"
+            said = f"{name}: this account may not have a {wanted}: {may}"
+            raise Refused(said, step=QUOTA, hint=f"set gpu of {name} in targets.toml, or leave it out")
+        if not offered:
+            raise NoQuota(f"{name}: Colab offers this account no GPU at present", step=QUOTA)
+        if wanted:
+            return [wanted]
+        # Who pays by the hour is not to find the dearest machine taken without having asked for it.
+        return offered[::-1] if usage.paid else offered
+
+    def used(self) -> None:
+        """Remember that it has just been used."""
+        if record := self.record:
+            self._write(replace(record, used=time.time()))
+
+    def forget(self) -> None:
+        """Remember no runtime: there is none."""
+        self._file.unlink(missing_ok=True)
+
+    def gone(self, endpoint: str) -> Gone:
+        """The error of a runtime that is ours no more."""
+        said = f"{self._address.name}: Colab has taken the runtime {endpoint} back".replace("  ", " ")
+        return Gone(f"{said}; what was not downloaded is lost with it", step=RUNTIME)
+
+    def _write(self, record: Record) -> None:
+        draft = self._file.with_name(f".runtime.{secrets.token_hex(4)}")
+        try:
+            with draft.open("x", encoding="utf-8") as file:
+                json.dump(asdict(record), file)
+                file.flush()
+                os.fsync(file.fileno())  # a runtime that nobody knows of after a power cut would cost quota for hours
+            draft.replace(self._file)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            said = f"{self._address.name}: {self._file} cannot be written: {error.strerror}"
+            raise Refused(said, step=RUNTIME) from error
+
+
+def _try(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _rank(gpu: str) -> tuple[int, str]:
+    return (BEST.index(gpu) if gpu in BEST else len(BEST), gpu)
