@@ -218,9 +218,9 @@ class Control:
     def _send(
         self, method: str, url: str, query: Mapping[str, str], headers: Mapping[str, str], seconds: float | None
     ) -> httpx.Response:
-        timeout = (
-            self._client.timeout if seconds is None else httpx.Timeout(seconds, connect=self._client.timeout.connect)
-        )
+        carried = {"Authorization": f"Bearer {self._login.token()}", **headers}
+        usual = self._client.timeout
+        timeout = httpx.Timeout(seconds or usual.read, connect=usual.connect)
         try:
             return self._client.request(
                 method, url, params={"authuser": "0", **query}, headers=carried, timeout=timeout

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from executors.base import Gone, NoQuota, Refused, Unreachable
 from executors.colab.address import Address
