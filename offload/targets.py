@@ -16,6 +16,7 @@ from broker.broker import Broker
 from broker.errors import OffloadError, UsageError
 from broker.plan import Candidate
 from executors.base import ExecutorError, NotInstalled, Probe, Refused
+from offload.login import login, logout
 from services.base.output import print_document
 from services.base.text import plain
 
@@ -30,6 +31,10 @@ _one_target = click.argument("name", shell_complete=_complete)
 @click.group(help="The places a job can run.")
 def targets() -> None:
     """Verbs on targets."""
+
+
+for verb in (login, logout):
+    targets.add_command(verb)
 
 
 @targets.command(help="List the targets in the order they are tried.")

@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from executors.base import Refused
 from executors.colab.address import Address
-from executors.colab.client import LOGIN, Client, Denied, Granted, ask
-from executors.colab.login import Key, refused, save
-from executors.colab.places import SCOPES
+from executors.colab.client import Client, Denied, Granted, ask
+from executors.colab.login import Key, needs_login, save
+from executors.colab.places import LOGIN, SCOPES
 
 LIMIT_SECONDS = 300.0
 """How long a person may take."""
@@ -49,9 +49,7 @@ def log_in(address: Address, say: Say, *, show: bool = True, limit: float = LIMI
         say(url)
         if not (show and _opened(url)):
             port = listener.server_address[1]
-            say(
-                f"is the browser on another machine? Then lead it here first: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE"
-            )
+            say(f"a browser on another machine has to be led here first: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
         code = _code(address, listener.answers, limit)
     granted = _exchange(address, client, code, verifier, listener.place)
     _check(address, granted)
@@ -92,12 +90,12 @@ def _code(address: Address, answers: queue.Queue[Answer], limit: float) -> str:
     try:
         answer = answers.get(timeout=limit)
     except queue.Empty:
-        raise refused(address, f"nobody logged in within {limit:g} s") from None
+        raise needs_login(address, f"nobody logged in within {limit:g} s") from None
     if "code" in answer:
         return answer["code"]
     if answer.get("error") == "access_denied":
-        raise refused(address, "access was not allowed on Google's page")
-    raise refused(address, "Google's page sent an error, and no login")
+        raise needs_login(address, "access was not allowed on Google's page")
+    raise needs_login(address, "Google's page sent an error, and no login")
 
 
 def _exchange(address: Address, client: Client, code: str, verifier: str, place: str) -> Granted:
@@ -106,7 +104,7 @@ def _exchange(address: Address, client: Client, code: str, verifier: str, place:
             address, client, grant_type="authorization_code", code=code, code_verifier=verifier, redirect_uri=place
         )
     except Denied as error:
-        raise refused(address, f"Google does not complete the login: it answers {error}") from error
+        raise needs_login(address, f"Google does not complete the login: it answers {error}") from error
 
 
 def _check(address: Address, granted: Granted) -> None:
@@ -115,7 +113,7 @@ def _check(address: Address, granted: Granted) -> None:
     missing = needed - granted.scopes if granted.scopes is not None else set()
     if missing:
         said = f"the login does not give access to {', '.join(sorted(missing))}: leave its box on Google's page ticked"
-        raise refused(address, said)
+        raise needs_login(address, said)
     if not granted.refresh_token:
         hint = "https://myaccount.google.com/permissions"
         said = f"{address.name}: Google gave a login for an hour only: remove this client's access there, and try again"

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from executors.base import ExecutorError, Refused, Unreachable
 from executors.colab.address import Address
+from executors.colab.places import LOGIN
 from executors.jupyter.probe import not_installed
 
-NAME, TCP, TLS, LOGIN = "name", "TCP", "TLS", "login"
-"""The steps up to a login."""
+NAME, TCP, TLS = "name", "TCP", "TLS"
+"""Steps of connecting, before the login."""
 
 LATER = (408, 429)
 """Statuses below 500 that say: try again later."""
@@ -119,7 +120,7 @@ def ask(address: Address, client: Client, **form: str) -> Granted:
     try:
         import httpx
     except ImportError as error:
-        raise not_installed(address.name, error) from error
+        raise not_installed(address.name, error, "colab") from error
     from executors.jupyter.server import is_loopback
 
     page = address.places.token_page

@@ -24,7 +24,8 @@ from typing import Any, Self
 
 from executors.base import Refused
 from executors.colab.address import Address
-from executors.colab.client import LOGIN, Client, Denied, Granted, ask, cgpu_config, cgpu_file
+from executors.colab.client import Client, Denied, Granted, ask, cgpu_config, cgpu_file
+from executors.colab.places import LOGIN
 
 LOGIN_FILE, ACCESS_FILE, LOCK_FILE = "login.json", "access.json", "access.lock"
 
@@ -110,7 +111,7 @@ def saved(address: Address) -> Key:
     """The login that is saved: ours, else cgpu's. Raises Refused when there is none, or it cannot be used."""
     found = _ours(address) or _of_cgpu(address)
     if found is None:
-        raise refused(address, "you are not logged in to Colab")
+        raise needs_login(address, "you are not logged in to Colab")
     return found
 
 
@@ -134,7 +135,7 @@ def forget(address: Address) -> bool:
     return there
 
 
-def refused(address: Address, why: str) -> Refused:
+def needs_login(address: Address, why: str) -> Refused:
     """The error that a login mends."""
     return Refused(f"{address.name}: {why}", step=LOGIN, hint=f"offload targets login {address.name}")
 
@@ -151,9 +152,9 @@ def _ours(address: Address) -> Key | None:
         said = f"{address.name}: the login in {file} can be read by others (its mode is {error})"
         raise Refused(said, step=LOGIN, hint=f"chmod 600 {shlex.quote(str(file))}") from error
     except OSError as error:
-        raise refused(address, f"the login in {file} cannot be read: {error.strerror}") from error
+        raise needs_login(address, f"the login in {file} cannot be read: {error.strerror}") from error
     except (ValueError, LookupError):
-        raise refused(address, f"the login in {file} is damaged") from None  # what was read is a secret
+        raise needs_login(address, f"the login in {file} is damaged") from None  # what was read is a secret
 
 
 def _of_cgpu(address: Address) -> Key | None:
@@ -173,7 +174,7 @@ def _refreshed(address: Address, key: Key) -> Granted:
             why = "it was revoked or has expired (after 7 days, while an OAuth client is in testing)"
         else:
             why = f"it answers {error} to the OAuth client"
-        raise refused(address, f"Google does not take {whose} any more: {why}") from error
+        raise needs_login(address, f"Google does not take {whose} any more: {why}") from error
 
 
 def _read_token(folder: Path) -> Token | None:
