@@ -23,6 +23,8 @@ HEADER, ARGUMENT = "X-Colab-Runtime-Proxy-Token", "colab-runtime-proxy-token"
 PASSES = Path(os.environ.pop("DOUBLE_PASSES"))
 """JSON: when each pass is over, in seconds since the epoch. Kernels do not see where it is."""
 
+PLACE = "127.0.0.1", int(os.environ.pop("DOUBLE_PORT"))
+
 
 class Gate(IdentityProvider):
     """Lets in who shows a pass that is in `PASSES` and not over. Jupyter's own token and cookies count for nothing."""
@@ -44,34 +46,29 @@ class Gate(IdentityProvider):
 
 def drop(number: int, frame: FrameType | None) -> None:
     """Break all connections to the server, as a network would; it goes on listening."""
-    place = "127.0.0.1", c.ServerApp.port
-    for sock in _sockets():
-        with sock:
-            if _is_tcp(sock) and sock.getsockname() == place and not _listens(sock):
-                sock.shutdown(socket.SHUT_RDWR)
+    for sock in _connections():
+        with sock, suppress(OSError):  # the other side was faster
+            sock.shutdown(socket.SHUT_RDWR)
 
 
-def _sockets() -> list[socket.socket]:
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # no socket, or closed by now
-            found.append(socket.socket(fileno=os.dup(int(entry.name))))
+def _connections() -> list[socket.socket]:
+    numbers = [int(entry.name) for entry in Path("/proc/self/fd").iterdir() if entry.is_socket()]
+    sockets = [socket.socket(fileno=os.dup(number)) for number in numbers]
+    found = [sock for sock in sockets if sock.getsockname() == PLACE and not _listens(sock)]
+    for sock in sockets:
+        if sock not in found:
+            sock.close()
     return found
 
 
-def _is_tcp(sock: socket.socket) -> bool:
-    return sock.family == socket.AF_INET and sock.type == socket.SOCK_STREAM
-
-
-def _listens(sock: socket.socket) -> bool:
-    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+def _listens(sock: socket.socket) -> int:
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
 signal.signal(signal.SIGUSR2, drop)
 c: Any = get_config()  # type: ignore[name-defined] # noqa: F821 - known to what runs this file
 c.ServerApp.identity_provider_class = Gate
-c.ServerApp.port = int(os.environ.pop("DOUBLE_PORT"))
-c.ServerApp.ip = "127.0.0.1"
+c.ServerApp.ip, c.ServerApp.port = PLACE
 c.ServerApp.port_retries = 0
 c.ServerApp.allow_root = True
 c.ServerApp.open_browser = False

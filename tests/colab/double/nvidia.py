@@ -30,7 +30,7 @@ else:
 
 def stand_in(path: Path, gpu: str) -> None:
     """Write the program for a GPU of this kind."""
-    name, mebibytes = CARDS[gpu]
+    name, mebibytes = CARDS.get(gpu, (f"NVIDIA {gpu}", 16384))
     card = {
         "index": "0",
         "name": name,

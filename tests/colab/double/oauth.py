@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import secrets
 import time
-from threading import RLock
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -17,61 +18,71 @@ from tests.colab.double.faults import Faults
 
 Fields = dict[str, str]
 
-COLAB_SCOPE = "https://www.googleapis.com/auth/colaboratory"
+COLAB = "https://www.googleapis.com/auth/colaboratory"
+SPELLED = {
+    "email": "https://www.googleapis.com/auth/userinfo.email",
+    "profile": "https://www.googleapis.com/auth/userinfo.profile",
+}
+"""How the answer spells scopes that may be asked for by a word."""
 
 
 class OAuth:
-    """Knobs: `client_id` and `client_secret` ("" for none) of the one client it knows; `denies` for a user who says no;
-    `grants`, scopes that the user leaves ticked (None for all); `expires_in`, seconds of an access token.
+    """One user, and one client that is known. Knobs:
 
-    `asked` are the queries of the login page, `exchanged` the forms of the token page, oldest first.
+    - `client_id`, `client_secret`: the client; no secret is asked for when it is empty
+    - `denies`: the user says no
+    - `grants`: the scopes that the user leaves ticked, as they were asked for; None for all
+    - `expires_in`: seconds of an access token
+    - `account`: the user's address
+
+    `asked` are the queries of the login page and `exchanged` the forms of the token page, the oldest first.
     """
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self) -> None:
         self.client_id, self.client_secret = "double.apps.googleusercontent.com", "double-secret"
+        self.account = "somebody@example.com"
         self.denies = False
         self.grants: set[str] | None = None
-        self.expires_in = 3600.0
+        self.expires_in: float = 3600
         self.asked: list[Fields] = []
         self.exchanged: list[Fields] = []
-        self._lock = RLock()
         self._codes: dict[str, Fields] = {}
         self._refresh: dict[str, str] = {}
         self._access: dict[str, float] = {}
-        self.router = APIRouter()
-        self._add("/o/oauth2/v2/auth", "GET", self._login_page, faults, "login-page")
-        self._add("/token", "POST", self._token_page, faults, "token-page")
 
-    def _add(self, path: str, method: str, page: object, faults: Faults, name: str) -> None:
-        self.router.add_api_route(path, page, methods=[method], dependencies=[Depends(faults.before(name))])
+    def router(self, faults: Faults) -> APIRouter:
+        """The two pages."""
+        router = APIRouter(route_class=faults.routes())
+        router.get("/o/oauth2/v2/auth", name="login-page")(self._login_page)
+        router.post("/token", name="token-page")(self._token_page)
+        return router
 
     # What tests ask for
 
     def accepts(self, header: str) -> bool:
-        """Whether the header Authorization holds an access token that is good."""
+        """Whether a header Authorization holds an access token that is good."""
         kind, _, token = header.partition(" ")
         return kind == "Bearer" and self._access.get(token, 0) > time.time()
 
-    def issue(self, scope: str = f"profile email {COLAB_SCOPE}") -> str:
-        """Log in without pages; a refresh token."""
+    def issue(self, scope: str = f"profile email {COLAB}") -> str:
+        """Make a refresh token, as a login does."""
         token = f"1//refresh-{secrets.token_urlsafe(24)}"
         self._refresh[token] = scope
         return token
 
     def access(self) -> str:
-        """Make an access token without pages."""
-        with self._lock:
-            token = f"ya29.access-{secrets.token_urlsafe(24)}"
-            self._access[token] = time.time() + self.expires_in
-            return token
-
-    def revoke(self) -> None:
-        """Take back all logins, as a user can, and their access tokens."""
-        self._refresh.clear()
-        self.expire()
+        """Make an access token, as a login does."""
+        token = f"ya29.access-{secrets.token_urlsafe(24)}"
+        self._access[token] = time.time() + self.expires_in
+        return token
 
     def expire(self) -> None:
-        """Make all access tokens invalid; refresh tokens are good for new ones."""
+        """Make all access tokens invalid at once. Refresh tokens are good for new ones."""
+        self._access.clear()
+
+    def revoke(self) -> None:
+        """Take all logins back, as a user can: no token is good any more."""
+        self._refresh.clear()
         self._access.clear()
 
     # The pages
@@ -80,12 +91,11 @@ class OAuth:
         query = dict(request.query_params)
         self.asked.append(query)
         if wrong := self._wrong(query):
-            return HTMLResponse(f"<h1>Access blocked: Authorization Error</h1><p>Error 400: {wrong}", 400)
+            return HTMLResponse(f"<h1>Access blocked</h1><p>Error 400: {wrong}</p>", 400)
         if self.denies:
             return _back(query, {"error": "access_denied"})
         code = f"4/code-{secrets.token_urlsafe(16)}"
-        with self._lock:
-            self._codes[code] = query
+        self._codes[code] = query
         return _back(query, {"code": code, "scope": self._granted(query)})
 
     def _wrong(self, query: Fields) -> str:
@@ -93,8 +103,8 @@ class OAuth:
         checks = {
             "invalid_client": query.get("client_id") == self.client_id,
             "redirect_uri_mismatch": back.scheme == "http" and back.hostname in ("127.0.0.1", "localhost", "::1"),
-            "unsupported_response_type": query.get("response_type") == "code",
-            "invalid_scope": COLAB_SCOPE in query.get("scope", "").split(),
+            "invalid_request: response_type": query.get("response_type") == "code",
+            "invalid_request: scope": bool(query.get("scope")),
             "invalid_request: code_challenge": len(query.get("code_challenge", "")) == 43,
             "invalid_request: code_challenge_method": query.get("code_challenge_method") == "S256",
             "invalid_request: state": bool(query.get("state")),
@@ -102,30 +112,29 @@ class OAuth:
         return next((name for name, right in checks.items() if not right), "")
 
     def _granted(self, query: Fields) -> str:
-        words = query["scope"].split()
-        return " ".join(word for word in words if self.grants is None or word in self.grants)
-
-    async def _form(request: Request) -> Fields:  # type: ignore[misc] # noqa: N805
-        return dict(parse_qsl((await request.body()).decode()))
+        left = [word for word in query["scope"].split() if self.grants is None or word in self.grants]
+        return " ".join(["openid", *(SPELLED.get(word, word) for word in left)])
 
     def _token_page(self, form: Annotated[Fields, Depends(_form)]) -> Response:
         self.exchanged.append(form)
-        secret = form.get("client_secret", "")
-        if form.get("client_id") != self.client_id or (self.client_secret and secret != self.client_secret):
-            return _error("invalid_client", 401)
-        grants = {"authorization_code": self._exchange, "refresh_token": self._renew}
-        if form.get("grant_type") not in grants:
-            return _error("unsupported_grant_type")
-        with self._lock:
-            return grants[form["grant_type"]](form)
+        if not self._knows(form):
+            return _error("invalid_client", "Unauthorized", 401)
+        if form.get("grant_type") == "authorization_code":
+            return self._exchange(form)
+        if form.get("grant_type") == "refresh_token":
+            return self._renew(form)
+        return _error("unsupported_grant_type", "Invalid grant_type")
+
+    def _knows(self, form: Fields) -> bool:
+        secret = not self.client_secret or form.get("client_secret") == self.client_secret
+        return secret and form.get("client_id") == self.client_id
 
     def _exchange(self, form: Fields) -> Response:
-        query = self._codes.pop(form.get("code", ""), None)  # good for one try
-        if query is None or form.get("redirect_uri") != query["redirect_uri"]:
-            return _error("invalid_grant")
-        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-        if base64.urlsafe_b64encode(digest).decode().rstrip("=") != query["code_challenge"]:
-            return _error("invalid_grant")
+        query = self._codes.pop(form.get("code", ""), None)  # it is good for one try
+        if query is None or _challenge(form.get("code_verifier", "")) != query["code_challenge"]:
+            return _error("invalid_grant", "Malformed auth code.")
+        if form.get("redirect_uri") != query["redirect_uri"]:
+            return _error("redirect_uri_mismatch", "Bad Request")
         answer = self._tokens(self._granted(query))
         if query.get("access_type") == "offline" and query.get("prompt") == "consent":
             answer["refresh_token"] = self.issue(self._granted(query))
@@ -133,21 +142,36 @@ class OAuth:
 
     def _renew(self, form: Fields) -> Response:
         scope = self._refresh.get(form.get("refresh_token", ""))
-        return _error("invalid_grant") if scope is None else JSONResponse(self._tokens(scope))
+        if scope is None:
+            return _error("invalid_grant", "Token has been expired or revoked.")
+        return JSONResponse(self._tokens(scope))
 
     def _tokens(self, scope: str) -> dict[str, object]:
-        return {
-            "access_token": self.access(),
-            "expires_in": int(self.expires_in),
-            "scope": scope,
-            "token_type": "Bearer",
-        }
+        who = _jwt({"iss": "https://accounts.google.com", "aud": self.client_id, "email": self.account})
+        token = {"access_token": self.access(), "expires_in": self.expires_in, "token_type": "Bearer"}
+        return {**token, "scope": scope, "id_token": who}
+
+
+async def _form(request: Request) -> Fields:
+    return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
 
 
 def _back(query: Fields, answer: Fields) -> Response:
     return RedirectResponse(f"{query['redirect_uri']}?{urlencode({'state': query['state'], **answer})}", 302)
 
 
-def _error(name: str, status: int = 400) -> Response:
-    said = "Token has been expired or revoked." if name == "invalid_grant" else "Unauthorized"
+def _error(name: str, said: str, status: int = 400) -> Response:
     return JSONResponse({"error": name, "error_description": said}, status)
+
+
+def _challenge(verifier: str) -> str:
+    return _base64(hashlib.sha256(verifier.encode()).digest())
+
+
+def _jwt(claims: Mapping[str, str]) -> str:
+    head, body = (_base64(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))
+    return f"{head}.{body}.{_base64(secrets.token_bytes(32))}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")

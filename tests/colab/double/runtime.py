@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -19,50 +20,61 @@ import psutil
 
 from tests.colab.double.nvidia import stand_in
 from tests.executors.sshd import free_port
+from tests.ssh.wire import Wire
 
 CONFIG = Path(__file__).with_name("jupyter_config.py")
+HEADER = "X-Colab-Runtime-Proxy-Token"
+
 NAMESPACE = ("unshare", "--pid", "--mount-proc", "--fork", "--kill-child")
-ROOTLESS = ("unshare", "--user", "--map-root-user", *NAMESPACE[1:])
+OF_A_USER = ("unshare", "--user", "--map-root-user", *NAMESPACE[1:])
+
 INIT = ("sh", "-c", '"$@" & wait', "init")
-"""The namespace's first process: it buries its orphans, and ends with the server."""
+"""The first process of a namespace: it buries orphans, as that of a real machine does."""
 
-LEFT_OUT = ("OFFLOAD_", "JUPYTER_", "DOUBLE_", "PYTEST_")
-"""What no machine of Google's would know of ours."""
+LEFT_OUT = ("OFFLOAD_", "JUPYTER_", "DOUBLE_", "PYTEST_", "XDG_")
+"""What a machine of Google's would not know of ours."""
 
 
+@cache
 def namespace() -> tuple[str, ...]:
     """The words that start a command in a pid namespace; empty where none can be made."""
-    for words in (NAMESPACE, ROOTLESS):
+    for words in (NAMESPACE, OF_A_USER):
         if shutil.which("unshare") and subprocess.run([*words, "true"], capture_output=True).returncode == 0:
             return words
     return ()
 
 
 class Runtime:
-    """A machine in `folder`. `disk` is its disk, and the root of its server; `content` is where Colab starts.
+    """A machine whose files are in `folder`.
 
-    `url` is what the control plane tells: another may be set, of a wire to `port`.
+    `disk` is its disk and the root of its server, `content` the folder there that Colab starts in, `home` its HOME.
+    `port` is the server's; `wire`, if it is `wired`, what leads there from elsewhere, and can be jammed and cut.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wired: bool = False) -> None:
         self.disk = folder / "disk"
-        self.content, self.home, self.programs = (self.disk / name for name in ("content", "root", "opt/bin"))
-        for place in (self.content, self.home, self.programs, self.disk / "tmp"):
-            place.mkdir(parents=True)
+        self.content, self.home = self.disk / "content", self.disk / "root"
+        self.gpu, self.gone = "", False
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.gpu = ""
-        self.gone = False
-        self._folder = folder
-        self._passes: dict[str, float] = {}
+        self.wire = Wire(self.port) if wired else None
+        self._folder, self._programs = folder, self.disk / "opt/bin"
+        for place in (self.content, self.home, self._programs, self.disk / "tmp"):
+            place.mkdir(parents=True)
         self._lock = threading.RLock()
+        self._passes: dict[str, float] = {}
         self._write_passes()
         self._process = self._start()
 
+    @property
+    def url(self) -> str:
+        """What the control plane tells."""
+        return f"http://127.0.0.1:{self.wire.port if self.wire else self.port}"
+
     def _start(self) -> subprocess.Popen[bytes]:
-        with (self._folder / "server.log").open("ab") as log:
+        server = [sys.executable, "-m", "jupyter_server", f"--config={CONFIG}", f"--ServerApp.root_dir={self.disk}"]
+        with (self._folder / "server.log").open("wb") as log:
             return subprocess.Popen(
-                [*namespace(), *INIT, sys.executable, "-m", "jupyter_server", f"--config={CONFIG}", *self._words()],
+                [*namespace(), *INIT, *server],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -70,101 +82,94 @@ class Runtime:
                 cwd=self.content,
             )
 
-    def _words(self) -> list[str]:
-        return [f"--ServerApp.root_dir={self.disk}"]
-
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
-        path = f"{self.programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        own = {"HOME": self.home, "TMPDIR": self.disk / "tmp", "JUPYTER_RUNTIME_DIR": self.home / "runtime"}
-        ours = {"DOUBLE_PORT": self.port, "DOUBLE_PASSES": self._folder / "passes.json"}
-        return {**kept, "PATH": path, **{name: str(value) for name, value in {**own, **ours}.items()}}
+        path = f"{self._programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        own = {"HOME": self.home, "TMPDIR": self.disk / "tmp"}
+        config = {"DOUBLE_PORT": self.port, "DOUBLE_PASSES": self._folder / "passes.json"}
+        return {**kept, "PATH": path, **{name: str(value) for name, value in {**own, **config}.items()}}
 
     def wait(self) -> None:
-        """Wait until the server answers. Raises AssertionError with its log when it ended."""
-        mine = self.let_in(3600)
-        with httpx.Client(trust_env=False) as client:
-            while not self._answers(client, mine):
+        """Wait until the server answers."""
+        shown = {HEADER: self.let_in(3600)}
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=shown, trust_env=False) as client:
+            while not _answers(client):
                 assert self._process.poll() is None, self.said()
                 time.sleep(0.05)
-
-    def _answers(self, client: httpx.Client, mine: str) -> bool:
-        with suppress(httpx.TransportError):
-            return client.get(f"http://127.0.0.1:{self.port}/api/status", headers=_shown(mine)).is_success
-        return False
+        (self._server,) = self._init().children()
 
     def put_in(self, gpu: str) -> None:
-        """Put a GPU in: what there is of it is an `nvidia-smi`."""
+        """Put a GPU in: as much of it as `nvidia-smi` tells."""
         self.gpu = gpu
         if gpu:
-            stand_in(self.programs / "nvidia-smi", gpu)
+            stand_in(self._programs / "nvidia-smi", gpu)
 
     # Who is let in
 
     def let_in(self, seconds: float) -> str:
         """Make a proxy token that is good for so long."""
+        token = f"proxy-{secrets.token_hex(16)}"
         with self._lock:
-            token = f"proxy-{secrets.token_hex(16)}"
             self._passes[token] = time.time() + seconds
             self._write_passes()
-            return token
+        return token
 
     def expire_tokens(self) -> None:
-        """Make all proxy tokens that were given invalid at once. Open websockets stay."""
+        """Make all proxy tokens that were given invalid at once. Websockets that are open stay so."""
         with self._lock:
             self._passes.clear()
             self._write_passes()
 
     def _write_passes(self) -> None:
-        draft = self._folder / "passes.draft"
-        draft.write_text(json.dumps(self._passes))
-        draft.replace(self._folder / "passes.json")
+        if not self.gone:
+            draft = self._folder / "passes.draft"
+            draft.write_text(json.dumps(self._passes))
+            draft.replace(self._folder / "passes.json")
 
     # What goes wrong
 
     def cut(self) -> None:
-        """Let nothing be answered any more, as if the link were cut. What runs on the machine goes on."""
-        self._server().send_signal(signal.SIGSTOP)
+        """Let nothing be answered any more, as if the link were silent. What runs on the machine goes on."""
+        self._server.send_signal(signal.SIGSTOP)
 
     def mend(self) -> None:
-        """Answer again, and what came in the meantime, too."""
-        self._server().send_signal(signal.SIGCONT)
+        """Answer again, also what came in the meantime."""
+        self._server.send_signal(signal.SIGCONT)
 
     def drop(self) -> None:
-        """Break all open connections, websockets too. New ones can be made."""
-        self._server().send_signal(signal.SIGUSR2)
+        """Break all connections, websockets too. New ones can be made at once."""
+        self._server.send_signal(signal.SIGUSR2)
 
     def vanish(self) -> None:
-        """End the machine at once: all its processes, its port and its disk. Once it returns, nothing is left."""
+        """End the machine: once this returns, there is no process, no port and no disk of it."""
         with self._lock:
             if self.gone:
                 return
             self.gone = True
-        for process in [*self._init(), psutil.Process(self._process.pid)][:1]:
-            process.kill()  # the namespace goes with its first process
-        self._process.wait()
-        shutil.rmtree(self._folder)
+            with suppress(psutil.NoSuchProcess):  # it has ended by itself
+                self._init().kill()  # all of the namespace goes with it
+            self._process.wait()
+            if self.wire:
+                self.wire.close()
+            shutil.rmtree(self._folder)
 
     # What there is
 
     def processes(self) -> list[psutil.Process]:
-        """All processes of the machine."""
-        found = [] if self.gone else psutil.Process(self._process.pid).children(recursive=True)
-        return [process for process in found if process.is_running()]
+        """All processes of the machine, but its first."""
+        return [] if self.gone else self._init().children(recursive=True)
 
     def said(self) -> str:
         """What its server has written to its log."""
         return (self._folder / "server.log").read_text(errors="replace")
 
-    def _init(self) -> list[psutil.Process]:
-        with suppress(psutil.NoSuchProcess):
-            return psutil.Process(self._process.pid).children()
-        return []
-
-    def _server(self) -> psutil.Process:
-        (init,) = self._init()
-        return init.children()[0]
+    def _init(self) -> psutil.Process:
+        """The first process of the namespace; who makes the namespace, as long as there is none."""
+        maker = psutil.Process(self._process.pid)
+        return next(iter(maker.children()), maker)
 
 
-def _shown(token: str) -> dict[str, str]:
-    return {"X-Colab-Runtime-Proxy-Token": token}
+def _answers(client: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return client.get("/api/status").is_success
+    return False

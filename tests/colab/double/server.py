@@ -1,4 +1,4 @@
-"""Serves the double from a thread, with machines that are started before they are asked for."""
+"""Serves the double from a thread, with machines that are started before anybody asks for them."""
 
 from __future__ import annotations
 
@@ -13,49 +13,47 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
 
+from executors.colab.address import Address
+from executors.colab.client import Client
+from executors.colab.login import Key, save
+from tests.colab.double.api import application
 from tests.colab.double.control import Control
-from tests.colab.double.faults import Faults, Instead, page
-from tests.colab.double.oauth import COLAB_SCOPE, OAuth
+from tests.colab.double.faults import Faults
+from tests.colab.double.oauth import COLAB, OAuth
 from tests.colab.double.runtime import Runtime, namespace
-from tests.executors.sshd import free_port
-
-needs_namespace = pytest.mark.skipif(not namespace(), reason="no pid namespace can be made here")
 
 
 class Double:
-    """Google, as far as this project knows it. `folder` holds its machines' disks, and the client's files."""
+    """Google, as far as this project knows it. `folder` holds its machines, and the files of its user."""
 
-    def __init__(self, folder: Path, warm: int) -> None:
+    def __init__(self, folder: Path, warm: int, wired: bool) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        self._numbers, self._lock = count(), threading.Lock()
+        self._numbers, self._wired = count(), wired
         self._warm = [self._machine() for _ in range(warm)]
-        self.faults = Faults()
-        self.oauth = OAuth(self.faults)
-        self.control = Control(self.oauth, self.faults, self._take)
-        self.app = FastAPI(openapi_url=None, exception_handlers={Instead: page})
-        self.app.include_router(self.oauth.router)
-        self.app.include_router(self.control.router)
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._write_client()
+        self.faults, self.oauth = Faults(), OAuth()
+        self.control = Control(self._ready_machine)
+        self._app = application(self.control, self.oauth, self.faults)
+        self._port = 0
+        self.start()
+        installed = {"client_id": self.oauth.client_id, "client_secret": self.oauth.client_secret}
+        (folder / "client.json").write_text(json.dumps({"installed": installed}))
 
     def _machine(self) -> Runtime:
-        return Runtime(self.folder / f"machine-{next(self._numbers)}")
+        return Runtime(self.folder / f"machine-{next(self._numbers)}", self._wired)
 
-    def _take(self) -> Runtime:
-        with self._lock:
-            machine = self._warm.pop() if self._warm else self._machine()
+    def _ready_machine(self) -> Runtime:
+        machine = self._warm.pop() if self._warm else self._machine()
         machine.wait()
         return machine
 
-    def _write_client(self) -> None:
-        installed = {"client_id": self.oauth.client_id, "client_secret": self.oauth.client_secret}
-        (self.folder / "client.json").write_text(json.dumps({"installed": installed}))
-
     # What tests use
+
+    @property
+    def url(self) -> str:
+        """Where all its pages are."""
+        return f"http://127.0.0.1:{self._port}"
 
     def options(self, **changed: object) -> dict[str, str]:
         """A target's options that lead here."""
@@ -70,14 +68,28 @@ class Double:
         }
         return {key: str(value) for key, value in {**standard, **changed}.items()}
 
-    def headers(self) -> dict[str, str]:
-        """What each call to the control plane must carry; a new login."""
-        return {"Authorization": f"Bearer {self.oauth.access()}", "X-Colab-Client-Agent": "test"}
-
     def client(self) -> httpx.Client:
-        """A client that is logged in."""
-        params = {"authuser": "0"}
-        return httpx.Client(base_url=self.url, headers=self.headers(), params=params, timeout=60, trust_env=False)
+        """A client of the control plane that is logged in, and carries what each call must."""
+        headers = {"Authorization": f"Bearer {self.oauth.access()}", "X-Colab-Client-Agent": "test"}
+        return httpx.Client(base_url=self.url, headers=headers, params={"authuser": "0"}, timeout=60, trust_env=False)
+
+    def log_in(self, state: Path | None = None) -> str:
+        """Save a login in a target's state folder, as `offload targets login` does; returns its refresh token."""
+        key = Key(Client(self.oauth.client_id, self.oauth.client_secret), self.oauth.issue())
+        save(Address.of("colab", self.options(state=state or self.folder / "state")), key)
+        return key.refresh_token
+
+    def log_in_cgpu(self) -> str:
+        """Save a login where the command cgpu does, and as it does; returns its refresh token."""
+        state = self.folder / "cgpu/state"
+        state.mkdir(parents=True)
+        client = {"clientId": self.oauth.client_id, "clientSecret": self.oauth.client_secret}
+        domains = {"colabApiDomain": self.url, "colabGapiDomain": self.url}
+        account = {"id": "1234567890", "label": self.oauth.account}
+        session = {"id": "1", "refreshToken": self.oauth.issue(), "scopes": ["profile", "email", COLAB]}
+        (self.folder / "cgpu/config.json").write_text(json.dumps({**client, **domains}))
+        (state / "session.json").write_text(json.dumps({**session, "account": account}))
+        return str(session["refreshToken"])
 
     @property
     def runtimes(self) -> dict[str, Runtime]:
@@ -85,56 +97,53 @@ class Double:
         return {endpoint: found.runtime for endpoint, found in list(self.control.assignments.items())}
 
     def vanish(self, endpoint: str, forget: bool = True) -> None:
-        """End a machine at once."""
+        """End a machine at once. One that is not forgotten stays in the account's list."""
         self.control.end(endpoint, "vanished", forget)
-
-    def write_cgpu(self) -> None:
-        """Log in as the command cgpu would, and save it where and as it does."""
-        state = self.folder / "cgpu/state"
-        state.mkdir(parents=True)
-        client = {"clientId": self.oauth.client_id, "clientSecret": self.oauth.client_secret}
-        domains = {"colabApiDomain": self.url, "colabGapiDomain": self.url}
-        account = {"id": "somebody@example.com", "label": "Some Body"}
-        session = {"id": "1", "refreshToken": self.oauth.issue(), "scopes": ["profile", "email", COLAB_SCOPE]}
-        (state.parent / "config.json").write_text(json.dumps({**client, **domains}))
-        (state / "session.json").write_text(json.dumps({**session, "account": account}))
 
     @contextmanager
     def offline(self) -> Iterator[None]:
-        """Let nothing listen at the control plane's port for a while."""
-        self._stop()
+        """Let nothing listen for a while where the pages are. Runtimes can be reached as before."""
+        self.stop()
         try:
             yield
         finally:
-            self._start()
+            self.start()
 
     # Serving
 
-    def _start(self) -> None:
-        sock = socket.create_server(("127.0.0.1", self._port))
-        config = uvicorn.Config(self.app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=60)
+    def start(self) -> None:
+        """Serve, always on the same port."""
+        listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        self.faults.over.clear()
+        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off", ws="none")
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([sock],))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Finish what was asked, and listen no more."""
+        self.faults.over.set()
         self._server.should_exit = True
         self._thread.join()
 
     def close(self) -> None:
-        """End everything: the pages, and all machines."""
-        self.faults.over.set()
-        self._stop()
+        """End everything."""
+        self.stop()
         self.control.close()
         for machine in self._warm:
             machine.vanish()
 
 
 @contextmanager
-def double(folder: Path, warm: int = 1) -> Iterator[Double]:
-    """Serve in `folder`, with `warm` machines started at once."""
-    google = Double(folder, warm)
-    google._start()
+def double(folder: Path, warm: int = 1, wired: bool = False) -> Iterator[Double]:
+    """Serve from `folder`, with `warm` machines that have been started; skips where no machine can be made.
+
+    `wired` machines are behind a wire that can be jammed and cut.
+    """
+    if not namespace():
+        pytest.skip("no pid namespace can be made here")
+    google = Double(folder, warm, wired)
     try:
         yield google
     finally:
