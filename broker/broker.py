@@ -175,7 +175,7 @@ class Broker:
     def reopen(self, job: Job) -> None:
         """Queue a job again that ended without success. Raises Held while another process is at it."""
         with self._lease(job) as ledger:
-            if ledger.job.state.over:
+            if ledger.job.state.over and ledger.job.state is not State.DONE:
                 ledger.reopen()
                 self._backups.save(job.id, Backup.of(ledger.job, self.journal.key(job.id)))
 

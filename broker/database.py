@@ -20,6 +20,8 @@ from broker.schema import STEPS
 BUSY_SECONDS = 30.0
 """How long a transaction waits for those of other processes, each of a few milliseconds."""
 
+AGAIN_SECONDS = 0.01
+
 SPARE_BYTES = 2**20
 """With less than this, an error of input or output is for want of room: the file beside the journal cannot grow."""
 
@@ -62,12 +64,25 @@ class Database:
             self._db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            self._log_ahead()
+            for pragma in ("synchronous=FULL", "foreign_keys=ON"):
                 self.execute(f"PRAGMA {pragma}")
             self._migrate()
         except BaseException:
             self.close()
             raise
+
+    def _log_ahead(self) -> None:
+        """Use a write-ahead log. Of several that open a new file at once, SQLite lets most wait, and tells some no."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self.execute("PRAGMA journal_mode=WAL")
+                return
+            except Busy:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(AGAIN_SECONDS)
 
     def _set_aside(self) -> None:
         """Move a damaged file out of the way. Of several processes that find it so, one does."""

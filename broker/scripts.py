@@ -45,18 +45,21 @@ def runner() -> Path:
 
 
 def environment(script: Path, extras: tuple[str, ...], build: bool = False) -> dict[str, Any]:
-    """What a script asks of its interpreter, from its PEP 723 header: {requires_python, dependencies, install, build}.
+    """What a script asks of its interpreter, from its header (PEP 723): what the runner calls an environment.
 
     `extras` name lists under the header's `[tool.offload.extras]`. With `build`, what the target lacks is installed
-    there; without, it is an error, and `install` what to type.
+    there; without, it is an error, and `install` what to type. What `take-from-target` under `[tool.offload]` names is
+    costly: where the target has it in a version that will do, it is not installed again.
     """
     header = read_header(script)
-    optional = header.get("tool", {}).get("offload", {}).get("extras", {})
+    ours = header.get("tool", {}).get("offload", {})
+    optional = ours.get("extras", {})
     dependencies = [*header.get("dependencies", []), *(need for extra in extras for need in optional[extra])]
     return {
         "requires_python": header.get("requires-python", ""),
         "dependencies": dependencies,
         "install": "pip install " + " ".join(f"'{need}'" for need in dependencies),
+        "take": ours.get("take-from-target", []),
         "build": build,
     }
 

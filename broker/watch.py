@@ -27,6 +27,7 @@ def watch(journal: Journal, job: str, driven: Callable[[str], bool], stop: Stop)
     while True:
         driving = driven(job)  # asked first: a driver writes its last word before it goes
         over = journal.job(job).state.over
+        before, waits = waits, journal.ending(job).error  # now, and not after what is told: that may take its time
         for latest in journal.attempts(job)[-1:]:
             if latest.number != attempt and not over:
                 yield Started(latest.target, latest.reason)
@@ -39,7 +40,6 @@ def watch(journal: Journal, job: str, driven: Callable[[str], bool], stop: Stop)
         if not driving:
             yield Note(f"job {job} has lost its driver; going on with it here")
             return
-        before, waits = waits, journal.ending(job).error
         if waits and waits != before:
             yield Note(waits)
         stop.sleep(LOOK_SECONDS)

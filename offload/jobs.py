@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 import click
 
@@ -24,6 +23,8 @@ from services.base.through import opened, see_through
 
 CLOSING_SECONDS = 5.0
 """How long the driver of a cancelled job may take to close it, before we stop waiting for that."""
+
+AGAIN_SECONDS = 0.1
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -179,11 +180,14 @@ def retry(jobs: Sequence[str], as_json: bool, quiet: bool, null: bool) -> int:
 def _reopened(broker: Broker, job: Job) -> Job:
     if job.state is State.DONE:
         say(f"job {job.id} is done: nothing is missing")
-    elif job.state.over:
-        with suppress(Held):  # somebody else has just done so
+    while job.state.over and job.state is not State.DONE:
+        try:
             broker.reopen(job)
-        followers.revive(broker)
-    return broker.journal.job(job.id)
+        except Held:  # somebody else is about to, or has just ended it
+            time.sleep(AGAIN_SECONDS)
+        job = broker.journal.job(job.id)
+    followers.revive(broker)
+    return job
 
 
 def _attend(broker: Broker, job: Job, quiet: bool) -> Outcome:

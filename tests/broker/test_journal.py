@@ -8,12 +8,15 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker import schema
 from broker.broker import Broker
+from broker.database import Database
 from broker.errors import Busy, ConfigError, LimitError, Overtaken, UsageError
 from broker.job import FileId, Input, Request, State
 from broker.journal import Journal
@@ -381,3 +384,17 @@ def _advance(path: Path, job: str, done: threading.Event) -> None:
     with Journal(path) as journal:
         ledger(journal, job).advance(State.RUNNING)
     done.set()
+
+
+def test_who_is_told_that_a_new_journal_is_locked_asks_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = iter([True, True, False])
+
+    def execute(self: Database, statement: str, values: Sequence[Any] = ()) -> int:
+        if "journal_mode" in statement and next(refused):
+            raise Busy("another process has been writing")  # SQLite does not wait in this one place
+        return really(self, statement, values)
+
+    really = Database.execute
+    monkeypatch.setattr(Database, "execute", execute)
+    Journal(path).close()
+    assert next(refused, None) is None

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from broker import settings
+from broker.broker import Broker
+from broker.job import Job, State
+from broker.lease import Held
+from offload.jobs import _reopened
 from tests import fakework
 from tests.offload.background import LONG, Stage, at_work, finish, interrupt, stage, state, tries, until
 from tests.services.typed import OFFLOAD, Said, fake, offload
@@ -96,3 +101,18 @@ def test_two_retries_at_once_do_it_once(stage: Stage, stopped: str) -> None:
     said = [finish(one) for one in [stage.start("jobs", "retry", stopped, command=OFFLOAD) for _ in range(2)]]
     assert [one.code for one in said] == [0, 0], said
     assert tries(stopped) == [("local", "cancelled"), ("local", "done")]
+
+
+def test_a_retry_that_finds_another_at_its_first_step_goes_on_with_that_one(
+    stage: Stage, stopped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, told = Broker.reopen, iter([True, False])
+
+    def reopen(self: Broker, job: Job) -> None:
+        if next(told):
+            raise Held(job.id)  # its holder has not reopened the job yet
+        really(self, job)
+
+    monkeypatch.setattr(Broker, "reopen", reopen)
+    with Broker(settings.load()) as broker:
+        assert _reopened(broker, broker.journal.job(stopped)).state is State.QUEUED
