@@ -146,7 +146,7 @@ def _ours(address: Address) -> Key | None:
         entries = _read_private(file)
         client = Client(str(entries["client_id"]), str(entries["client_secret"]))
         return Key(client, str(entries["refresh_token"]))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except _Exposed as error:
         said = f"{address.name}: the login in {file} can be read by others (its mode is {error})"
