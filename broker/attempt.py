@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import checkpoints, orphans, policy, publication, reports, staging, supplies
+from broker import checkpoints, keeper, orphans, policy, publication, reports, staging, supplies
 from broker.agent import VERB_SECONDS, Agent, Batch, refusal
 from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
@@ -81,7 +81,9 @@ class Run:
             raise Interrupted(f"stopped while {target} could not be reached")
 
     def _visit(self) -> Iterator[Event]:
+        self._executor.returning = self.begun
         with self._executor:
+            keeper.start(self._settings, self._executor)
             self._reached = True
             self._patience.back()
             job = self._ledger.job
@@ -215,7 +217,7 @@ class Run:
             fetch = partial(self._fetch, item)
             paths = publication.publish(self._ledger, self._attempt, job, item, fetch, done.measured)
         self._checkpoints.tidy()
-        yield from _renamed(item, paths)
+        yield from publication.moved_aside(item, paths)
         yield Published(item.index, paths, done.measured)
 
     def _fetch(self, item: Item, output: Output, part: Path) -> None:
@@ -288,12 +290,3 @@ class Run:
             yield
         finally:
             self.timings[phase] = round(self.timings.get(phase, 0.0) + time.monotonic() - started, 3)
-
-
-def _renamed(item: Item, paths: tuple[Path, ...]) -> Iterator[Event]:
-    for output, path in zip(item.outputs, paths, strict=True):
-        if path != output.dest:
-            yield Note(
-                f"{output.dest} appeared while the job ran and was left alone; the result is {path}",
-                item.index,
-            )

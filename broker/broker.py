@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from broker import lease, orphans, publication, receipt, targets
+from broker import keeper, lease, orphans, publication, receipt, targets
 from broker.backup import Backup, Backups
 from broker.contact import Contact
 from broker.dispatch import Dispatch
@@ -36,7 +36,8 @@ class Broker:
         self.journal = Journal(settings.journal)
         self.contact = Contact(self.journal, self.targets, settings)
         self._backups = Backups(settings.state_dir / "open")
-        self.notices = [*self._restored(), *orphans.notices(self.journal, self.targets)]
+        unkept = keeper.notices(settings, self.targets)
+        self.notices = [*self._restored(), *orphans.notices(self.journal, self.targets), *unkept]
 
     def __enter__(self) -> Self:
         return self

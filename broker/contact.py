@@ -15,7 +15,7 @@ from broker.ledger import Ledger
 from broker.scripts import bundle, environment, runner
 from broker.settings import Settings
 from broker.targets import Target
-from executors.base import ExecutorError
+from executors.base import ExecutorError, Gone
 
 
 class Contact:
@@ -29,7 +29,9 @@ class Contact:
     @contextmanager
     def visit(self, target: Target, script: Path | None = None) -> Iterator[Agent]:
         """Speak with a target's runner, of the version that goes with `script`. Raises ExecutorError."""
-        with target.executor() as executor:
+        executor = target.executor()
+        executor.returning = True
+        with executor:
             agent = Agent(executor, bundle(script or runner()))
             agent.install()
             yield agent
@@ -51,6 +53,8 @@ class Contact:
                     self._end(attempt, delete)
                 elif not delete:
                     silent.append(attempt.target)
+            except Gone:
+                self._journal.cleaned(attempt)
             except ExecutorError:
                 silent.append(attempt.target)
         return silent
@@ -97,8 +101,10 @@ class Contact:
         target = self._targets.get(attempt.target)
         if target is None:
             return f"the target {attempt.target} is not configured any more\n"
+        executor = target.executor()
+        executor.returning = True
         try:
-            with target.executor() as executor:
+            with executor:
                 return staging.fetch_text(executor, f"jobs/{attempt.remote}/log.txt")
         except ExecutorError as error:
             return f"the log cannot be had: {error}\n"

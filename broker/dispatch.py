@@ -23,7 +23,7 @@ from broker.plan import Candidate
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL
-from executors.base import ExecutorError, Refused
+from executors.base import ExecutorError, Gone, Refused, Rented
 
 
 class Dispatch:
@@ -87,9 +87,17 @@ class Dispatch:
                 failures.append(candidate.probe.error(candidate.target.name))
                 continue
             yield candidate
-            for _ in range(policy.RUNS_HERE - 1 if candidate.target.name == LOCAL else 0):
-                if isinstance(failures[-1], policy.REPEATABLE):
+            for _ in range(policy.RUNS_HERE - 1):
+                if self._may_again(candidate, failures[-1]):
                     yield candidate
+
+    def _may_again(self, candidate: Candidate, failure: Exception) -> bool:
+        """Whether a target that lost a job may have it once more: this machine, or one that can rent another."""
+        target = candidate.target
+        if target.name == LOCAL:
+            return isinstance(failure, policy.REPEATABLE)
+        rented = isinstance(failure, Gone) and isinstance(target.executor(), Rented)
+        return rented and self._ledger.journal.health.ask(target).reachable
 
     def _attempt(self, candidate: Candidate) -> Iterator[Event]:
         left = self._taken_up(candidate)
@@ -112,9 +120,9 @@ class Dispatch:
 
     def _lost(self, candidate: Candidate, attempt: Attempt, run: Run, error: Exception) -> None:
         name = candidate.target.name
-        if isinstance(error, policy.ABSENT) and name != LOCAL:
+        if policy.may_be_back(error) and name != LOCAL:
             self._ledger.journal.health.failed(candidate.target, str(error))
-            if run.begun and policy.may_be_back(error) and not self._others(candidate):
+            if run.begun and not self._others(candidate):
                 hint = f"the same command, or `offload jobs attach {self._job.id}`, takes it up when {name} is back"
                 raise OutOfReach(f"{error}; the job may be going on there", hint) from error
         self._ledger.end_attempt(attempt, "lost", str(error), run.timings)

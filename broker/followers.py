@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from broker import lease, settings
+from broker import background, keeper, lease, settings
 from broker.broker import Broker
 from broker.errors import Interrupted, LimitError, OffloadError, OutOfReach
 from broker.events import Event, ItemFailed, Note, Progress, Published, Started
@@ -26,9 +25,6 @@ from broker.ledger import Ledger
 from broker.policy import FOLLOWER_PAUSE, Patience
 from broker.stop import Stop
 from executors.base import ExecutorError
-
-BOOT = "import sys; sys.path[0] = sys.argv.pop(1); from broker.followers import main; main()"
-"""Finds this program wherever it was started from, and nothing of the user's folder."""
 
 PASSING = (OutOfReach, LimitError)
 """What a follower waits for the end of: a target that is away, a full disk here."""
@@ -39,25 +35,12 @@ def start(broker: Broker, job: Job) -> None:
     with suppress(lease.Held):  # it is driven
         lock = broker.take_lease(job)
         try:
-            _spawn(log_path(broker.settings, job.id), job.id, lock)
+            background.spawn(__name__, log_path(broker.settings, job.id), job.id, lock)
         except OSError as error:
             what = f"job {job.id} is recorded, but no process can be started for it: {error.strerror}"
             raise OffloadError(what, f"offload jobs attach {job.id}") from error
         finally:
             os.close(lock)
-
-
-def _spawn(log: Path, job: str, lock: int) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with log.open("ab") as said:
-        subprocess.Popen(
-            [sys.executable, "-c", BOOT, str(Path(__file__).parents[1]), job, str(lock)],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-            pass_fds=[lock],
-        )
 
 
 def log_path(config: settings.Settings, job: str) -> Path:
@@ -71,7 +54,8 @@ def forget(config: settings.Settings, job: str) -> None:
 
 
 def revive(broker: Broker) -> None:
-    """Start a follower for each detached job that has lost its own."""
+    """Start a follower for each detached job that has lost its own, and a keeper for each rented machine."""
+    keeper.revive(broker.settings, broker.targets)
     for job in broker.journal.open_jobs():
         if job.detached and not broker.driven(job.id):
             with suppress(OffloadError):  # the command at hand is about something else, and the next one tries again

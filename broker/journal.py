@@ -244,6 +244,22 @@ class Journal:
         )
         return [read_attempt(row) for row in rows]
 
+    def work_on(self, target: str) -> list[str]:
+        """Jobs of which something is wanted on a target: an attempt that runs there, or what was to be kept."""
+        rows = self._db.rows(
+            "SELECT DISTINCT jobs.id FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE target = ?"
+            " AND (remains = ? OR attempts.state = 'running' AND jobs.state IN (?, ?))",
+            (target, Remains.KEPT, *OPEN),
+        )
+        return [row["id"] for row in rows]
+
+    def machine_gone(self, target: str) -> None:
+        """Record that nothing is left on a target: its machine is gone, with all that was on it."""
+        with self._db.write():
+            self._db.execute(
+                "UPDATE attempts SET remains = ? WHERE target = ? AND state != 'running'", (Remains.NOTHING, target)
+            )
+
     def cleaned(self, attempt: Attempt, remains: Remains = Remains.NOTHING) -> None:
         """Record that nothing of an attempt is on its target any more, or only what was to be kept."""
         with self._db.write():

@@ -11,7 +11,7 @@ from executors.base import ExecutorError, Gone, Lost, NoSuchFile, TransferFailed
 
 TRANSFER_TRIES = 4
 RUNS_HERE = 2
-"""How often this machine, the last resort, may lose a job before we give up."""
+"""How often a target that may try again (this machine, or one that is rented anew) may take a job before we give up."""
 
 MOVABLE = (ExecutorError, MissingHere, IntegrityError)
 """Errors of a machine, not of the job: the job may go on elsewhere."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from broker.errors import JobFailed, LimitError, OffloadError
+from broker.events import Note
 from broker.job import Attempt, Item, Job, Output
 from broker.ledger import Ledger
 from broker.staging import NO_LINK, file_sha256, sync
@@ -162,3 +163,13 @@ def discard_parts(job: Job) -> None:
         with suppress(OSError):  # a disk that refuses even this has been complained of already
             for part in folder.glob(f".{job.id}-*.part"):
                 part.unlink(missing_ok=True)
+
+
+def moved_aside(item: Item, paths: tuple[Path, ...]) -> Iterator[Note]:
+    """Tell of results that were published beside a destination that somebody else had taken."""
+    for output, path in zip(item.outputs, paths, strict=True):
+        if path != output.dest:
+            yield Note(
+                f"{output.dest} appeared while the job ran and was left alone; the result is {path}",
+                item.index,
+            )

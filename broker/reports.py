@@ -18,6 +18,10 @@ SHA256 = re.compile("[0-9a-f]{64}")
 CHECKPOINT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 """Names a checkpoint may have: they become paths, here and on targets."""
 MESSAGE_CHARS = 2000
+MOST_VERSIONS, MOST_NUMBER = 64, 2**63
+"""Most versions that one event tells of, and what no number in them reaches."""
+NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names a version may have."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ Report = Progress | Note | Versions | Wants | Checkpoint | Done | ItemFailed
 
 def read(event: Mapping[str, Any], items: int) -> Report | None:
     """Make a value of an event of a job with `items` items; None when it is not one of the contract's."""
-    with suppress(KeyError, TypeError, ValueError, OverflowError):
+    with suppress(KeyError, TypeError, ValueError, OverflowError, AttributeError):
         report = READERS[event["type"]](event)
         return report if _concerns_it(report, items) else None
     return None
@@ -84,7 +88,12 @@ def _note(event: Mapping[str, Any]) -> Note:
 
 
 def _versions(event: Mapping[str, Any]) -> Versions:
-    return Versions(dict(event["versions"]))
+    told = [(name, value) for name, value in event["versions"].items() if NAME.fullmatch(name) and _is_plain(value)]
+    return Versions({name: plain(value) if isinstance(value, str) else value for name, value in told[:MOST_VERSIONS]})
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) < MOST_NUMBER)
 
 
 def _checkpoint(event: Mapping[str, Any]) -> Checkpoint:

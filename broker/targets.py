@@ -21,6 +21,9 @@ from executors import executor_class
 from executors.base import Executor, ExecutorError
 
 LOCAL = "local"
+OWNED = ("local", "ssh", "jupyter")
+"""Kinds of which nothing has to be known to tell that their machines are not rented."""
+
 NAME = re.compile(r"\w[\w-]*")
 
 

@@ -263,6 +263,10 @@ class Rented(Executor):
         Nobody takes or enters it meanwhile; `unless` is asked once that is so, and keeps it when it says so.
         """
 
+    @abstractmethod
+    def give_back_other(self, machine: str) -> None:
+        """Give back another machine of the same account, by the name that the target's errors call it."""
+
 
 def checked(path: str) -> str:
     """Return `path` if it is one this program could have made; raises ValueError otherwise."""

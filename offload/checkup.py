@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import services
-from broker import scripts
+from broker import keeper, scripts
 from broker.agent import Agent
 from broker.broker import Broker
 from broker.errors import IntegrityError, LimitError, MissingHere, OffloadError
@@ -51,6 +51,7 @@ def checkup(broker: Broker, target: Target) -> Iterator[Step]:
         return
     try:
         with target.executor() as executor:
+            keeper.start(broker.settings, executor)
             yield from map(Step, probe.steps)
             visit = Visit(executor)
             for step in visit.steps():

@@ -15,7 +15,7 @@ from broker import targets as configured
 from broker.broker import Broker
 from broker.errors import OffloadError, UsageError
 from broker.plan import Candidate
-from executors.base import ExecutorError, NotInstalled, Probe, Refused
+from executors.base import ExecutorError, NoQuota, NotInstalled, Probe, Refused, Rented
 from offload.login import login, logout
 from services.base.output import print_document
 from services.base.text import plain
@@ -68,7 +68,8 @@ def _state(probe: Probe) -> str:
     """The state of a target in a word. Only the one that is away may come back by itself."""
     if probe.reachable:
         return "up"
-    return {Refused.exit_code: "refused", NotInstalled.exit_code: "not installed"}.get(probe.exit_code, "away")
+    known = {Refused: "refused", NotInstalled: "not installed", NoQuota: "no quota"}
+    return {kind.exit_code: word for kind, word in known.items()}.get(probe.exit_code, "away")
 
 
 def _about(row: Mapping[str, Any]) -> str:
@@ -82,10 +83,13 @@ def _about(row: Mapping[str, Any]) -> str:
 @click.argument("url")
 @click.option("--identity", metavar="FILE", help="ssh: private key to log in with, where it is not the usual one")
 @click.option("--token-file", metavar="FILE", help="jupyter: file of mode 0600 that holds the server's token")
+@click.option("--gpu", metavar="KIND", help="colab: T4, L4, A100, ...; else the best that costs nothing")
+@click.option("--client-file", metavar="FILE", help="colab: the OAuth client to log in as; else the one of cgpu")
 @click.option("--ca", metavar="FILE", help="jupyter: certificates to trust, where they are not the usual ones")
-def add(name: str, url: str, **files: str | None) -> None:
+def add(name: str, url: str, gpu: str | None, **files: str | None) -> None:
     """Write a target into the targets file."""
-    given = {key: str(Path(file).expanduser().absolute()) for key, file in files.items() if file}
+    given = {"gpu": gpu} if gpu else {}
+    given |= {key: str(Path(file).expanduser().absolute()) for key, file in files.items() if file}
     configured.add(settings.load(), name, {"url": url} | given)
     print(f"added; now see whether it works: offload targets test {name}", file=sys.stderr)
 
@@ -98,6 +102,8 @@ def rm(name: str) -> None:
     with Broker(config) as broker:
         target = broker.targets.get(name)
         _refuse_in_use(broker, name)
+        if target and isinstance(executor := target.executor(), Rented):
+            executor.give_back()
         if target and any(orphan.target == name for orphan in broker.journal.orphans()):
             with suppress(ExecutorError, OffloadError):  # it is removed all the same
                 broker.contact.clean(target)
@@ -120,6 +126,32 @@ def clean(name: str) -> None:
     with Broker(settings.load()) as broker:
         count = broker.contact.clean(target)
     print(f"{count} job{'s' * (count != 1)} ended and deleted on {name}", file=sys.stderr)
+
+
+@targets.command(help="Give back the machine that a target has taken, with all that is on it.")
+@_one_target
+@click.argument("runtime", required=False)
+def release(name: str, runtime: str | None) -> None:
+    """Give back what a target holds, or another RUNTIME of the same account, whoever took it."""
+    executor = _find(name).executor()
+    if not isinstance(executor, Rented):
+        raise UsageError(f"{name} takes no machines that could be given back", "offload targets ls")
+    if runtime:
+        executor.give_back_other(runtime)
+        print(f"{runtime} is given back", file=sys.stderr)
+        return
+    with Broker(settings.load()) as broker:
+        _refuse_driven(broker, name)
+        holding = executor.held()
+        executor.give_back()
+        broker.journal.machine_gone(name)
+    print(f"{holding.what} is given back" if holding else f"{name} held nothing", file=sys.stderr)
+
+
+def _refuse_driven(broker: Broker, name: str) -> None:
+    for job in broker.journal.work_on(name):
+        if broker.driven(job):
+            raise UsageError(f"job {job} runs on {name}", f"offload jobs cancel {job}")
 
 
 @targets.command(help="Show the key of a machine, and trust it from now on.")

@@ -23,6 +23,7 @@ from executors.base import (
     checked,
 )
 from executors.colab.address import Address
+from executors.colab.places import RUNTIME
 from executors.colab.runtime import Runtime
 from executors.jupyter.probe import not_installed
 
@@ -173,10 +174,13 @@ class ColabExecutor(Rented):
                 runtime.forget()
         return True
 
-    def give_back_other(self, endpoint: str) -> None:
+    def give_back_other(self, machine: str) -> None:
         """Unassign any runtime of the account, also one that another program took. Raises Unreachable or Refused."""
         with self._controlling(Address.of(self.name, self.options)) as control:
-            control.unassign(endpoint)
+            if machine not in (one.endpoint for one in control.assignments()):
+                said = f"{self.name}: the account has no runtime {machine}"
+                raise Refused(said, step=RUNTIME, hint=f"offload targets test {self.name}")
+            control.unassign(machine)
 
 
 def _session(address: Address, control: Control, endpoint: str, fresh: bool) -> Session:

@@ -1,0 +1,157 @@
+"""Keepers: a process in the background for each rented machine, which keeps it alive while it is needed, and no longer.
+
+A machine is needed while somebody drives a job on it. With work on it that nobody drives (of a command that was killed,
+or that was to be kept) it stays for the target's `keep` seconds, with none for its `idle` seconds; then it is given
+back. A keeper may die at any moment: the next service, `jobs` or `doctor` command starts another.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from broker import background, lease, settings, targets
+from broker.journal import Journal
+from broker.targets import Target
+from executors.base import Executor, ExecutorError, Gone, Holding, Rented, Unreachable
+
+ALIVE_SECONDS = 60.0
+"""How often a machine is said to be in use."""
+
+AGAIN_SECONDS = 5.0
+"""When what is to be given back cannot be reached."""
+
+
+def start(config: settings.Settings, executor: Executor) -> None:
+    """Start a keeper for what a target holds, unless it has one, or holds nothing. Raises OSError."""
+    if not isinstance(executor, Rented) or executor.held() is None:
+        return
+    lock = _take(_path(config, executor.name, "lock"))
+    if lock is not None:
+        try:
+            background.spawn(__name__, _path(config, executor.name, "log"), executor.name, lock)
+        finally:
+            os.close(lock)
+
+
+def revive(config: settings.Settings, among: Mapping[str, Target]) -> None:
+    """Start a keeper for each machine that has lost its own."""
+    for executor in _renting(among):
+        with suppress(OSError, ExecutorError):  # the command at hand is about something else; the next tries again
+            start(config, executor)
+
+
+def notices(config: settings.Settings, among: Mapping[str, Target]) -> Iterator[str]:
+    """Say of each machine that nobody looked after that it is held, and how to be rid of it."""
+    for executor in _renting(among):
+        with suppress(ExecutorError):  # what is wrong with its configuration, its use tells
+            if (holding := executor.held()) and not _kept(_path(config, executor.name, "lock")):
+                when = time.strftime("%Y-%m-%d %H:%M", time.localtime(holding.taken))
+                yield (
+                    f"{executor.name} still holds {holding.what}, taken on {when}, which nobody looked after: it is"
+                    f" given back when it is not used; at once by `offload targets release {executor.name}`"
+                )
+
+
+def _renting(among: Mapping[str, Target]) -> Iterator[Rented]:
+    for target in among.values():
+        if target.kind not in targets.OWNED and isinstance(executor := target.executor(), Rented):
+            yield executor
+
+
+def _path(config: settings.Settings, name: str, what: str) -> Path:
+    return config.state_dir / "keepers" / f"{name}.{what}"
+
+
+def _take(path: Path) -> int | None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _kept(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = _take(path)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+class Keeper:
+    """Keeps what one target holds. `clock` tells the time in seconds since the epoch."""
+
+    def __init__(
+        self,
+        config: settings.Settings,
+        journal: Journal,
+        executor: Rented,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._config, self._journal, self._executor = config, journal, executor
+        self._clock, self._sleep = clock, sleep
+        self._needed = 0.0
+
+    def keep(self) -> Iterator[str]:
+        """Keep it until it is given back, or gone. Tells what happens. Raises Refused."""
+        while holding := self._executor.held():
+            left = self._left(holding)
+            try:
+                if left <= 0 and self._executor.give_back(unless=self._is_needed):
+                    yield f"{holding.what} is given back"
+                elif left > 0:
+                    self._executor.keep_alive()
+            except Gone as error:
+                yield str(error)
+            except Unreachable as error:
+                yield f"{error}; trying again"
+            if self._executor.held():
+                self._sleep(min(max(left, AGAIN_SECONDS), ALIVE_SECONDS))
+        self._journal.machine_gone(self._executor.name)
+
+    def _is_needed(self) -> bool:
+        holding = self._executor.held()
+        return holding is not None and self._left(holding) > 0
+
+    def _left(self, holding: Holding) -> float:
+        """Seconds for which it is needed still, as far as can be seen now."""
+        work = self._journal.work_on(self._executor.name)
+        if any(lease.held(self._config.state_dir / "leases", job, self._config.lease_seconds) for job in work):
+            self._needed = self._clock()
+            return math.inf
+        unused = max(0.0, self._clock() - max(holding.used, self._needed))
+        return (holding.keep if work else holding.idle) - unused
+
+
+def main() -> None:
+    """Be a keeper, of what the target holds that the command line names, under the lock that it names."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    config, name = settings.load(), sys.argv[1]
+    target = targets.load(config).get(name)
+    executor = target.executor() if target else None
+    if not isinstance(executor, Rented):
+        return
+    with Journal(config.journal) as journal:
+        try:
+            for line in Keeper(config, journal, executor).keep():
+                _tell(line)
+        except ExecutorError as error:
+            _tell(str(error))
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # no room for a log is no reason to leave the machine
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), ascii(line)[1:-1], flush=True)
