@@ -1,0 +1,54 @@
+"""A Colab of our own for whole commands, and no keeper left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.colab.double import Double, double
+
+
+def configure(dirs: Path, google: Double, **changed: object) -> None:
+    """Make the double the one target, `colab`; its user is logged in."""
+    options: dict[str, Any] = {**google.options(state=dirs / "state/colab/colab"), "silence": 2, **changed}
+    lines = [f"{key} = {json.dumps(str(value))}" for key, value in options.items()]
+    (dirs / "config/targets.toml").write_text("\n".join(["[colab]", *lines]))
+
+
+@pytest.fixture
+def google(tmp_path: Path, offload_dirs: Path) -> Iterator[Double]:
+    """Google, with a user who is logged in, and the target `colab`."""
+    with double(tmp_path / "google") as google:
+        google.log_in(offload_dirs / "state/colab/colab")
+        configure(offload_dirs, google)
+        yield google
+
+
+@pytest.fixture(autouse=True)
+def no_keeper_is_left(offload_dirs: Path) -> Iterator[None]:
+    """Keepers outlive the commands that start them, and would outlive the test."""
+    yield
+    for keeper in keepers(offload_dirs):
+        keeper.kill()
+        keeper.wait()
+
+
+def keepers(dirs: Path) -> list[psutil.Process]:
+    """The keepers of this test's machines."""
+    return [process for process in psutil.process_iter() if _is_keeper(process, dirs)]
+
+
+def _is_keeper(process: psutil.Process, dirs: Path) -> bool:
+    try:
+        ours = process.environ().get("OFFLOAD_STATE_DIR") == str(dirs / "state")
+        return ours and "broker.keeper" in " ".join(process.cmdline()) and process.pid != os.getpid()
+    except psutil.Error:  # somebody else's, or gone while we looked
+        return False
+
+
