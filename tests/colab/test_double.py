@@ -7,7 +7,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,12 @@ from executors.colab.address import Address
 from executors.colab.login import Login
 from executors.colab.places import SCOPES, new_hash
 from tests.colab.double import Double, double
-from tests.colab.double.runtime import HEADER, Runtime
+from tests.colab.double.runtime import HEADER, PATIENCE, Runtime, plain
 from tests.executors.sshd import free_port
 
 GUARD = ")]}'\n"
 TUNNEL = {"X-Colab-Tunnel": "Google"}
 T4 = {"variant": "GPU", "accelerator": "T4"}
-LATE = 120.0
-"""Seconds after which something that was waited for does not come any more, however busy the machine is."""
 
 
 @pytest.fixture
@@ -65,9 +63,15 @@ def runtime(cloud: Double) -> Runtime:
 @pytest.fixture
 def data(runtime: Runtime) -> Iterator[httpx.Client]:
     """Somebody who is let in to it."""
-    with httpx.Client(base_url=runtime.url, timeout=LATE, trust_env=False) as client:
-        client.headers[HEADER] = runtime.let_in(LATE)
+    with plain(base_url=runtime.url) as client:
+        client.headers[HEADER] = runtime.let_in(PATIENCE)
         yield client
+
+
+def get(url: str, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
+    """Ask as somebody whom nobody knows."""
+    with plain() as client:
+        return client.get(url, headers=headers, **more)
 
 
 def read(response: httpx.Response) -> Any:
@@ -90,7 +94,7 @@ def taken(client: httpx.Client, nbh: str = "", **wanted: str) -> dict[str, Any]:
 
 def comes(happened: Callable[[], bool]) -> None:
     """Wait for it."""
-    until = time.monotonic() + LATE
+    until = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.01)
@@ -181,7 +185,7 @@ class TestEveryCall:
     def test_is_answered_when_the_double_ends_though_it_is_silent(self, pages: Double, me: httpx.Client) -> None:
         pages.faults.silent.add("ccu-info")
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(me.get, "/tun/m/ccu-info", timeout=LATE)
+            asked = pool.submit(me.get, "/tun/m/ccu-info")
             comes(lambda: pages.faults.calls["ccu-info"] == 1)
             with pages.offline():
                 assert asked.result().status_code == 200
@@ -249,13 +253,13 @@ class TestAssign:
         known = {"accelerator": "T4", "endpoint": endpoint, "variant": 1, "machineShape": 0}
         assert told == {**known, "fit": 5000, "sub": 1, "subTier": 0, "outcome": 4}
         assert (way["url"], way["tokenExpiresInSeconds"]) == (machine.url, 3600)
-        assert httpx.get(f"{way['url']}/api/kernels", headers={HEADER: way["token"]}).json() == []
+        assert get(f"{way['url']}/api/kernels", headers={HEADER: way["token"]}).json() == []
         assert read(me.get("/tun/m/assignments")) == {"assignments": [known]}
         usage = read(me.get("/tun/m/ccu-info"))
         assert (usage["assignmentsCount"], usage["freeCcuQuotaInfo"]["remainingTokens"]) == (1, "35000")
         again = read(me.get("/tun/m/assign", params={"nbh": nbh, **T4}))
         assert (again["endpoint"], "token" in again) == (endpoint, False)
-        assert httpx.get(f"{way['url']}/api", headers={HEADER: again["runtimeProxyInfo"]["token"]}).is_success
+        assert get(f"{way['url']}/api", headers={HEADER: again["runtimeProxyInfo"]["token"]}).is_success
 
     def test_many_at_once_for_one_notebook_get_one_runtime(self, pages: Double, me: httpx.Client) -> None:
         nbh = new_hash()
@@ -263,7 +267,7 @@ class TestAssign:
         tokens = [read(me.get("/tun/m/assign", params=wanted))["token"] for _ in range(4)]
 
         def take(token: str) -> str:
-            answer = me.post("/tun/m/assign", params=wanted, headers={"X-Goog-Colab-Token": token}, timeout=LATE)
+            answer = me.post("/tun/m/assign", params=wanted, headers={"X-Goog-Colab-Token": token})
             return str(read(answer)["endpoint"])
 
         with ThreadPoolExecutor(4) as pool:
@@ -301,7 +305,7 @@ class TestRuntimeCalls:
             assert client.get(place, params={**known, "endpoint": "x"}, headers=TUNNEL).status_code == 404
             told = read(client.get(place, params=known, headers=TUNNEL))
         assert (told["url"], told["tokenExpiresInSeconds"]) == (runtime.url, 3600)
-        assert httpx.get(f"{runtime.url}/api", headers={HEADER: told["token"]}).is_success
+        assert get(f"{runtime.url}/api", headers={HEADER: told["token"]}).is_success
 
 
 class TestGate:
@@ -310,14 +314,14 @@ class TestGate:
     @pytest.mark.parametrize("path", PATHS)
     @pytest.mark.parametrize("shown", [{}, {HEADER: "no"}, {"Authorization": "token no"}])
     def test_nobody_comes_in_without_a_proxy_token(self, runtime: Runtime, path: str, shown: dict[str, str]) -> None:
-        assert httpx.get(f"{runtime.url}/{path}", headers=shown).status_code == 401
+        assert get(f"{runtime.url}/{path}", headers=shown).status_code == 401
 
     def test_jupyters_own_token_lets_nobody_in(self, runtime: Runtime) -> None:
-        token = runtime.let_in(LATE)
+        token = runtime.let_in(PATIENCE)
         for shown in ({"Authorization": f"token {token}"}, {"Authorization": f"Bearer {token}"}):
-            assert httpx.get(f"{runtime.url}/api/kernels", headers=shown).status_code == 401
+            assert get(f"{runtime.url}/api/kernels", headers=shown).status_code == 401
         for name in ("token", "colab-runtime-proxy-token"):
-            status = httpx.get(f"{runtime.url}/api/kernels", params={name: token}).status_code
+            status = get(f"{runtime.url}/api/kernels", params={name: token}).status_code
             assert status == (401 if name == "token" else 200)
 
     def test_no_cookie_lets_in_later(self, runtime: Runtime, data: httpx.Client) -> None:
@@ -327,7 +331,8 @@ class TestGate:
 
     def test_no_change_is_made_without_a_token(self, runtime: Runtime) -> None:
         model = {"type": "file", "format": "text", "content": "x"}
-        assert httpx.put(f"{runtime.url}/api/contents/content/no", json=model).status_code == 401
+        with plain() as client:
+            assert client.put(f"{runtime.url}/api/contents/content/no", json=model).status_code == 401
         assert not (runtime.content / "no").exists()
 
     def test_a_token_is_good_for_its_time(self, runtime: Runtime, data: httpx.Client) -> None:
@@ -338,7 +343,7 @@ class TestGate:
         assert data.get("/api").is_success
         runtime.expire_tokens()
         assert data.get("/api").status_code == 401
-        data.headers[HEADER] = runtime.let_in(LATE)
+        data.headers[HEADER] = runtime.let_in(PATIENCE)
         assert data.get("/api").is_success
 
     def test_websockets_are_checked_too(self, runtime: Runtime, data: httpx.Client) -> None:
@@ -355,7 +360,7 @@ class TestGate:
 def channels(runtime: Runtime, kernel: str, token: str) -> ClientConnection:
     """A websocket to a kernel."""
     place = f"{runtime.url.replace('http', 'ws')}/api/kernels/{kernel}/channels"
-    return connect(place, additional_headers={HEADER: token}, proxy=None, open_timeout=LATE, compression=None)
+    return connect(place, additional_headers={HEADER: token}, proxy=None, open_timeout=PATIENCE, compression=None)
 
 
 def said_by(websocket: ClientConnection, code: str) -> str:
@@ -364,7 +369,7 @@ def said_by(websocket: ClientConnection, code: str) -> str:
     content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
     message = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}
     websocket.send(json.dumps(message))
-    while (heard := json.loads(websocket.recv(timeout=LATE)))["msg_type"] != "stream":
+    while (heard := json.loads(websocket.recv(timeout=PATIENCE)))["msg_type"] != "stream":
         assert heard["msg_type"] != "error", heard
     return str(heard["content"]["text"])
 
@@ -417,7 +422,7 @@ print([name for name in os.environ if name.startswith(("OFFLOAD", "DOUBLE", "PYT
             said_by(websocket, "kept = 1; print(1)")
             runtime.drop()
             with pytest.raises(exceptions.ConnectionClosedError):
-                while websocket.recv(timeout=LATE):
+                while websocket.recv(timeout=PATIENCE):
                     """Hear what had been said before."""
         with channels(runtime, kernel, data.headers[HEADER]) as websocket:
             assert said_by(websocket, "print(kept + 1)") == "2\n"
@@ -443,7 +448,7 @@ class TestEnd:
         with double(tmp_path / "google", warm=2) as google, google.client() as client:
             google.control.most = 2
             kept, left = (taken(client)["endpoint"] for _ in range(2))
-            google.control.assignments[kept].kept.append(time.monotonic() + LATE)
+            google.control.assignments[kept].kept.append(time.monotonic() + PATIENCE)
             google.control.idle_seconds = 0.5
             comes(lambda: left not in google.runtimes)
             assert google.control.ended == {left: "idle"}
@@ -465,7 +470,7 @@ class TestEnd:
             assert not any(process.is_running() for process in processes)
             assert not machine.disk.exists()
             with pytest.raises(httpx.ConnectError):
-                httpx.get(f"{machine.url}/api", headers=shown)
+                get(f"{machine.url}/api", headers=shown)
             listed = read(client.get("/tun/m/assignments"))["assignments"]
             assert [entry["endpoint"] for entry in listed] == ([] if forget else [endpoint])
             asked = client.get(
@@ -476,7 +481,8 @@ class TestEnd:
 
 def run(machine: Runtime, shown: dict[str, str], code: str) -> None:
     """Run some Python in a kernel that is left there."""
-    kernel = httpx.post(f"{machine.url}/api/kernels", headers=shown, timeout=LATE).json()["id"]
+    with plain() as client:
+        kernel = client.post(f"{machine.url}/api/kernels", headers=shown).json()["id"]
     with channels(machine, kernel, shown[HEADER]) as websocket:
         assert said_by(websocket, f"{code}; print('done')") == "done\n"
 
@@ -503,7 +509,7 @@ def test_a_wire_can_be_jammed_in_a_transfer(tmp_path: Path) -> None:
         assert way["url"].endswith(f":{machine.wire.port}")
         machine.wire.jam(after=5_000_000)
         with pytest.raises(httpx.ReadTimeout):
-            httpx.get(f"{way['url']}/files/content/big", headers={HEADER: way["token"]}, timeout=1)
+            get(f"{way['url']}/files/content/big", headers={HEADER: way["token"]}, timeout=1)
         assert machine.wire.jammed.is_set()
 
 
@@ -531,11 +537,17 @@ def question(google: Double, **changed: str) -> dict[str, str]:
 
 def answered(google: Double, query: dict[str, str]) -> dict[str, str]:
     """What the login page sends back to the program."""
-    answer = httpx.get(f"{google.url}/o/oauth2/v2/auth", params=query)
+    answer = get(f"{google.url}/o/oauth2/v2/auth", params=query)
     assert answer.status_code == 302
     place, _, said = answer.headers["location"].partition("?")
     assert place == query["redirect_uri"]
     return dict(parse_qsl(said))
+
+
+def token_page(google: Double, form: dict[str, str]) -> httpx.Response:
+    """What the token page makes of a form."""
+    with plain() as client:
+        return client.post(f"{google.url}/token", data=form)
 
 
 def exchanged(google: Double, query: dict[str, str], code: str, **changed: str) -> httpx.Response:
@@ -548,14 +560,14 @@ def exchanged(google: Double, query: dict[str, str], code: str, **changed: str) 
         "grant_type": "authorization_code",
         "redirect_uri": query["redirect_uri"],
     }
-    return httpx.post(f"{google.url}/token", data={**form, **changed})
+    return token_page(google, {**form, **changed})
 
 
 def renewed(google: Double, token: str, **changed: str) -> httpx.Response:
     """What the token page makes of a refresh token."""
     client = {"client_id": google.oauth.client_id, "client_secret": google.oauth.client_secret}
     form = {**client, "grant_type": "refresh_token", "refresh_token": token, **changed}
-    return httpx.post(f"{google.url}/token", data=form)
+    return token_page(google, form)
 
 
 class TestLogin:
@@ -588,7 +600,7 @@ class TestLogin:
         ids=str,
     )
     def test_a_question_that_is_wrong_is_answered_by_a_page(self, pages: Double, changed: dict[str, str]) -> None:
-        answer = httpx.get(f"{pages.url}/o/oauth2/v2/auth", params=question(pages, **changed))
+        answer = get(f"{pages.url}/o/oauth2/v2/auth", params=question(pages, **changed))
         assert answer.status_code == 400
 
     def test_a_user_who_says_no(self, pages: Double) -> None:

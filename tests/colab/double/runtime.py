@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -33,6 +34,9 @@ INIT = ("sh", "-c", '"$@" & wait', "init")
 
 SERVER = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyter_server.serverapp import main; main()"
 """Starts jupyter_server without its grammar of IRIs: nothing here needs it, and to build it takes most of the start."""
+
+PATIENCE = 120.0
+"""Seconds after which an answer does not come any more, however busy this machine is."""
 
 LEFT_OUT = ("OFFLOAD_", "JUPYTER_", "DOUBLE_", "PYTEST_", "XDG_")
 """What a machine of Google's would not know of ours."""
@@ -95,7 +99,7 @@ class Runtime:
     def wait(self) -> None:
         """Wait until the server answers."""
         shown = {HEADER: self.let_in(3600)}
-        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=shown, trust_env=False) as client:
+        with plain(base_url=f"http://127.0.0.1:{self.port}", headers=shown) as client:
             while not _answers(client):
                 assert self._process.poll() is None, self.said()
                 time.sleep(0.05)
@@ -170,6 +174,11 @@ class Runtime:
         """The first process of the namespace; who makes the namespace, as long as there is none."""
         maker = psutil.Process(self._process.pid)
         return next(iter(maker.children()), maker)
+
+
+def plain(**more: Any) -> httpx.Client:
+    """A client for this machine only, which reads no certificates, as that takes long; it waits for very long."""
+    return httpx.Client(verify=False, trust_env=False, timeout=PATIENCE, **more)
 
 
 def _answers(client: httpx.Client) -> bool:

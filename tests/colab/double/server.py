@@ -21,7 +21,7 @@ from tests.colab.double.api import application
 from tests.colab.double.control import Control
 from tests.colab.double.faults import Faults
 from tests.colab.double.oauth import COLAB, OAuth
-from tests.colab.double.runtime import Runtime, namespace
+from tests.colab.double.runtime import Runtime, namespace, plain
 
 
 class Double:
@@ -71,7 +71,8 @@ class Double:
     def client(self) -> httpx.Client:
         """A client of the control plane that is logged in, and carries what each call must."""
         headers = {"Authorization": f"Bearer {self.oauth.access()}", "X-Colab-Client-Agent": "test"}
-        return httpx.Client(base_url=self.url, headers=headers, params={"authuser": "0"}, timeout=60, trust_env=False)
+        always = {"authuser": "0"}
+        return plain(base_url=self.url, headers=headers, params=always)
 
     def log_in(self, state: Path | None = None) -> str:
         """Save a login in a target's state folder, as `offload targets login` does; returns its refresh token."""
