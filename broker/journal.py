@@ -247,7 +247,7 @@ class Journal:
     def work_on(self, target: str) -> list[str]:
         """Jobs of which something is wanted on a target: an attempt that runs there, or what was to be kept."""
         rows = self._db.rows(
-            "SELECT DISTINCT jobs.id FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE target = ?"
+            "SELECT DISTINCT jobs.id FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE attempts.target = ?"
             " AND (remains = ? OR attempts.state = 'running' AND jobs.state IN (?, ?))",
             (target, Remains.KEPT, *OPEN),
         )

@@ -91,7 +91,10 @@ def _kept(path: Path) -> bool:
 
 
 class Keeper:
-    """Keeps what one target holds. `clock` tells the time in seconds since the epoch."""
+    """Keeps what one target holds. `clock` tells the time in seconds since the epoch, `ticks` those since some moment.
+
+    Both are heard: the one also counts while this machine sleeps, the other cannot be set back.
+    """
 
     def __init__(
         self,
@@ -99,11 +102,12 @@ class Keeper:
         journal: Journal,
         executor: Rented,
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._config, self._journal, self._executor = config, journal, executor
-        self._clock, self._sleep = clock, sleep
-        self._needed = 0.0
+        self._clock, self._ticks, self._sleep = clock, ticks, sleep
+        self._used = 0.0, clock(), ticks()
 
     def keep(self) -> Iterator[str]:
         """Keep it until it is given back, or gone. Tells what happens. Raises Refused."""
@@ -129,11 +133,14 @@ class Keeper:
     def _left(self, holding: Holding) -> float:
         """Seconds for which it is needed still, as far as can be seen now."""
         work = self._journal.work_on(self._executor.name)
-        if any(lease.held(self._config.state_dir / "leases", job, self._config.lease_seconds) for job in work):
-            self._needed = self._clock()
-            return math.inf
-        unused = max(0.0, self._clock() - max(holding.used, self._needed))
-        return (holding.keep if work else holding.idle) - unused
+        driven = any(map(self._is_driven, work))
+        if driven or holding.used != self._used[0]:
+            self._used = holding.used, max(holding.used, self._clock() if driven else 0.0), self._ticks()
+        unused = max(self._clock() - self._used[1], self._ticks() - self._used[2])
+        return math.inf if driven else (holding.keep if work else holding.idle) - unused
+
+    def _is_driven(self, job: str) -> bool:
+        return lease.held(self._config.state_dir / "leases", job, self._config.lease_seconds)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import followers, lease
+from broker import background, followers, lease
 from broker.broker import Broker
 from broker.errors import OffloadError
 from broker.events import Note
@@ -35,7 +35,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def spawned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs for which a process was to be started; none is."""
     jobs: list[str] = []
-    monkeypatch.setattr(followers, "_spawn", lambda log, job, lock: jobs.append(job))
+    monkeypatch.setattr(background, "spawn", lambda module, log, job, lock: jobs.append(job))
     return jobs
 
 
@@ -112,7 +112,7 @@ def test_where_no_process_can_be_started_the_job_stays_free(
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     job = detached(broker, tmp_path / "media")
-    monkeypatch.setattr(followers, "_spawn", refuse)
+    monkeypatch.setattr(background, "spawn", refuse)
     with pytest.raises(OffloadError, match="is recorded, but no process") as refused:
         followers.start(broker, job)
     assert refused.value.hint == f"offload jobs attach {job.id}"

@@ -15,7 +15,7 @@ from random import Random
 
 import psutil
 
-from broker.followers import BOOT
+from broker.background import BOOT
 from broker.job import Job, State
 from broker.journal import Journal
 from tests import fakework
@@ -24,6 +24,7 @@ from tests.processes import carrying, environment
 
 FAKE = Path(fakework.__file__).with_name("fake.py")
 ROOT = Path(__file__).parents[2]
+FOLLOWER = BOOT.format(module="broker.followers")
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
 POLITE = frozenset(SIGNALS) - {signal.SIGKILL}
 HANGS = 60.0
@@ -159,7 +160,7 @@ class Round:
         return int(owners[0][0]) if owners and owners[0] else None
 
     def _follower(self) -> int | None:
-        return next((p.pid for p in self._processes() if BOOT in _words(p)), None)
+        return next((p.pid for p in self._processes() if FOLLOWER in _words(p)), None)
 
     def _supervisor(self) -> int | None:
         # It says so itself: on a busy machine the script may be over before all processes were looked at.

@@ -15,10 +15,12 @@ import pytest
 from broker import settings
 from broker.broker import Broker
 from broker.errors import OffloadError
-from broker.followers import BOOT
+from broker.background import BOOT
 from offload import jobs
 from tests.processes import carrying, of_job
 from tests.services.typed import FAKEWORK, OFFLOAD, Said, Word, environment, type_
+
+FOLLOWER = BOOT.format(module="broker.followers")
 
 HANGS = 120.0
 """Seconds after which something that should have happened has not."""
@@ -164,7 +166,7 @@ def follower(job: str) -> psutil.Process:
 def followers(job: str = "") -> list[psutil.Process]:
     """The followers of a job, or of all jobs of this test."""
     ours = carrying("OFFLOAD_STATE_DIR", str(settings.load().state_dir))
-    return [process for process in ours if {BOOT, job or BOOT} <= set(_words(process))]
+    return [process for process in ours if {FOLLOWER, job or FOLLOWER} <= set(_words(process))]
 
 
 def _words(process: psutil.Process) -> list[str]:
