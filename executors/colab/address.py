@@ -15,8 +15,8 @@ SILENCE_SECONDS = 30.0
 IDLE_SECONDS = 300.0
 """How long a runtime that nobody uses is kept for the next command: a cold start takes a minute, and costs quota."""
 
-KEEP_SECONDS = 12 * 3600.0
-"""The free tier's own limit."""
+KEEP_SECONDS = 2 * 3600.0
+"""How long what a killed command left there is kept for the same command typed again."""
 
 ROOT = "content/offload"
 """Under the root of Colab's Jupyter server, which is the machine's own."""

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from broker import settings
+from broker.background import BOOT
 from broker.broker import Broker
 from broker.errors import OffloadError
-from broker.background import BOOT
 from offload import jobs
 from tests.processes import carrying, of_job
 from tests.services.typed import FAKEWORK, OFFLOAD, Said, Word, environment, type_
