@@ -520,15 +520,37 @@ def broken(google: Double, fault: str) -> AbstractContextManager[None]:
     return google.offline() if fault == "offline" else nullcontext()
 
 
+def test_no_proxy_is_asked_for_a_page_of_this_machine(google: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = logged_in(google)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert google.oauth.accepts(f"Bearer {Login(address).token()}")
+
+
+def test_google_is_waited_for_as_long_as_the_target_says(google: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    class Client(httpx.Client):
+        def __init__(self, timeout: float, trust_env: bool) -> None:
+            waited.append(timeout)
+            super().__init__(timeout=timeout, trust_env=trust_env)
+
+    monkeypatch.setattr(httpx, "Client", Client)
+    Login(logged_in(google, connect_timeout=7)).token()
+    assert waited == [7]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         {"access_token": 7, "expires_in": 3600},
         {"access_token": "", "expires_in": 3600},
         {"access_token": "a\nb: c", "expires_in": 3600},
-        {"access_token": "x", "expires_in": "soon"},
-        {"access_token": "x"},
-        ["x"],
+        {"access_token": "ya29.x", "expires_in": "soon"},
+        {"access_token": "ya29.x"},
+        ["ya29.x"],
     ],
 )
 def test_an_answer_that_is_no_token_is_not_taken_for_one(
@@ -536,8 +558,9 @@ def test_an_answer_that_is_no_token_is_not_taken_for_one(
 ) -> None:
     address = logged_in(google)
     monkeypatch.setattr(google.oauth, "_tokens", lambda scope: answer)
-    with pytest.raises(Unreachable, match="answers 200 with something else than a login"):
+    with pytest.raises(Unreachable, match="answers 200 with something else than a login") as caught:
         Login(address).token()
+    assert "ya29" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_without_httpx_it_is_told_what_to_install(google: Double, monkeypatch: pytest.MonkeyPatch) -> None:
