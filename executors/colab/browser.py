@@ -23,9 +23,6 @@ from executors.colab.places import LOGIN, SCOPES
 LIMIT_SECONDS = 300.0
 """How long a person may take."""
 
-IDLE_SECONDS = 10.0
-"""How long a connection may stay without a request: browsers open some to be ready."""
-
 POLL_SECONDS = 0.05
 
 IN_THE_TERMINAL = frozenset({"www-browser", "links", "elinks", "lynx", "w3m"})
@@ -123,7 +120,7 @@ def _check(address: Address, granted: Granted) -> None:
 class _Listener(socketserver.ThreadingTCPServer):
     """A port of this machine, to which Google's page sends the browser with its answer to the question `state`."""
 
-    daemon_threads = True
+    daemon_threads = True  # browsers open connections to be ready, and say nothing on them
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Callback)
@@ -151,7 +148,6 @@ class _Callback(BaseHTTPRequestHandler):
     """What the browser meets when Google's page has sent it back to us."""
 
     server: _Listener
-    timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
         """Show what became of it, then hand the answer on: the command may end at once."""

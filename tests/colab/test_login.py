@@ -6,14 +6,16 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -153,6 +155,20 @@ def test_an_answer_to_somebody_elses_question_is_refused_and_ours_still_counts(g
     assert [page.status_code for page in person.pages] == [400, 400, 400, 400, 404, 404, 200]
     assert "Begin again" in person.pages[0].text
     assert [form["code"][:6] for form in google.oauth.exchanged] == ["4/code"]
+
+
+def test_a_connection_on_which_nothing_is_said_holds_up_nobody(google: Double) -> None:
+    person = Person()
+    with ExitStack() as idle:
+
+        def say(text: str) -> None:
+            if text.startswith("http"):
+                place = urlsplit(parse_qs(urlsplit(text).query)["redirect_uri"][0])
+                idle.enter_context(socket.create_connection((place.hostname, place.port)))
+            person(text)
+
+        browser.log_in(at(google), say, show=False, limit=60)
+    assert person.done()[-1].status_code == 200
 
 
 def test_nothing_listens_any_more_once_it_is_over(google: Double) -> None:
