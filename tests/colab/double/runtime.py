@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,6 @@ import httpx
 import psutil
 
 from tests.colab.double.nvidia import stand_in
-from tests.executors.sshd import free_port
 from tests.ssh.wire import Wire
 
 CONFIG = Path(__file__).with_name("jupyter_config.py")
@@ -62,7 +62,8 @@ class Runtime:
         self.disk = folder / "disk"
         self.content, self.home = self.disk / "content", self.disk / "root"
         self.gpu, self.gone = "", False
-        self.port = free_port()
+        self._place = reserved()
+        self.port: int = self._place.getsockname()[1]
         self.wire = Wire(self.port) if wired else None
         self._folder, self._programs = folder, self.disk / "opt/bin"
         for place in (self.content, self.home, self._programs, self.disk / "tmp"):
@@ -156,6 +157,7 @@ class Runtime:
             with suppress(psutil.NoSuchProcess):  # it has ended by itself
                 self._init().kill()  # all of the namespace goes with it
             self._process.wait()
+            self._place.close()
             if self.wire:
                 self.wire.close()
             shutil.rmtree(self._folder)
@@ -174,6 +176,14 @@ class Runtime:
         """The first process of the namespace; who makes the namespace, as long as there is none."""
         maker = psutil.Process(self._process.pid)
         return next(iter(maker.children()), maker)
+
+
+def reserved() -> socket.socket:
+    """Hold a port of this machine, at which nothing listens yet: nobody else is given it."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # who listens there sets it, too
+    place.bind(("127.0.0.1", 0))
+    return place
 
 
 def plain(**more: Any) -> httpx.Client:

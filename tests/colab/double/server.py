@@ -21,11 +21,14 @@ from tests.colab.double.api import application
 from tests.colab.double.control import Control
 from tests.colab.double.faults import Faults
 from tests.colab.double.oauth import COLAB, OAuth
-from tests.colab.double.runtime import Runtime, namespace, plain
+from tests.colab.double.runtime import Runtime, namespace, plain, reserved
 
 
 class Double:
-    """Google, as far as this project knows it. `folder` holds its machines, and the files of its user."""
+    """Google, as far as this project knows it. All its pages are at `url`.
+
+    `folder` holds its machines, and the files of its user.
+    """
 
     def __init__(self, folder: Path, warm: int, wired: bool) -> None:
         self.folder = folder
@@ -35,7 +38,8 @@ class Double:
         self.faults, self.oauth = Faults(), OAuth()
         self.control = Control(self._ready_machine)
         self._app = application(self.control, self.oauth, self.faults)
-        self._port = 0
+        self._place = reserved()
+        self.url = "http://{}:{}".format(*self._place.getsockname())
         self.start()
         installed = {"client_id": self.oauth.client_id, "client_secret": self.oauth.client_secret}
         (folder / "client.json").write_text(json.dumps({"installed": installed}))
@@ -49,11 +53,6 @@ class Double:
         return machine
 
     # What tests use
-
-    @property
-    def url(self) -> str:
-        """Where all its pages are."""
-        return f"http://127.0.0.1:{self._port}"
 
     def options(self, **changed: object) -> dict[str, str]:
         """A target's options that lead here."""
@@ -114,8 +113,7 @@ class Double:
 
     def start(self) -> None:
         """Serve, always on the same port."""
-        listener = socket.create_server(("127.0.0.1", self._port))
-        self._port = listener.getsockname()[1]
+        listener = socket.create_server(self._place.getsockname())
         self.faults.over.clear()
         config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off", ws="none")
         self._server = uvicorn.Server(config)
@@ -131,6 +129,7 @@ class Double:
     def close(self) -> None:
         """End everything."""
         self.stop()
+        self._place.close()
         self.control.close()
         for machine in self._warm:
             machine.vanish()
