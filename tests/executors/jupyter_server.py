@@ -21,7 +21,6 @@ import psutil
 from tests.executors.sshd import free_port
 
 FIXED = (
-    "--ServerApp.ip=127.0.0.1",
     "--ServerApp.port_retries=0",
     "--ServerApp.allow_root=True",
     "--ServerApp.jpserver_extensions={}",
@@ -32,11 +31,16 @@ FIXED = (
 
 @dataclass
 class Server:
-    """One server. `files` is its root, `more` are words of its command line, `environment` what its kernels see."""
+    """One server. `files` is its root, `more` are words of its command line, `environment` what its kernels see.
+
+    `wrapper` is what its command line begins with, `address` where it listens.
+    """
 
     folder: Path
     more: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    wrapper: Sequence[str] = ()
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         self.home, self.files = self.folder / "home", self.folder / "files"
@@ -56,7 +60,7 @@ class Server:
     @property
     def place(self) -> str:
         """Its url, for HTTP."""
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http://{self.address}:{self.port}/"
 
     def options(self, **changed: object) -> dict[str, str]:
         """A target's options for this server."""
@@ -69,10 +73,16 @@ class Server:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("OFFLOAD_", "JUPYTER_"))}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         fixed = {"HOME": str(self.home), "PATH": path, "JUPYTER_TOKEN": self.token, **own}
-        words = [*FIXED, f"--ServerApp.port={self.port}", f"--ServerApp.root_dir={self.files}", *self.more]
+        words = [
+            *FIXED,
+            f"--ServerApp.ip={self.address}",
+            f"--ServerApp.port={self.port}",
+            f"--ServerApp.root_dir={self.files}",
+            *self.more,
+        ]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyter_server", *words],
+                [*self.wrapper, sys.executable, "-m", "jupyter_server", *words],
                 env={**kept, **fixed, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
