@@ -78,9 +78,8 @@ def shm(tmp_path: Path) -> Iterator[Path]:
 def one(folder: Path, nth: int, number: int, share: str, summary: Summary) -> bool:
     """A job whose Nth operation fails, and the same request afterwards; returns whether there was an Nth."""
     home = folder / "home"
-    places = settings.Settings(
-        config_dir=home / "config", state_dir=home / "state", cache_dir=home / "cache", grace_seconds=0
-    )
+    folders = {f"{name}_dir": home / name for name in ("config", "state", "cache", "cgpu_config")}
+    places = settings.Settings(**folders, grace_seconds=0)
     places.config_dir.mkdir(parents=True)
     (places.config_dir / "targets.toml").write_text(f'[box]\nurl = "inside://{home}/box"\nshare = "{share}"\n')
     asked = request(folder / "media", *INPUTS, on="box", digest=True)
