@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 import executors
-from broker import staging
+from broker import settings, staging
 from broker.broker import Broker
 from broker.errors import OffloadError
 from broker.scripts import bundle
@@ -64,16 +64,26 @@ class FlippingExecutor(InsideExecutor):
 
 
 @pytest.fixture
-def line(offload_dirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def broker(shm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    """An open broker, on folders in memory."""
+    for name in ("config", "state", "cache"):
+        monkeypatch.setenv(f"OFFLOAD_{name.upper()}_DIR", str(shm / name))
+    with Broker(settings.load()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def line(shm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The target `box` behind the bad line; returns its root."""
     monkeypatch.setitem(executors.KINDS, "flipping", "tests.sweep.test_flips:FlippingExecutor")
-    (offload_dirs / "config" / "targets.toml").write_text(f'[box]\nurl = "flipping://{tmp_path}/box"\nshare = "no"\n')
+    (shm / "config").mkdir()
+    (shm / "config" / "targets.toml").write_text(f'[box]\nurl = "flipping://{shm}/box"\nshare = "no"\n')
     for name in ("PART_BYTES", "FETCH_BYTES"):
         monkeypatch.setattr(staging, name, 40)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     InsideExecutor.seams = Seams(0, 0)
     with inside.runner(monkeypatch):
-        yield tmp_path / "box"
+        yield shm / "box"
 
 
 def one(broker: Broker, folder: Path, root: Path, random: Random, way: str) -> str:
@@ -111,10 +121,10 @@ def flip(broker: Broker, folder: Path, root: Path, rounds: int) -> Counter[str]:
     return ends
 
 
-def test_two_hundred_flipped_bits_are_caught(line: Path, broker: Broker, tmp_path: Path) -> None:
-    assert flip(broker, tmp_path / "rounds", line, 200) == {"right": 200}
+def test_two_hundred_flipped_bits_are_caught(line: Path, broker: Broker, shm: Path) -> None:
+    assert flip(broker, shm / "rounds", line, 200) == {"right": 200}
 
 
 @pytest.mark.soak
-def test_a_thousand_flipped_bits_are_caught(line: Path, broker: Broker, tmp_path: Path) -> None:
-    assert flip(broker, tmp_path / "rounds", line, 1000) == {"right": 1000}
+def test_a_thousand_flipped_bits_are_caught(line: Path, broker: Broker, shm: Path) -> None:
+    assert flip(broker, shm / "rounds", line, 1000) == {"right": 1000}
