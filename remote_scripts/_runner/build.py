@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
-from _runner import interpreters, layout, processes, requirements
+from _runner import interpreters, layout, processes, requirements, taking
 from _runner.interpreters import Interpreter
 from _runner.layout import RunnerError
+from _runner.taking import Taken
 
 TELL = 5.0
 """Seconds between two words on how long it has taken."""
@@ -33,13 +34,13 @@ _BOX = re.compile(r"[│╰╭├─▶×]+")
 _WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.whl")
 
 
-def base(environment: Dict[str, Any]) -> str:
+def base(environment: Dict[str, Any], taken: Optional[Taken] = None) -> str:
     """The interpreter to build on, or the version that uv is to find or fetch.
 
     Raises:
         RunnerError: kind `missing`.
     """
-    return _base(environment).path
+    return taken.python.path if taken else _base(environment).path
 
 
 class _Way(NamedTuple):
@@ -49,43 +50,51 @@ class _Way(NamedTuple):
     install: List[str]
 
 
-def build(folder: Path, job: Path, lock: int, environment: Dict[str, Any]) -> None:
+def build(folder: Path, job: Path, lock: int, environment: Dict[str, Any], taken: Optional[Taken] = None) -> None:
     """Make `folder`/venv. Whatever works on it holds the lock too, so that it is free only once they are all gone.
 
     Raises:
         RunnerError: kind `missing`, with what to type; `offline`, after an event `wants` that tells which wheels
             would do; `no_space`; `failed` when the job was cancelled.
     """
-    found = _base(environment)
-    installer = _Installer(folder, job, lock, sent=bool(environment.get("wheels")))
+    found = taken.python if taken else _base(environment)
+    installer = _Installer(folder, job, lock, environment, taken)
+    installer.say("installing the environment%s" % _around(taken))
     try:
-        _install(_ways(folder, found, environment), installer, found, environment)
+        _install(_ways(folder, found, environment, taken), installer, found)
     except RunnerError as error:
         if error.kind == "offline":
-            _ask_for_wheels(folder, job, error)
+            _ask_for_wheels(folder, job, error, taken)
         raise
+    installer.take()
     shutil.rmtree(str(folder / "tmp"))
 
 
-def _install(ways: List[_Way], installer: "_Installer", found: Interpreter, environment: Dict[str, Any]) -> None:
+def _around(taken: Optional[Taken]) -> str:
+    known = ["%s %s" % pair for pair in taken.versions.items()] if taken else []
+    return ", with %s that is there already" % " and ".join(known) if known else ""
+
+
+def _install(ways: List[_Way], installer: "_Installer", found: Interpreter) -> None:
     way, *others = ways
-    hint = environment["install"]
-    installer.run(way.make, hint if found.version else "uv python install '%s'" % found.path)
+    installer.run(way.make, "" if found.version else "uv python install '%s'" % found.path)
+    installer.announce()
     try:
-        if environment["dependencies"]:
-            installer.run(way.install, hint)
+        if installer.environment["dependencies"]:
+            installer.run(way.install)
     except RunnerError as error:
         if error.kind != "offline" or not others:
             raise
         installer.say("uv cannot download anything; trying pip")
-        _install(others, installer, found, environment)
+        _install(others, installer, found)
 
 
-def _ask_for_wheels(folder: Path, job: Path, error: RunnerError) -> None:
+def _ask_for_wheels(folder: Path, job: Path, error: RunnerError, taken: Optional[Taken]) -> None:
     wheels = interpreters.wheels_at(_python(folder))
     if wheels is None:  # there is not even a Python, or none that we know the wheels of
         raise RunnerError("missing", str(error)) from error
-    report(job, {"type": "wants", "wheels": wheels})
+    # What is fixed need not be sent.
+    report(job, {"type": "wants", "wheels": {**wheels, **({"taken": taken.fixed} if taken else {})}})
 
 
 def _base(environment: Dict[str, Any]) -> Interpreter:
@@ -115,8 +124,9 @@ _NO_VENV = (
 )
 
 
-def _ways(folder: Path, found: Interpreter, environment: Dict[str, Any]) -> List[_Way]:
-    uv, packages = interpreters.program("uv"), [*_from_wheels(folder, environment), *environment["dependencies"]]
+def _ways(folder: Path, found: Interpreter, environment: Dict[str, Any], taken: Optional[Taken]) -> List[_Way]:
+    kept = taking.constraints(taken, folder / "tmp" / "taken.txt") if taken else []
+    uv, packages = interpreters.program("uv"), [*_from_wheels(folder, environment), *kept, *environment["dependencies"]]
     if not uv:
         return [_by_pip(folder, found, packages)]
     ways = [_by_uv(uv, folder, found, packages)]
@@ -164,21 +174,33 @@ def _wheels(folder: Path) -> Path:
 class _Installer:
     """Runs programs that build, one after the other, and tells the job's follower how long it takes."""
 
-    def __init__(self, folder: Path, job: Path, lock: int, sent: bool) -> None:
+    def __init__(self, folder: Path, job: Path, lock: int, environment: Dict[str, Any], taken: Optional[Taken]) -> None:
+        self.environment = environment
         self._folder = folder
         self._job = job
         self._lock = lock
-        self._sent = sent
+        self._taken = taken
         self._started = self._told = time.monotonic()
         (folder / "tmp").mkdir(exist_ok=True)
-        self.say("installing the environment")
 
     def say(self, message: str) -> None:
         """Tell the job's follower."""
         say(self._job, message)
 
-    def run(self, command: List[str], hint: str) -> None:
-        """Run one, and raise what it failed of. `hint` is what a person may type instead."""
+    def announce(self) -> None:
+        """Tell installers of what is taken."""
+        if self._taken:
+            taking.announce(self._taken, self._folder / "venv")
+
+    def take(self) -> None:
+        """Take it, and see that it works: a library that it needs may be found only where it was."""
+        if self._taken:
+            taking.link(self._taken, self._folder / "venv")
+            for module in taking.modules(self._taken):
+                self.run([_python(self._folder), "-c", "import %s" % module])
+
+    def run(self, command: List[str], hint: str = "") -> None:
+        """Run one, and raise what it failed of. `hint` is what a person may type, if not what the script says."""
         check_wanted(self._job)
         with (self._job / "log.txt").open("ab") as log:
             before = log.seek(0, os.SEEK_END)
@@ -194,7 +216,7 @@ class _Installer:
             )
         status = self._await(process)
         if status:
-            self._explain(before, status, hint)
+            self._explain(before, status, hint or self.environment["install"])
 
     def _environment(self) -> Dict[str, str]:
         # A temporary folder of its own goes with what is half-built; packages belong in the environment alone.
@@ -226,7 +248,7 @@ class _Installer:
 
     def _refusal(self, offline: bool, said: str, hint: str) -> RunnerError:
         words = "the environment cannot be installed: %s%s; install with: %s"
-        if self._sent:
+        if self.environment.get("wheels"):
             return RunnerError("missing", words % ("the packages that were sent are not enough: ", said, hint))
         if offline:
             return RunnerError("offline", words % ("nothing can be downloaded: ", said, hint))

@@ -1,6 +1,7 @@
 """The interpreter a script gets: one that has what its header asks for, found here or built, once for all jobs.
 
 envs/<hash>/venv/           the environment
+envs/<hash>/taken/          what it has from the interpreter it was built on
 envs/<hash>/complete.json   its mark, written last; its age is that of the last use
 envs/<hash>.lock            held alone by a build, shared by jobs that use it; names the job that builds
 """
@@ -13,19 +14,21 @@ import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Union
 
-from _runner import build, interpreters, layout, processes, requirements, state
-from _runner.interpreters import Interpreter
+from _runner import build, interpreters, layout, machine, processes, requirements, state, taking
+from _runner.interpreters import TORCH, Interpreter
 from _runner.layout import RunnerError
+from _runner.taking import Taken
 
 TICK = 0.1
 
 
 class Place(NamedTuple):
-    """Where an environment lies."""
+    """Where an environment lies, and what it is to have from the interpreter it is built on."""
 
     folder: Path
+    taken: Optional[Taken] = None
 
     @property
     def python(self) -> str:
@@ -48,11 +51,11 @@ def prepare(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     environment = request["environment"]
     if not environment.get("build"):
         return {"python": own(environment), "ready": True}
-    place = _place(root, environment)
-    found = _found(place, environment) or _complete(place, environment)
+    known = _search(root, environment)
+    found = _complete(known, environment) if isinstance(known, Place) else known
     if found:
         return {"python": found.path, "ready": True}
-    return {"python": build.base(environment), "ready": False}
+    return {"python": build.base(environment, known.taken), "ready": False}
 
 
 def own(environment: Dict[str, Any]) -> str:
@@ -78,17 +81,28 @@ def provided(root: Path, job: Path, environment: Dict[str, Any]) -> Iterator[str
     if not environment.get("build"):
         yield own(environment)
         return
-    place = _place(root, environment)
-    found = _found(place, environment)
-    if found:
-        _tell(job, found, 0.0)
-        yield found.path
+    known = _search(root, environment)
+    if isinstance(known, Interpreter):
+        _tell(job, known, {"taken": known.packages})
+        yield known.path
         return
-    with _locked(place) as lock:
-        ready = _made(job, place, lock, environment)
-        os.utime(str(place.mark))  # used: young again to gc
-        _tell(job, ready, (layout.read_json(place.mark) or {}).get("seconds", 0.0))
+    with _locked(known) as lock:
+        ready = _made(job, known, lock, environment)
+        os.utime(str(known.mark))  # used: young again to gc
+        _tell(job, ready, layout.read_json(known.mark) or {})
         yield ready.path
+
+
+def _search(root: Path, environment: Dict[str, Any]) -> Union[Interpreter, Place]:
+    """Find an interpreter that has it all, or else the place of the environment, which may be there or not."""
+    names = _names(environment)
+    here = interpreters.here(names)
+    if not requirements.lacking(environment, here):
+        return here
+    place = _place(root, environment)
+    if place.mark.exists():  # then there was none, and to ask them all takes long
+        return place
+    return next((other for other in interpreters.others(names) if not requirements.lacking(environment, other)), place)
 
 
 def _place(root: Path, environment: Dict[str, Any]) -> Place:
@@ -96,20 +110,16 @@ def _place(root: Path, environment: Dict[str, Any]) -> Place:
     import json
     import platform
 
-    # The platform too: two machines may share a home.
+    # The platform too: two machines may share a home. And what is taken: they may have another torch.
+    taken = taking.find(environment)
     system = [platform.system(), platform.machine()]
     asked = [sorted(environment["dependencies"]), environment["requires_python"], *system]
-    return Place(root / "envs" / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24])
+    asked += [taken.identity] if taken else []
+    return Place(root / "envs" / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24], taken)
 
 
-def _found(place: Place, environment: Dict[str, Any]) -> Optional[Interpreter]:
-    names = requirements.names(environment)
-    here = interpreters.here(names)
-    if not requirements.lacking(environment, here):
-        return here
-    if place.mark.exists():  # then there was none, and to ask them all takes long
-        return None
-    return next((other for other in interpreters.others(names) if not requirements.lacking(environment, other)), None)
+def _names(environment: Dict[str, Any]) -> List[str]:
+    return [*requirements.names(environment), TORCH]  # asked for or not, a receipt tells of it
 
 
 def _complete(place: Place, environment: Dict[str, Any]) -> Optional[Interpreter]:
@@ -118,7 +128,7 @@ def _complete(place: Place, environment: Dict[str, Any]) -> Optional[Interpreter
 
 def _fit(place: Place, environment: Dict[str, Any]) -> Optional[Interpreter]:
     # Asked every time: the Python it was built on may have gone since.
-    found = interpreters.at(place.python, requirements.names(environment))
+    found = interpreters.at(place.python, _names(environment))
     return None if found is None or requirements.lacking(environment, found) else found
 
 
@@ -170,18 +180,38 @@ def _build(job: Path, place: Place, lock: int, environment: Dict[str, Any]) -> N
     started = time.monotonic()
     os.ftruncate(lock, 0)
     os.pwrite(lock, job.name.encode(), 0)
-    _remove(place)
-    place.folder.mkdir(mode=0o700)
     try:
-        build.build(place.folder, job, lock, environment)
-        if not _fit(place, environment):
-            raise RunnerError("failed", "the environment that was installed is not what was asked for")
+        taken = _installed(job, place, lock, environment)
+        about = {"taken": taken, "environment": environment}
         os.sync()  # the mark must not outlive a power cut that its environment does not
-        layout.write_json(place.mark, {"seconds": round(time.monotonic() - started, 1), "environment": environment})
+        layout.write_json(place.mark, {"seconds": round(time.monotonic() - started, 1), **about})
     except BaseException:
         processes.end(job.name, grace=0)
         _remove(place)
         raise
+
+
+def _installed(job: Path, place: Place, lock: int, environment: Dict[str, Any]) -> Dict[str, str]:
+    """Build it, with what is taken if that goes with the rest; returns the versions of what was."""
+    if place.taken:
+        try:
+            _install(job, place, lock, environment)
+            return taking.kept(place.taken, place.folder / "venv")
+        except RunnerError as error:
+            if error.kind != "missing":
+                raise
+            build.say(job, "that does not go with the rest: %s" % error)
+    _install(job, place._replace(taken=None), lock, environment)
+    return {}
+
+
+def _install(job: Path, place: Place, lock: int, environment: Dict[str, Any]) -> None:
+    _remove(place)
+    place.folder.mkdir(mode=0o700)
+    build.build(place.folder, job, lock, environment, place.taken)
+    if not _fit(place, environment):
+        kind = "missing" if place.taken else "failed"
+        raise RunnerError(kind, "the environment that was installed is not what was asked for")
 
 
 def _remove(place: Place) -> None:
@@ -189,9 +219,18 @@ def _remove(place: Place) -> None:
     shutil.rmtree(str(place.folder), ignore_errors=True)
 
 
-def _tell(job: Path, found: Interpreter, seconds: float) -> None:
-    versions = {"python": found.version, "interpreter": found.path, "environment_seconds": seconds}
-    build.report(job, {"type": "versions", "versions": versions})
+def _tell(job: Path, found: Interpreter, about: Dict[str, Any]) -> None:
+    versions = {"python": found.version, "interpreter": found.path, "environment_seconds": about.get("seconds", 0.0)}
+    build.report(job, {"type": "versions", "versions": {**versions, **_torch(found, about), **machine.versions()}})
+
+
+def _torch(found: Interpreter, about: Dict[str, Any]) -> Dict[str, Any]:
+    version = found.packages.get(TORCH)
+    if not version:
+        return {}
+    owner = "target" if TORCH in about.get("taken", ()) else "environment"
+    cuda = {"torch_cuda": found.torch_cuda} if found.torch_cuda else {}
+    return {"torch": version, "torch_from": owner, **cuda}
 
 
 def sweep(root: Path, cutoff: float) -> Iterator[str]:

@@ -13,6 +13,7 @@ LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 """Other names of manylinux_2_<minor>, which older wheels have (PEP 600)."""
 NEWEST = 30
 """A Python 3 with a higher minor number than this is not looked for."""
+TORCH = "torch"
 WHEELS = "--wheels"
 """The word that this program is asked with for `wheels`; a package's name has no such beginning."""
 PATIENCE = 20.0
@@ -20,12 +21,16 @@ PATIENCE = 20.0
 
 
 class Interpreter(NamedTuple):
-    """A Python: `packages` maps the names that were asked for to versions, or None; `modules` can be imported."""
+    """A Python: `packages` maps the names that were asked for to versions, or None; `modules` can be imported.
+
+    `torch_cuda` is the version of CUDA that its torch, if asked for, was made for.
+    """
 
     path: str
     version: str
     packages: Dict[str, Optional[str]]
     modules: List[str]
+    torch_cuda: Optional[str] = None
 
 
 def here(names: List[str]) -> Interpreter:
@@ -33,7 +38,9 @@ def here(names: List[str]) -> Interpreter:
     from importlib.util import find_spec
 
     modules = [name for name in ("ensurepip", "virtualenv") if find_spec(name)]
-    return Interpreter(sys.executable, platform.python_version(), {name: _version(name) for name in names}, modules)
+    packages = {name: _version(name) for name in names}
+    cuda = _torch_cuda() if packages.get(TORCH) else None
+    return Interpreter(sys.executable, platform.python_version(), packages, modules, cuda)
 
 
 def _version(name: str) -> Optional[str]:
@@ -45,11 +52,23 @@ def _version(name: str) -> Optional[str]:
         return None
 
 
+def _torch_cuda() -> Optional[str]:
+    # Read, as to import it takes seconds: `cuda: Optional[str] = '12.4'`
+    import re
+    from importlib.util import find_spec
+
+    found = find_spec(TORCH)
+    file = Path(found.origin).with_name("version.py") if found and found.origin else None
+    text = file.read_text(encoding="utf-8", errors="replace") if file and file.is_file() else ""
+    match = re.search(r"""^cuda\b[^=\n]*=\s*['"]([0-9.]+)['"]""", text, re.MULTILINE)
+    return match.group(1) if match else None
+
+
 def at(path: str, names: List[str]) -> Optional[Interpreter]:
     """The interpreter at `path`; None when it is none, or one too old or too broken to tell of itself."""
     told = _told(path, names)
     try:
-        return Interpreter(path, told["version"], told["packages"], told["modules"])
+        return Interpreter(path, told["version"], told["packages"], told["modules"], told.get("torch_cuda"))
     except (TypeError, KeyError):
         return None
 

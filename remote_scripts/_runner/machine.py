@@ -25,6 +25,22 @@ def facts(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
+def versions() -> Dict[str, Any]:
+    """What a receipt says of the machine: its memory, and its GPU with what drives that. What is not known is left out.
+
+    `cuda` is the newest version that the driver serves.
+    """
+    gpu = _gpu() or {}
+    told = {
+        "memory_bytes": _memory(),
+        "gpu": gpu.get("name"),
+        "gpu_memory_bytes": gpu.get("memory_bytes"),
+        "driver": gpu.get("driver"),
+        "cuda": _cuda() if gpu else None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def _cpus() -> Optional[int]:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -39,15 +55,29 @@ def _memory() -> Optional[int]:
 
 
 def _gpu() -> Optional[Dict[str, Any]]:
-    if not shutil.which("nvidia-smi"):
-        return None
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
-    try:
-        reply = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    words = [word.strip() for word in reply.stdout.decode(errors="replace").split("\n")[0].split(",")]
-    if reply.returncode != 0 or len(words) != 3:
+    told = _nvidia_smi("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
+    words = [word.strip() for word in told.split("\n")[0].split(",")]
+    if len(words) != 3:
         return None
     memory = int(words[1]) * 2**20 if words[1].isdigit() else None  # unified memory has no figure
     return {"name": words[0], "memory_bytes": memory, "driver": words[2]}
+
+
+def _cuda() -> Optional[str]:
+    import re
+
+    heading = _nvidia_smi()  # no query tells it
+    match = re.search(r"CUDA (?:\w+ )?Version *: *([0-9]+(?:\.[0-9]+)*)", heading)
+    return match.group(1) if match else None
+
+
+def _nvidia_smi(*words: str) -> str:
+    # Not there, stuck or in trouble: then nothing is known.
+    if not shutil.which("nvidia-smi"):
+        return ""
+    command = ["nvidia-smi", *words]
+    try:
+        reply = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if reply.returncode else reply.stdout.decode(errors="replace")

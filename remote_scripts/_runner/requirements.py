@@ -6,6 +6,7 @@ import operator
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from _runner.distributions import normal
 from _runner.interpreters import Interpreter
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;\[]*)")
@@ -23,6 +24,19 @@ _TESTS = {
 def names(environment: Dict[str, Any]) -> List[str]:
     """Packages that `environment` asks for: {requires_python, dependencies, ...}."""
     return [_split(requirement)[0] for requirement in environment["dependencies"]]
+
+
+def takeable(environment: Dict[str, Any]) -> List[str]:
+    """Packages asked for that need not be the environment's own: those that it names in `take`, in normal form."""
+    named = set(map(normal, environment.get("take") or []))
+    return sorted(named & set(map(normal, names(environment))))
+
+
+def met(environment: Dict[str, Any], found: Interpreter) -> List[str]:
+    """Those of `takeable` that an interpreter, which was asked for our `names`, has in a version that will do."""
+    unmet = [need for need in environment["dependencies"] if lacking_packages([need], found.packages)]
+    others = {normal(_split(need)[0]) for need in unmet}
+    return [name for name in takeable(environment) if name not in others]
 
 
 def lacking(environment: Dict[str, Any], found: Interpreter) -> List[str]:

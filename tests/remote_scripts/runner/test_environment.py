@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _runner import blobs, build, environment, interpreters, state
+from _runner import blobs, build, environment, interpreters, machine, state
 from _runner.layout import RunnerError
 
 from tests.remote_scripts.runner.environments import (
@@ -55,6 +55,7 @@ class TestFinding:
             "python": platform.python_version(),
             "interpreter": sys.executable,
             "environment_seconds": 0.0,
+            **machine.versions(),
         }
 
     def test_so_is_another_one_that_has_it_all(self, root: Path, uv: PacedUv, monkeypatch: pytest.MonkeyPatch) -> None:
