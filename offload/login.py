@@ -14,6 +14,7 @@ from broker.errors import UsageError
 from services.base.text import plain
 
 if TYPE_CHECKING:
+    from broker.targets import Target
     from executors.colab.address import Address
 
 LOGIN_SECONDS = 300
@@ -67,6 +68,14 @@ def logout(name: str) -> None:
     except Refused:
         return
     _say(f"{name} uses the login of cgpu, which stays")
+
+
+def forget_login(target: Target) -> None:
+    """Leave no login of a target that is removed."""
+    from executors.colab.address import Address
+    from executors.colab.login import forget
+
+    forget(Address.of(target.name, target.options))
 
 
 def _address(name: str) -> Address:

@@ -16,7 +16,7 @@ from broker.broker import Broker
 from broker.errors import OffloadError, UsageError
 from broker.plan import Candidate
 from executors.base import ExecutorError, NoQuota, NotInstalled, Probe, Refused, Rented
-from offload.login import login, logout
+from offload.login import forget_login, login, logout
 from services.base.output import print_document
 from services.base.text import plain
 
@@ -102,13 +102,15 @@ def rm(name: str) -> None:
     with Broker(config) as broker:
         target = broker.targets.get(name)
         _refuse_in_use(broker, name)
-        if target and isinstance(executor := target.executor(), Rented):
+        if target and isinstance(executor := target.executor(), Rented) and executor.held():
             executor.give_back()
         if target and any(orphan.target == name for orphan in broker.journal.orphans()):
             with suppress(ExecutorError, OffloadError):  # it is removed all the same
                 broker.contact.clean(target)
         configured.remove(config, name)
         orphans.give_up(broker.journal, name)
+        if target and target.kind == "colab":
+            forget_login(target)
 
 
 def _refuse_in_use(broker: Broker, name: str) -> None:
