@@ -1,4 +1,4 @@
-"""`offload targets rm` and `release` of a target whose machine is rented, and what is told of one nobody looks after."""
+"""`offload targets rm` and `release` of a machine that is rented, and what is told of one nobody looks after."""
 
 from __future__ import annotations
 
