@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from broker import background, lease, settings, targets
+from broker.errors import LimitError, OffloadError
 from broker.journal import Journal
 from broker.targets import Target
 from executors.base import Executor, ExecutorError, Gone, Holding, Rented, Unreachable
@@ -30,21 +31,25 @@ AGAIN_SECONDS = 5.0
 
 
 def start(config: settings.Settings, executor: Executor) -> None:
-    """Start a keeper for what a target holds, unless it has one, or holds nothing. Raises OSError."""
+    """Start a keeper for what a target holds, unless it has one, or holds nothing. Raises LimitError."""
     if not isinstance(executor, Rented) or executor.held() is None:
         return
-    lock = _take(_path(config, executor.name, "lock"))
-    if lock is not None:
-        try:
-            background.spawn(__name__, _path(config, executor.name, "log"), executor.name, lock)
-        finally:
-            os.close(lock)
+    try:
+        lock = _take(_path(config, executor.name, "lock"))
+        if lock is not None:
+            try:
+                background.spawn(__name__, _path(config, executor.name, "log"), executor.name, lock)
+            finally:
+                os.close(lock)
+    except OSError as error:
+        what = f"no process can be started that keeps what {executor.name} holds: {error.strerror}"
+        raise LimitError(what, f"offload targets release {executor.name}") from error
 
 
 def revive(config: settings.Settings, among: Mapping[str, Target]) -> None:
     """Start a keeper for each machine that has lost its own."""
     for executor in _renting(among):
-        with suppress(OSError, ExecutorError):  # the command at hand is about something else; the next tries again
+        with suppress(OffloadError, ExecutorError):  # the command at hand is about something else; the next tries again
             start(config, executor)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from broker import keeper, lease, settings
+from broker import background, keeper, lease, settings
+from broker.errors import LimitError
 from broker.job import Remains, State
 from broker.journal import Journal
 from broker.keeper import Keeper
@@ -222,6 +225,17 @@ def test_a_clock_that_is_set_back_holds_nothing_for_longer(day: Day) -> None:
     day.at = {60.0: lambda: setattr(day, "skew", -86400.0)}
     day.goes_by()
     assert day.now < IDLE + 2 * keeper.ALIVE_SECONDS
+
+
+def test_where_no_keeper_can_be_started_it_is_said_and_the_next_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(background, "spawn", refuse)
+    for _ in range(2):
+        with pytest.raises(LimitError, match="keeps what cloud holds") as refused:
+            keeper.start(settings.load(), Machine())
+    assert refused.value.hint == "offload targets release cloud"
 
 
 def test_of_what_is_held_nothing_is_said_while_it_is_kept(tmp_path: Path) -> None:
