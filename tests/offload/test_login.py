@@ -93,6 +93,24 @@ def test_a_page_that_no_browser_opens_can_be_opened_by_hand(here: Path, google: 
     assert accepted(google)
 
 
+STAYS_OPEN = """#!/bin/sh
+"{python}" "{person}" "$1"
+for second in $(seq 60); do [ -e closed ] && exit; sleep 1; done
+touch given-up
+"""
+
+
+def test_a_browser_that_stays_open_keeps_nobody(here: Path, google: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "browser").write_text(STAYS_OPEN.format(python=sys.executable, person=person.__file__))
+    (here / "browser").chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(here / "browser"))
+    with typed(here, *LOGIN) as process:
+        assert process.wait() == 0
+        assert not (here / "given-up").exists()
+        (here / "closed").touch()
+    assert accepted(google)
+
+
 @pytest.mark.parametrize("browser", ["w3m", "/nowhere/lynx"])
 def test_a_browser_that_would_take_the_terminal_is_not_opened(
     here: Path, google: Double, monkeypatch: pytest.MonkeyPatch, browser: str
