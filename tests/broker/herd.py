@@ -11,6 +11,8 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -88,12 +90,20 @@ def tell(what: object) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
+def _one(does: Callable[..., None], folder: Path, barrier: Barrier, number: int, seconds: float) -> None:
+    try:
+        does(folder, barrier, number, seconds)
+    except BaseException:
+        barrier.abort()  # the others would wait for who comes no more
+        raise
+
+
 def main() -> int:
     """Be the herd; returns how many of it failed."""
     what, folder, count, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     fork = multiprocessing.get_context("fork")  # starting that many interpreters would take longer than what they do
     barrier = fork.Barrier(count)
-    does = {"submit": submit, "hammer": hammer}[what]
+    does = partial(_one, {"submit": submit, "hammer": hammer}[what])
     herd = [fork.Process(target=does, args=(folder, barrier, number, seconds)) for number in range(count)]
     for process in herd:
         process.start()
