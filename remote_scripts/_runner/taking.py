@@ -54,7 +54,8 @@ class Taken(NamedTuple):
     @property
     def identity(self) -> List[Any]:
         """What tells an environment with these from one with others."""
-        return [self.python.path, self.python.version, *(list(one) for one in self.distributions)]
+        # Not by which of its names the interpreter was called: where its packages lie says which it is.
+        return [self.python.version, *(list(one) for one in self.distributions)]
 
 
 def find(environment: Dict[str, Any]) -> Optional[Taken]:

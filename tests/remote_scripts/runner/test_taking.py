@@ -183,6 +183,18 @@ class TestChoosing:
         done = subprocess.run(runner, input=request, capture_output=True, check=True)
         assert json.loads(done.stdout)["python"] == str(there.python)
 
+    def test_one_interpreter_by_two_names_is_one(self, there: There, root: Path) -> None:
+        there.install_torch()
+        first = environment._place(root, wanted())
+        assert first.taken is not None
+        assert first.taken.python.path == str(there.python)
+        alias = there.bin / "python3.8"  # looked for before
+        alias.symlink_to(there.python.name)
+        second = environment._place(root, wanted())
+        assert second.taken is not None
+        assert second.taken.python.path == str(alias)
+        assert second.folder == first.folder
+
     @pytest.mark.parametrize(
         "fields", [{"take": []}, {"take": ["other"]}, {"take": None}, {"requires_python": ">=3.99"}], ids=str
     )
