@@ -98,11 +98,11 @@ class Runtime:
         return {**kept, "PATH": path, **{name: str(value) for name, value in {**own, **config}.items()}}
 
     def wait(self) -> None:
-        """Wait until the server answers."""
-        shown = {HEADER: self.let_in(3600)}
+        """Wait until the server lets us in. Raises AssertionError with its log when it does not."""
+        shown, until = {HEADER: self.let_in(PATIENCE)}, time.monotonic() + PATIENCE
         with plain(base_url=f"http://127.0.0.1:{self.port}", headers=shown) as client:
             while not _answers(client):
-                assert self._process.poll() is None, self.said()
+                assert self._process.poll() is None and time.monotonic() < until, self.said()
                 time.sleep(0.05)
         (self._server,) = self._init().children()
 

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 import httpx
@@ -33,7 +32,7 @@ class Double:
     def __init__(self, folder: Path, warm: int, wired: bool) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        self._numbers, self._wired = count(), wired
+        self._wired, self._machines = wired, list[Runtime]()
         self._warm = [self._machine() for _ in range(warm)]
         self.faults, self.oauth = Faults(), OAuth()
         self.control = Control(self._ready_machine)
@@ -45,7 +44,8 @@ class Double:
         (folder / "client.json").write_text(json.dumps({"installed": installed}))
 
     def _machine(self) -> Runtime:
-        return Runtime(self.folder / f"machine-{next(self._numbers)}", self._wired)
+        self._machines.append(Runtime(self.folder / f"machine-{len(self._machines)}", self._wired))
+        return self._machines[-1]
 
     def _ready_machine(self) -> Runtime:
         machine = self._warm.pop() if self._warm else self._machine()
@@ -131,7 +131,7 @@ class Double:
         self.stop()
         self._place.close()
         self.control.close()
-        for machine in self._warm:
+        for machine in self._machines:  # also one that nobody has asked for, or that never answered
             machine.vanish()
 
 

@@ -180,3 +180,5 @@ def test_a_wire_can_be_jammed_in_a_transfer(tmp_path: Path) -> None:
             comes(machine.wire.jammed.is_set)
             machine.wire.cut()
             assert isinstance(asked.exception(), httpx.RemoteProtocolError)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", machine.wire.port))
