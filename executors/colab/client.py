@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from executors.base import ExecutorError, Refused, Unreachable
+from executors.base import Refused, Unreachable
 from executors.colab.address import Address
 from executors.colab.places import LOGIN
+from executors.dialing import is_loopback, no_connection
 from executors.jupyter.probe import not_installed
 
 NAME, TCP, TLS = "name", "TCP", "TLS"
@@ -121,15 +120,17 @@ def ask(address: Address, client: Client, **form: str) -> Granted:
         import httpx
     except ImportError as error:
         raise not_installed(address.name, error, "colab") from error
-    from executors.jupyter.server import is_loopback
 
     page = address.places.token_page
     form |= {"client_id": client.client_id, "client_secret": client.client_secret}
     try:
         with httpx.Client(timeout=address.timeout, trust_env=not is_loopback(page)) as http:
             response = http.post(page, data=form)
+    except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+        said = f"{address.name}: no answer from {urlsplit(page).netloc} within {address.timeout:g} s"
+        raise Unreachable(said, step=LOGIN) from error
     except httpx.TransportError as error:
-        raise no_connection(address, page, error) from error
+        raise no_connection(address.name, page, error, address.timeout) from error
     return _granted(address, response.status_code, response.content)
 
 
@@ -175,31 +176,3 @@ def _word(error: object) -> str:
 
 def _no_answer(address: Address, why: str) -> Unreachable:
     return Unreachable(f"{address.name}: {urlsplit(address.places.token_page).netloc} {why}", step=LOGIN)
-
-
-def no_connection(address: Address, url: str, error: Exception) -> ExecutorError:
-    """The error of an exchange with `url` that did not come to an answer. Raises nothing."""
-    import httpx
-
-    name, place, cause = address.name, urlsplit(url).netloc, _cause(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        said = f"{name}: the certificate of {place} is not one we trust: {cause.verify_message}"
-        return Refused(said, step=TLS, hint=f"curl -I {url}")
-    if isinstance(cause, ssl.SSLError):
-        return Unreachable(f"{name}: {place} does not speak TLS: {cause.reason or cause}", step=TLS)
-    if isinstance(cause, socket.gaierror):
-        return Unreachable(f"{name}: the name of {place} is not known: {cause.strerror}; are you online?", step=NAME)
-    connecting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
-    step = TCP if connecting else LOGIN
-    if isinstance(error, httpx.TimeoutException):
-        return Unreachable(f"{name}: no answer from {place} within {address.timeout:g} s", step=step)
-    why = (getattr(cause, "strerror", None) or str(error) or "it hung up").lower()
-    return Unreachable(f"{name}: no connection to {place}: {why}", step=step)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The first error of the chain that the operating system or the TLS library made."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, OSError):
-        link = link.__cause__ or link.__context__
-    return link or error

@@ -16,7 +16,7 @@ import httpx
 
 from executors.base import ExecutorError, NoQuota, Refused, Unreachable
 from executors.colab.places import COLAB, LOGIN, PORT, QUOTA, RUNTIME, Places
-from executors.jupyter.server import is_loopback
+from executors.dialing import is_loopback, no_connection
 
 GUARD = ")]}'"
 """What each answer begins with, lest it be run as a script."""
@@ -228,8 +228,7 @@ class Control:
         except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout) as error:
             raise _Silent(f"{self.name}: no answer from {urlsplit(url).netloc} in time", step=COLAB) from error
         except httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
-            raise Unreachable(f"{self.name}: no connection to {urlsplit(url).netloc}: {why}", step=COLAB) from error
+            raise no_connection(self.name, url, error, float(usual.connect or 0)) from error
 
     def _strange(self, what: str) -> Unreachable:
         return Unreachable(f"{self.name}: {urlsplit(self._places.api).netloc} is not as we know it: {what}", step=COLAB)

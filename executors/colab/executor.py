@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from executors.base import (
     Completed,
@@ -25,6 +25,7 @@ from executors.base import (
 from executors.colab.address import Address
 from executors.colab.places import RUNTIME
 from executors.colab.runtime import Runtime
+from executors.jupyter.address import STREAMS
 from executors.jupyter.probe import not_installed
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 class ColabExecutor(Rented):
     """Runs on a Colab runtime, which is taken when entered unless there is one. Options: see `Address`."""
+
+    streams: ClassVar[int] = STREAMS
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:
         super().__init__(name, options)

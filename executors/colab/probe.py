@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from executors.base import ExecutorError, Probe, Unreachable
@@ -35,7 +36,7 @@ def _look(address: Address, deadline: float) -> Probe:
     from executors.colab.login import Login
     from executors.colab.ready import STEPS
 
-    control = Control(address.name, address.places, Login(address), deadline)
+    control = Control(address.name, address.places, Login(replace(address, timeout=deadline)), deadline)
     try:
         return Probe(True, gpu=_gpu(Runtime(address), control), steps=STEPS)
     except ExecutorError as error:

@@ -9,10 +9,11 @@ from executors.colab.access import ProxyAccess
 from executors.colab.address import ROOT, Address
 from executors.colab.control import Control
 from executors.colab.places import COLAB, LOGIN, QUOTA, RUNTIME
+from executors.dialing import NAME, TCP, TLS
 from executors.jupyter.server import FILES, JUPYTER, KERNEL, WEBSOCKET, Server
 from executors.jupyter.session import Session
 
-STEPS = (COLAB, LOGIN, QUOTA, RUNTIME, JUPYTER, FILES, KERNEL, WEBSOCKET)
+STEPS = (NAME, TCP, TLS, COLAB, LOGIN, QUOTA, RUNTIME, JUPYTER, FILES, KERNEL, WEBSOCKET)
 """What connecting takes, in order."""
 
 START_SECONDS = 120.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from executors.base import Completed, Executor, ExecutorError, Lost, Probe, Span, check_span, checked
-from executors.jupyter.address import Address, TokenFile
+from executors.jupyter.address import STREAMS, Address, TokenFile
 
 if TYPE_CHECKING:
     from executors.jupyter.session import Session
@@ -19,6 +19,8 @@ class JupyterExecutor(Executor):
 
     Options: `token_file`, and what else `Address` says.
     """
+
+    streams: ClassVar[int] = STREAMS
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:
         super().__init__(name, options)

@@ -25,8 +25,9 @@ from websockets import exceptions
 from websockets.sync import client
 
 from executors.base import ExecutorError, Lost, Refused, Unreachable
+from executors.dialing import is_loopback
 from executors.jupyter.helper import MIME
-from executors.jupyter.server import KERNEL, WEBSOCKET, Answered, Server, is_loopback
+from executors.jupyter.server import KERNEL, WEBSOCKET, Answered, Server
 
 HELPER = Path(__file__).with_name("helper.py").read_text("utf-8")
 
@@ -131,11 +132,11 @@ class Kernel:
                 raise self._turned_away(error.response.status_code) from error
         except exceptions.InvalidHandshake as error:
             raise self._no_websocket(str(error)) from error
-        except OSError as error:
+        except (OSError, exceptions.ConnectionClosed) as error:  # refused, or broken in the middle of its handshake
             raise self._server.no_connection(error) from error
         try:
             return self._dial()
-        except (exceptions.InvalidHandshake, OSError) as error:
+        except (exceptions.InvalidHandshake, exceptions.ConnectionClosed, OSError) as error:
             raise self._server.shut_out(403) from error
 
     def _dial(self) -> client.ClientConnection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from executors.base import ExecutorError, NotInstalled, Probe, Unreachable
+from executors.dialing import TCP
 from executors.jupyter.address import Address, TokenFile
 
 
@@ -14,7 +15,7 @@ def probe(address: Address, deadline: float) -> Probe:
         from executors.jupyter import kernel, server  # noqa: F401 - what entering needs must be there, too
     except ImportError as error:
         return Probe.failed(address.name, not_installed(address.name, error))
-    silent = Unreachable(f"{address.name}: no answer from {address.url} within {deadline:g} s", step=server.TCP)
+    silent = Unreachable(f"{address.name}: no answer from {address.url} within {deadline:g} s", step=TCP)
     found: list[ExecutorError | None] = [silent]
     # In a thread: a resolver knows no deadline, and a server may answer a byte at a time.
     thread = threading.Thread(target=lambda: found.append(_look(address, deadline)), daemon=True)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import shlex
-import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from executors.base import ExecutorError, Lost, NoSpace, Refused, TransferFailed, Unreachable
+from executors.dialing import NAME, TCP, TLS, is_loopback, no_connection
 from executors.jupyter.address import Access
 
-NAME, TCP, TLS, JUPYTER, LOGIN, FILES, KERNEL, WEBSOCKET = (
-    "name",
-    "TCP",
-    "TLS",
-    "Jupyter",
-    "login",
-    "files",
-    "kernel",
-    "websocket",
-)
-"""The steps of connecting."""
+JUPYTER, LOGIN, FILES, KERNEL, WEBSOCKET = "Jupyter", "login", "files", "kernel", "websocket"
+"""The steps of connecting, after those of any url."""
+
+UNTRUSTED = "name the file of its certificate as the target's option ca"
 
 FULL = re.compile(r"\[Errno (28|122)\]|No space left|quota exceeded", re.IGNORECASE)
 """How the contents API says ENOSPC and EDQUOT: in the middle of a sentence."""
@@ -49,15 +40,6 @@ def steps(url: str) -> tuple[str, ...]:
     """What connecting to the server at `url` takes, in order."""
     tls = (TLS,) if url.startswith("https:") else ()
     return NAME, TCP, *tls, JUPYTER, LOGIN, FILES, KERNEL, WEBSOCKET
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` is on this machine: no proxy could reach it for us."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Server:
@@ -191,19 +173,8 @@ class Server:
 
     def no_connection(self, error: Exception) -> ExecutorError:
         """The error of a connection that could not be made. Raises nothing."""
-        place, cause = urlsplit(self.access.url).netloc, _cause(error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            said = f"{self.name}: the certificate of {place} is not one we trust: {cause.verify_message}"
-            return Refused(said, step=TLS, hint="name the file of its certificate as the target's option ca")
-        if isinstance(cause, ssl.SSLError):
-            said = f"{self.name}: {place} does not speak TLS: {cause.reason or cause}"
-            return Refused(said, step=TLS, hint="is it a server for jupyter+http:// ?")
-        if isinstance(cause, socket.gaierror):
-            return Unreachable(f"{self.name}: the name of {place} is not known: {cause.strerror}", step=NAME)
-        if isinstance(error, httpx.TimeoutException | TimeoutError):
-            return Unreachable(f"{self.name}: no answer from {place} within {self.timeout:g} s", step=TCP)
-        why = (getattr(cause, "strerror", None) or str(error) or "it hung up").lower()
-        return Unreachable(f"{self.name}: no connection to {place}: {why}", step=TCP)
+        hints = {"untrusted": UNTRUSTED, "plain": "is it a server for jupyter+http:// ?"}
+        return no_connection(self.name, self.access.url, error, self.timeout, **hints)
 
 
 def _context(name: str, ca: Path | None) -> ssl.SSLContext:
@@ -227,11 +198,3 @@ def _message(response: httpx.Response) -> str:
     except (ValueError, LookupError, TypeError):
         return str(response.headers.get("content-type", ""))[:100]
     return "".join(letter for letter in str(said)[:300] if letter.isprintable())
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The first error of the chain that the operating system or the TLS library made."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, OSError):
-        link = link.__cause__ or link.__context__
-    return link or error
