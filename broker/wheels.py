@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -34,28 +35,35 @@ TICK = 0.05
 RETRIES = 2
 """How often pip tries again to connect. It has to try: only then does it say that it could not connect."""
 DRAFT = ".tmp"
-MOST_PLATFORMS = 200
+MOST_PLATFORMS, MOST_TAKEN = 200, 200
 
 _PYTHON = re.compile(r"3\.\d{1,2}\.\d{1,3}")
 _ABI = re.compile(r"cp3\d{1,2}t?")
 _PLATFORM = re.compile(r"[A-Za-z0-9_]{1,64}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+!_]{0,63}")
 
 
 @dataclass(frozen=True)
 class Wants:
-    """The wheels that a target's interpreter takes: its version, its abi (`cp311`), its platforms, the best first."""
+    """The wheels that a target's interpreter takes: its version, its abi (`cp311`), its platforms, the best first.
+
+    `taken` are packages it has already, in the versions that have to do: they need not be sent.
+    """
 
     python: str
     abi: str
     platforms: tuple[str, ...]
+    taken: tuple[tuple[str, str], ...] = ()
 
 
 def read(told: Mapping[str, Any]) -> Wants:
     """Make a value of what a target said. Raises KeyError, TypeError or ValueError where it makes no sense."""
     platforms = [_like(_PLATFORM, name) for name in told["platforms"]]
-    if told["implementation"] != "cp" or not 0 < len(platforms) <= MOST_PLATFORMS:
+    taken = [(_like(_NAME, name), _like(_VERSION, version)) for name, version in dict(told.get("taken", {})).items()]
+    if told["implementation"] != "cp" or not 0 < len(platforms) <= MOST_PLATFORMS or len(taken) > MOST_TAKEN:
         raise ValueError(told)
-    return Wants(_like(_PYTHON, told["python"]), _like(_ABI, told["abi"]), tuple(platforms))
+    return Wants(_like(_PYTHON, told["python"]), _like(_ABI, told["abi"]), tuple(platforms), tuple(sorted(taken)))
 
 
 def _like(pattern: re.Pattern[str], word: str) -> str:
@@ -102,11 +110,34 @@ def _download(dependencies: Sequence[str], wants: Wants, kept: Path, stop: Stop)
     with tempfile.TemporaryDirectory(dir=kept.parent, suffix=DRAFT) as draft:
         wheels, log = Path(draft, "wheels"), Path(draft, "log.txt")
         wheels.mkdir()
-        status = _run(_command(dependencies, wants, wheels), log, stop)
+        status = _run_without_taken(dependencies, wants, wheels, log, stop) if wants.taken else 1
+        if status:  # or what is there does not go with the rest: then the target does without it
+            status = _run(_command(dependencies, wants, wheels), log, stop)
         if status:
             raise _refusal(log.read_text("utf-8", "replace"), dependencies, wants)
         os.sync()  # the name must not outlive a power cut that the content does not
         _rename(wheels, kept)
+
+
+def _run_without_taken(dependencies: Sequence[str], wants: Wants, wheels: Path, log: Path, stop: Stop) -> int:
+    # An empty wheel stands for each, so that pip takes the rest to go with it.
+    folder = wheels.with_name("taken")
+    folder.mkdir()
+    empty = [_empty(folder, name, version) for name, version in wants.taken]
+    status = _run(_command([*dependencies, *map(str, empty)], wants, wheels), log, stop)
+    for wheel in empty:
+        (wheels / wheel.name).unlink(missing_ok=True)
+    return status
+
+
+def _empty(folder: Path, name: str, version: str) -> Path:
+    about = f"{name.replace('-', '_')}-{version}"
+    wheel = folder / f"{about}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr(f"{about}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        file.writestr(f"{about}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{about}.dist-info/RECORD", "")
+    return wheel
 
 
 def _rename(wheels: Path, kept: Path) -> None:

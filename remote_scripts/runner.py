@@ -24,7 +24,8 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
 An input is {index, suffix} with its {blob} or, where files are shared, its {path, size, mtime_ns}; its `checkpoints`
 are pieces that an earlier attempt finished, each {name} with the same.
 
-An environment is {requires_python, dependencies, install: the command to tell a person}; with `build`, what is not
+An environment is {requires_python, dependencies, install: the command to tell a person}; `take`
+names those that the target's own may serve for; with `build`, what is not
 here is installed by the job, for itself and those after it, from the blobs `wheels: [{name, blob}]` where given.
 
 Error kinds: bad_request, no_job, no_space, integrity (send it again), changed (an input is not the file it was),
