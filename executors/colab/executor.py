@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -59,17 +59,28 @@ class ColabExecutor(Rented):
             self._control = stack.enter_context(self._controlling(address))
             with self._runtime.locked():
                 self._endpoint, fresh = self._assigned()
-            with self._explained():
+            with self._not_for_nothing(fresh), self._explained():
                 self._session = _session(address, self._control, self._endpoint, fresh)
             stack.callback(self._session.close)
             self._stack = stack.pop_all()
         return self
 
+    @contextmanager
+    def _not_for_nothing(self, fresh: bool) -> Iterator[None]:
+        """Give a runtime back that was taken and cannot be used: nobody would look after it."""
+        try:
+            yield
+        except BaseException:
+            if fresh:
+                with suppress(ExecutorError):  # it stays written down, and the next start tells of it
+                    self.give_back()
+            raise
+
     def _assigned(self) -> tuple[str, bool]:
-        """The runtime, and whether it has just been taken."""
+        """The runtime, and whether it is new: nobody has entered it yet."""
         before = self._runtime.record
         if found := self._runtime.find(self._control):
-            return found.endpoint, False
+            return found.endpoint, not (before and before.endpoint)
         if self.returning:
             raise self._runtime.gone(before.endpoint if before else "")
         return self._runtime.take(self._control).endpoint, True

@@ -170,3 +170,17 @@ def test_an_access_token_that_ended_is_renewed_and_nobody_notices(google: Double
     google.oauth.expire()
     assert colab.probe(DEADLINE).reachable
     assert [form["grant_type"] for form in google.oauth.exchanged] == ["refresh_token"] * 2
+
+
+def test_a_runtime_that_was_taken_and_cannot_be_used_is_given_back(
+    google: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Refused("colab: what is between here and the server does not let websockets through")
+
+    monkeypatch.setattr("executors.jupyter.kernel.Kernel._connect", refuse)
+    colab = ColabExecutor("colab", google.options())
+    with pytest.raises(Refused, match="websockets"):
+        colab.__enter__()
+    assert list(google.control.ended.values()) == ["released"]
+    assert colab.held() is None
