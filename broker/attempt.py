@@ -65,7 +65,7 @@ class Run:
                 yield from self._visit()
                 return
             except policy.ABSENT as error:
-                if not (self._reached and policy.may_be_back(error)):
+                if not (self._reached and policy.may_be_back(error) and self._ledger.job.open_items):
                     raise
                 if not self._patience.waiting:
                     yield Note(f"{error}; waiting for it")
@@ -241,7 +241,7 @@ class Run:
         if not left:
             return  # everything is here, however its makers went
         if ending.get("cancelled"):
-            raise Interrupted("the job was cancelled")
+            raise self._cancelled()
         if "error" in ending:
             raise refusal(ending["error"], target)
         if status is None:
@@ -250,6 +250,12 @@ class Run:
             raise Gone(f"{target}: the script was killed by signal {-status}, perhaps for want of memory")
         how = f"with status {status}" if status else f"without a word on {left[0].source}"
         raise JobFailed(f"the script ended {how}", f"offload jobs logs {self._attempt.job}")
+
+    def _cancelled(self) -> Exception:
+        if self._stop.requested or not self._ledger.journal.wanted(self._attempt.job):
+            return Interrupted("the job was cancelled")
+        # By who could not tell whether it came to it; this driver is here because the job is wanted again.
+        return Gone(f"{self._attempt.target}: the job was ended there")
 
     def _end_there(self, agent: Agent, keep: bool, hurry: bool = False) -> None:
         with suppress(ExecutorError, OffloadError):  # a target that is gone, or has no runner yet, cannot be told

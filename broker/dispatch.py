@@ -108,8 +108,9 @@ class Dispatch:
         try:
             yield from run
         except policy.MOVABLE as error:
-            self._lost(candidate, attempt, run, error)
-            raise
+            if self._ledger.job.open_items:  # else everything is here, however its makers went
+                self._lost(candidate, attempt, run, error)
+                raise
         except (JobFailed, InputError) as error:
             self._ledger.end_attempt(attempt, "failed", str(error), run.timings)
             raise

@@ -16,7 +16,7 @@ import pytest
 
 import executors
 from broker import staging
-from broker.errors import Interrupted, OffloadError
+from broker.errors import OffloadError
 from executors.base import ExecutorError
 from tests.sweep.processes import CASES, OPERATIONS, Round, Seam
 
@@ -64,9 +64,7 @@ def one(folder: Path, seam: Seam, number: int, patience: float) -> tuple[str, st
     if not (ended is None or isinstance(ended, (OffloadError, ExecutorError))):
         troubles.append(f"a person would see a traceback: {ended!r}")
     end = ("after, with an error" if ended else "after") if broken.after else "before"
-    again = broken.type() if ended or end == "before" else None
-    if isinstance(again, Interrupted) and seam.case == "stopped":  # its end there is heard of only now
-        again = broken.type()
+    again = broken.type() if end == "before" else None
     if again:
         troubles.append(f"again it ended with {again!r}")
     troubles += [f"again: {trouble}" for trouble in broken.unfinished()]
