@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.colab.double import Double, double
+from tests.processes import carrying
 
 
 def configure(dirs: Path, google: Double, **changed: object) -> None:
@@ -39,6 +40,15 @@ def no_keeper_is_left(offload_dirs: Path) -> Iterator[None]:
         keeper.wait()
 
 
+@pytest.fixture
+def nothing_is_left(tmp_path: Path, offload_dirs: Path) -> Iterator[None]:
+    """After the test: no half-written file, and no process of a command but keepers."""
+    yield
+    assert not list(tmp_path.rglob("*.part"))
+    ours = list(carrying("OFFLOAD_STATE_DIR", str(offload_dirs / "state")))
+    assert not [process for process in ours if process.pid != os.getpid() and not _is_keeper(process, offload_dirs)]
+
+
 def keepers(dirs: Path) -> list[psutil.Process]:
     """The keepers of this test's machines."""
     return [process for process in psutil.process_iter() if _is_keeper(process, dirs)]
@@ -50,5 +60,3 @@ def _is_keeper(process: psutil.Process, dirs: Path) -> bool:
         return ours and "broker.keeper" in " ".join(process.cmdline()) and process.pid != os.getpid()
     except psutil.Error:  # somebody else's, or gone while we looked
         return False
-
-
