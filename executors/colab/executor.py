@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 from executors.base import (
-    Completed,
     ExecutorError,
     Gone,
     Holding,
@@ -17,30 +15,25 @@ from executors.base import (
     Probe,
     Refused,
     Rented,
-    Span,
     Unreachable,
-    check_span,
-    checked,
 )
 from executors.colab.address import Address
 from executors.colab.places import RUNTIME
 from executors.colab.runtime import Runtime
-from executors.jupyter.address import STREAMS
 from executors.jupyter.probe import not_installed
+from executors.jupyter.served import Served
 
 if TYPE_CHECKING:
     from executors.colab.control import Assigned, Control
     from executors.jupyter.session import Session
 
 
-class ColabExecutor(Rented):
+class ColabExecutor(Served, Rented):
     """Runs on a Colab runtime, which is taken when entered unless there is one. Options: see `Address`."""
-
-    streams: ClassVar[int] = STREAMS
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:
         super().__init__(name, options)
-        self._stack: ExitStack | None = None
+        self._stack = ExitStack()
 
     def probe(self, deadline: float) -> Probe:
         """Ask the control plane what the account may have. Takes nothing."""
@@ -59,9 +52,9 @@ class ColabExecutor(Rented):
             self._control = stack.enter_context(self._controlling(address))
             with self._runtime.locked():
                 self._endpoint, fresh = self._assigned()
-            with self._not_for_nothing(fresh), self._explained():
+                self._runtime.use()
+            with self._not_for_nothing(fresh), self._watched():
                 self._session = _session(address, self._control, self._endpoint, fresh)
-            stack.callback(self._session.close)
             self._stack = stack.pop_all()
         return self
 
@@ -89,41 +82,14 @@ class ColabExecutor(Rented):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Disconnect. The runtime stays, for the next to enter, until `give_back`."""
-        stack, self._stack = self._stack, None
-        if stack:
-            with stack:
-                self._runtime.used()
-
-    def put(self, source: Path, span: Span, path: str) -> None:
-        """Write a part, as on any Jupyter server."""
-        check_span(span)
-        with self._explained():
-            self._entered.put(source, span, checked(path))
-
-    def get(self, path: str, span: Span) -> bytes:
-        """Read a range of a file."""
-        check_span(span)
-        with self._explained():
-            return self._entered.get(checked(path), span)
-
-    def run(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-        """Run a command by the kernel."""
-        with self._explained():
-            return self._entered.run(argv, stdin, timeout)
-
-    @property
-    def python(self) -> str:
-        """The interpreter of the kernel: it has what Colab installed, torch among it."""
-        return self._entered.python
-
-    @property
-    def _entered(self) -> Session:
-        if self._stack is None:
-            raise Lost(f"{self.name}: not connected")
-        return self._session
+        stack, self._stack = self._stack, ExitStack()
+        with stack:
+            if self._session:
+                self._runtime.use()
+            super().__exit__(kind, error, trace)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _watched(self) -> Iterator[None]:
         """A runtime that does not answer is gone for good where the control plane says so, and quiet where not."""
         try:
             yield
@@ -156,10 +122,11 @@ class ColabExecutor(Rented):
     def held(self) -> Holding | None:
         """The runtime that was taken last, as it is remembered."""
         address = Address.of(self.name, self.options)
-        if (record := Runtime(address).record) is None:
+        runtime = Runtime(address)
+        if (record := runtime.record) is None:
             return None
-        what = f"a Colab runtime ({record.gpu or 'CPU'})"
-        return Holding(what, record.taken, record.used, address.idle, address.keep)
+        what, used = f"a Colab runtime ({record.gpu or 'CPU'})", max(record.taken, runtime.used)
+        return Holding(what, record.taken, used, address.idle, address.keep)
 
     def keep_alive(self) -> None:
         """Tell the control plane that the runtime is in use."""
@@ -174,7 +141,7 @@ class ColabExecutor(Rented):
     def _looked_up(self, runtime: Runtime, control: Control) -> tuple[str, Assigned | None]:
         with runtime.locked():
             record = runtime.record
-            return record.endpoint if record else "", runtime.find(control, used=False)
+            return record.endpoint if record else "", runtime.find(control)
 
     def give_back(self, unless: Callable[[], bool] = lambda: False) -> bool:
         """Unassign the runtime."""
@@ -183,7 +150,7 @@ class ColabExecutor(Rented):
         with self._controlling(address) as control, runtime.locked():
             if unless():
                 return False
-            if found := runtime.find(control, used=False):
+            if found := runtime.find(control):
                 control.unassign(found.endpoint)
                 runtime.forget()
         return True

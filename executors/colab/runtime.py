@@ -1,6 +1,7 @@
 """The one runtime of a target: found, taken or given back under a lock, and remembered before it is asked for.
 
 state/runtime.lock    held by who takes, finds or gives back
+state/runtime.used    its age is that of the last use
 state/runtime.json    the hash that a runtime was or is being taken for: Colab finds the runtime by it, so one that a
                       killed command had just asked for is not lost
 """
@@ -34,12 +35,11 @@ BEST = ("A100", "L4", "T4")
 
 @dataclass(frozen=True)
 class Record:
-    """What is remembered of a runtime. `endpoint` is empty until Colab has named it; times are epoch seconds."""
+    """What is remembered of a runtime. `taken` is in epoch seconds; `endpoint` is empty until Colab has named it."""
 
     nbh: str
     gpu: str
     taken: float
-    used: float
     endpoint: str = ""
 
 
@@ -48,7 +48,7 @@ class Runtime:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._file = address.state / "runtime.json"
+        self._file, self._mark = address.state / "runtime.json", address.state / "runtime.used"
 
     @property
     def record(self) -> Record | None:
@@ -81,14 +81,15 @@ class Runtime:
             said = f"{self._address.name}: {self._address.state} cannot be used: {error.strerror}"
             raise Refused(said, step=RUNTIME) from error
 
-    def find(self, control: Control, used: bool = True) -> Assigned | None:
+    def find(self, control: Control) -> Assigned | None:
         """The runtime that was taken, if it is still ours; else it is forgotten. To be called under the lock."""
         record = self.record
         found = self._alive(control, record) if record else None
         if record is None or found is None:
             self.forget()
             return None
-        self._write(replace(record, endpoint=found.endpoint, used=time.time() if used else record.used))
+        if not record.endpoint:
+            self._write(replace(record, endpoint=found.endpoint))
         return found
 
     def _alive(self, control: Control, record: Record) -> Assigned | None:
@@ -105,8 +106,7 @@ class Runtime:
         return self._take(control, kinds[-1])
 
     def _take(self, control: Control, gpu: str) -> Assigned:
-        now = time.time()
-        record = Record(new_hash(), gpu, now, now)
+        record = Record(new_hash(), gpu, time.time())
         self._write(record)
         try:
             found = control.assign(record.nbh, gpu)
@@ -133,10 +133,18 @@ class Runtime:
         # Who pays by the hour is not to find the dearest machine taken without having asked for it.
         return offered[::-1] if usage.paid else offered
 
-    def used(self) -> None:
-        """Remember that it has just been used."""
-        if record := self.record:
-            self._write(replace(record, used=time.time()))
+    @property
+    def used(self) -> float:
+        """When it was last used, in epoch seconds; 0 where that is not known."""
+        try:
+            return self._mark.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def use(self) -> None:
+        """Remember that it is being used. Without a mark it counts as used when it was taken."""
+        with suppress(OSError):
+            self._mark.touch()
 
     def forget(self) -> None:
         """Remember no runtime: there is none."""

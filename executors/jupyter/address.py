@@ -14,9 +14,6 @@ from urllib.parse import urlsplit
 from executors.base import Refused, checked
 from executors.options import CONFIGURATION, seconds, wrong
 
-STREAMS = 6
-"""Over a far and lossy link each connection is slow by itself: six came to three times the speed of one."""
-
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
 DEFAULT_ROOT = "offload-root"
