@@ -69,7 +69,7 @@ class Dispatch:
         failures: list[Exception] = []
         for candidate in self._tries(failures):
             if failures:
-                yield Note(f"{_sentences(failures)}; going on with {candidate.target.name}")
+                yield Note(f"{_sentences(failures)}; {self._so_far()}going on with {candidate.target.name}")
                 failures.clear()
             try:
                 yield from self._attempt(candidate)
@@ -79,6 +79,11 @@ class Dispatch:
         if self._job.detached and any(map(policy.may_be_back, failures)):
             raise OutOfReach(_sentences(failures), f"offload jobs attach {self._job.id}")
         raise failures[0] if len(failures) == 1 else NoTarget(_sentences(failures) or "no target", "offload targets ls")
+
+    def _so_far(self) -> str:
+        items = self._ledger.job.items
+        done = sum(item.done for item in items)
+        return f"{done} of {len(items)} are done; " if done else ""
 
     def _tries(self, failures: list[Exception]) -> Iterator[Candidate]:
         """Candidates, one after the other as long as they fail; `failures` is why, told by both sides."""

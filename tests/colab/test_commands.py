@@ -17,6 +17,7 @@ def test_the_same_bytes_there_as_here(google: Double, tmp_path: Path) -> None:
         said = stabilize(tmp_path, SAMPLE, "-o", f"{target}.mp4", "--on", target, "--preset", "ultrafast", "--json")
         assert said.code == 0, said.err
         assert tried(said) == [(target, "done")]
+    assert said.document["attempts"][0]["versions"]["gpu"] == "Tesla T4"
     assert (tmp_path / "local.mp4").read_bytes() == (tmp_path / "colab.mp4").read_bytes()
 
 
