@@ -86,7 +86,7 @@ def _run(root: Path, folder: Path) -> int:
 
 
 def _start(folder: Path, python: str, script: Path) -> "subprocess.Popen[bytes]":
-    with open(folder / "events.jsonl", "ab") as events, open(folder / "log.txt", "ab") as log:  # noqa: PTH123
+    with _deaf(), open(folder / "events.jsonl", "ab") as events, open(folder / "log.txt", "ab") as log:  # noqa: PTH123
         return subprocess.Popen(
             [python, str(script), "job.json"],
             cwd=str(folder),
@@ -96,6 +96,17 @@ def _start(folder: Path, python: str, script: Path) -> "subprocess.Popen[bytes]"
             stderr=log,
             start_new_session=True,
         )
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    # A script inherits that it does not hear SIGINT: nobody is at its terminal, and a Python that hears it while it
+    # starts ends with status 1, as one whose script failed.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -55,6 +55,14 @@ class TestSupervisor:
         (created / "wanted").unlink()
         assert supervisor._run(root, created) == -signal.SIGKILL
 
+    def test_a_script_is_deaf_to_interrupts_from_its_very_start(self, root: Path, created: Path, signals: None) -> None:
+        # A Python that hears one while it starts ends with status 1, which is how a script fails.
+        said = "import signal; print(signal.getsignal(signal.SIGINT).name)"
+        (root / "scripts" / "v1" / "quick.py").write_text(said)
+        assert supervisor._run(root, created) == 0
+        assert (created / "events.jsonl").read_text() == "SIG_IGN\n"
+        assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
     def test_adopted_orphans_are_buried(self) -> None:
         orphan = subprocess.Popen([sys.executable, "-c", ""])
         script = subprocess.Popen(
