@@ -45,7 +45,8 @@ class Dispatch:
         if self._job.state is State.QUEUED:
             self._ledger.advance(State.RUNNING)
         try:
-            yield from self._walk()
+            if self._is_anything_left():
+                yield from self._walk()
         except (OutOfReach, Overtaken):
             raise
         except Interrupted as error:
@@ -64,6 +65,11 @@ class Dispatch:
         publication.tidy(self._ledger)
         if not self._ledger.job.state.over:
             self._ledger.advance(state, error, exit_code)
+
+    def _is_anything_left(self) -> bool:
+        """Whether there is something to do or to end; not where a driver was killed just before it closed the job."""
+        running = any(attempt.state == "running" for attempt in self._ledger.attempts)
+        return running or bool(self._ledger.job.open_items)
 
     def _walk(self) -> Iterator[Event]:
         failures: list[Exception] = []

@@ -9,6 +9,7 @@ import pytest
 
 import executors
 from broker.broker import Broker
+from broker.dispatch import Dispatch
 from broker.events import Progress
 from broker.job import State
 from broker.stop import Stop
@@ -54,4 +55,24 @@ def test_a_job_that_was_ended_there_though_it_is_wanted_gets_another_attempt(bro
         if isinstance(event, Progress) and len(broker.journal.attempts(job.id)) == 1:
             assert broker.contact.end(broker.journal.attempts(job.id)) == []  # as by one who could not tell of it
     assert [attempt.state for attempt in broker.journal.attempts(job.id)] == ["lost", "done"]
+    assert right(asked)
+
+
+def test_a_driver_that_was_killed_before_it_closed_the_job_leaves_no_attempt_to_be_made(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    job = broker.submit(asked := request(tmp_path / "media", b"x"))
+    with monkeypatch.context() as killing, pytest.raises(Killed):
+        killing.setattr(Dispatch, "_close", kill)
+        list(broker.drive(job, Stop()))
+    assert broker.journal.job(job.id).state is State.RUNNING
+    list(broker.drive(job, Stop()))
+    assert broker.journal.job(job.id).state is State.DONE
+    assert [attempt.state for attempt in broker.journal.attempts(job.id)] == ["done"]
     assert right(asked)
