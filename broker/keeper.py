@@ -128,7 +128,8 @@ class Keeper:
             except Unreachable as error:
                 yield f"{error}; trying again"
             if self._executor.held():
-                self._sleep(min(max(left, AGAIN_SECONDS), ALIVE_SECONDS))
+                soon = min(left, holding.idle)  # who may be idle for seconds only is looked at as often
+                self._sleep(min(max(soon, AGAIN_SECONDS), ALIVE_SECONDS))
         self._journal.machine_gone(self._executor.name)
 
     def _is_needed(self) -> bool:

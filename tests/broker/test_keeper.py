@@ -140,6 +140,16 @@ def test_while_a_job_is_driven_there_it_stays_and_its_idle_time_begins_after(day
     assert 20_000 + IDLE - keeper.ALIVE_SECONDS <= day.now < 20_000 + IDLE + 2 * keeper.ALIVE_SECONDS
 
 
+def test_what_may_be_idle_for_seconds_only_is_looked_at_as_often(day: Day) -> None:
+    assert day.machine.holding
+    day.machine.holding = replace(day.machine.holding, idle=2.0)
+    with at_work(day.journal, driven=True) as driver:
+        (job,) = day.journal.jobs()
+        day.at = {1000.0: driver.close, 1000.1: lambda: end(day.journal, job.id)}
+        assert day.goes_by() == ["a machine is given back"]
+    assert day.now <= 1000 + 3 * keeper.AGAIN_SECONDS
+
+
 def end(journal: Journal, job: str) -> None:
     with driving(journal, job) as ledger:
         ledger.end_attempt(ledger.attempts[-1], "done", "", {})
