@@ -37,7 +37,13 @@ class Contents:
 
     def make_folder(self, path: str) -> None:
         """Make a folder where there is none. Raises Answered."""
-        self._server.json("PUT", f"api/contents/{path}", {"type": "directory"})
+        try:
+            self._server.json("PUT", f"api/contents/{path}", {"type": "directory"})
+        except Answered as error:
+            if error.status != 500:
+                raise
+            # Another session may have made it between Jupyter's look and its own try: now it is there, which is fine.
+            self._server.json("PUT", f"api/contents/{path}", {"type": "directory"})
 
     def upload(self, source: Path, span: Span, path: str) -> None:
         """Write `span` of a local file to a new file. Raises TransferFailed or NoSpace; a part of it may then be there.
