@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from broker import settings
+from broker.broker import Broker
+from broker.health import FRESH_SECONDS, LONGEST_PAUSE, Health
 from tests.colab.double import Double, double
 from tests.processes import carrying
 
@@ -38,6 +42,19 @@ def no_keeper_is_left(offload_dirs: Path) -> Iterator[None]:
     for keeper in keepers(offload_dirs):
         keeper.kill()
         keeper.wait()
+
+
+@pytest.fixture
+def answered(google: Double) -> None:
+    """Colab, as it is configured, answered a moment ago."""
+    answers()
+
+
+def answers() -> None:
+    """Remember that it did: no command on a busy machine is to pass it over because a look at it took too long."""
+    with Broker(settings.load()) as broker:
+        later = Health(broker.journal._db, clock=lambda: time.time() + LONGEST_PAUSE - FRESH_SECONDS - 60)
+        later.learned(broker.targets["colab"])
 
 
 @pytest.fixture

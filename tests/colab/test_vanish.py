@@ -16,7 +16,7 @@ from tests.ssh.jobs import Work
 
 __all__ = ["clip"]
 
-pytestmark = pytest.mark.usefixtures("nothing_is_left")
+pytestmark = pytest.mark.usefixtures("nothing_is_left", "answered")
 
 small = pytest.mark.parametrize("clip", [1000], indirect=True)
 
