@@ -82,8 +82,8 @@ class Run:
 
     def _visit(self) -> Iterator[Event]:
         self._executor.returning = self.begun
+        keeper.start(self._settings, self._executor)  # first: who is stopped while a machine is taken leaves it to it
         with self._executor:
-            keeper.start(self._settings, self._executor)
             self._reached = True
             self._patience.back()
             job = self._ledger.job
@@ -171,6 +171,7 @@ class Run:
                 yield from self._take(reports.read(event, self._items))
             news, self._since = batch.next != self._since, batch.next
             self._patience.heard(news)
+            keeper.start(self._settings, self._executor)  # a keeper may be killed, too
             if batch.state != "running" and not news:
                 return self._end(batch)
             if self._stop.requested and not asked:

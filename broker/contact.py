@@ -15,7 +15,7 @@ from broker.ledger import Ledger
 from broker.scripts import bundle, environment, runner
 from broker.settings import Settings
 from broker.targets import Target
-from executors.base import ExecutorError, Gone
+from executors.base import ExecutorError, Gone, Rented
 
 
 class Contact:
@@ -81,11 +81,16 @@ class Contact:
 
     def leftovers(self, target: Target) -> list[str]:
         """Jobs of ours on a target, by their names there, that the journal knows nothing of. Raises ExecutorError."""
+        if _holds_nothing(target):
+            return []
         with self.visit(target) as agent:
             return self._strangers(agent)
 
     def clean(self, target: Target) -> int:
         """End and delete what nobody waits for on a target; returns how much that was. Raises ExecutorError."""
+        if _holds_nothing(target):
+            self._journal.machine_gone(target.name)
+            return 0
         with self.visit(target) as agent:
             strangers = self._strangers(agent)
             for name in strangers:
@@ -108,3 +113,9 @@ class Contact:
                 return staging.fetch_text(executor, f"jobs/{attempt.remote}/log.txt")
         except ExecutorError as error:
             return f"the log cannot be had: {error}\n"
+
+
+def _holds_nothing(target: Target) -> bool:
+    """Whether a target rents its machine and has none: then nothing of ours can be there."""
+    executor = target.executor()
+    return isinstance(executor, Rented) and executor.held() is None

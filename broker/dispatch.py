@@ -118,6 +118,7 @@ class Dispatch:
         yield Started(attempt.target, attempt.reason)
         try:
             yield from run
+            self._well(candidate)
         except policy.MOVABLE as error:
             if self._ledger.job.open_items:  # else everything is here, however its makers went
                 self._lost(candidate, attempt, run, error)
@@ -129,6 +130,11 @@ class Dispatch:
             self._ledger.end_attempt(attempt, "cancelled", str(error), run.timings)
             raise
         self._ledger.end_attempt(attempt, "done", "", run.timings)
+
+    def _well(self, candidate: Candidate) -> None:
+        """What another job had of a target does not count any more, once one has ended well there."""
+        if candidate.target.name != LOCAL:
+            self._ledger.journal.health.learned(candidate.target)
 
     def _lost(self, candidate: Candidate, attempt: Attempt, run: Run, error: Exception) -> None:
         name = candidate.target.name

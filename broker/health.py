@@ -17,8 +17,6 @@ from broker.database import Database
 from broker.targets import LOCAL, Target
 from executors.base import Probe
 
-PROBE_SECONDS = 1.5
-"""A target that is not there may cost a job two seconds, and what looks at it has to be loaded first."""
 FRESH_SECONDS = 30.0
 """How long an answer is good for."""
 FIRST_PAUSE = 30.0
@@ -37,7 +35,7 @@ class Health:
     def probe(self, target: Target) -> Probe:
         """What is known of a target: from a moment ago, or from asking it now unless its breaker is open."""
         if target.name == LOCAL:
-            return target.executor().probe(PROBE_SECONDS)  # costs nothing, and is never worth a doubt
+            return _look(target)  # costs nothing, and is never worth a doubt
         row = self._row(target)
         # A clock set back must not keep a target away for longer than a pause can last.
         if row is not None and 0 <= row["until"] - self._clock() <= LONGEST_PAUSE:
@@ -50,7 +48,7 @@ class Health:
 
     def ask(self, target: Target) -> Probe:
         """Probe the target now, and remember whether it answers."""
-        probe = target.executor().probe(PROBE_SECONDS)
+        probe = _look(target)
         if probe.reachable:
             probe = self._with_known(target, probe)
             self._remember(target, 0, "", FRESH_SECONDS, probe)
@@ -87,6 +85,11 @@ class Health:
         values = (target.name, _identity(target), failures, reason, until, json.dumps(asdict(probe)))
         with self._db.write():
             self._db.execute("INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+def _look(target: Target) -> Probe:
+    executor = target.executor()
+    return executor.probe(executor.look_seconds)
 
 
 def _probe(row: Any) -> Probe:

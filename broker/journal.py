@@ -244,12 +244,12 @@ class Journal:
         )
         return [read_attempt(row) for row in rows]
 
-    def work_on(self, target: str) -> list[str]:
-        """Jobs of which something is wanted on a target: an attempt that runs there, or what was to be kept."""
+    def work_on(self, target: str, since: float = 0.0) -> list[str]:
+        """Jobs of which something is wanted on a target: an attempt that runs there, or what was kept after `since`."""
         rows = self._db.rows(
             "SELECT DISTINCT jobs.id FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE attempts.target = ?"
-            " AND (remains = ? OR attempts.state = 'running' AND jobs.state IN (?, ?))",
-            (target, Remains.KEPT, *OPEN),
+            " AND (remains = ? AND attempts.ended >= ? OR attempts.state = 'running' AND jobs.state IN (?, ?))",
+            (target, Remains.KEPT, since, *OPEN),
         )
         return [row["id"] for row in rows]
 

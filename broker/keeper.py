@@ -21,18 +21,20 @@ from broker import background, lease, settings, targets
 from broker.errors import LimitError, OffloadError
 from broker.journal import Journal
 from broker.targets import Target
-from executors.base import Executor, ExecutorError, Gone, Holding, Rented, Unreachable
+from executors.base import Executor, ExecutorError, Gone, Holding, Refused, Rented, Unreachable
 
 ALIVE_SECONDS = 60.0
 """How often a machine is said to be in use."""
+
+TAKING_SECONDS = 0.5
 
 AGAIN_SECONDS = 5.0
 """When what is to be given back cannot be reached."""
 
 
 def start(config: settings.Settings, executor: Executor) -> None:
-    """Start a keeper for what a target holds, unless it has one, or holds nothing. Raises LimitError."""
-    if not isinstance(executor, Rented) or executor.held() is None:
+    """Start a keeper for a rented machine, which may be about to be taken, unless it has one. Raises LimitError."""
+    if not isinstance(executor, Rented):
         return
     try:
         lock = _take(_path(config, executor.name, "lock"))
@@ -50,7 +52,8 @@ def revive(config: settings.Settings, among: Mapping[str, Target]) -> None:
     """Start a keeper for each machine that has lost its own."""
     for executor in _renting(among):
         with suppress(OffloadError, ExecutorError):  # the command at hand is about something else; the next tries again
-            start(config, executor)
+            if executor.held():
+                start(config, executor)
 
 
 def notices(config: settings.Settings, among: Mapping[str, Target]) -> Iterator[str]:
@@ -63,6 +66,12 @@ def notices(config: settings.Settings, among: Mapping[str, Target]) -> Iterator[
                     f"{executor.name} still holds {holding.what}, taken on {when}, which nobody looked after: it is"
                     f" given back when it is not used; at once by `offload targets release {executor.name}`"
                 )
+    for record in (config.state_dir / "colab").glob("*/runtime.json"):
+        if (name := record.parent.name) not in among:
+            yield (
+                f"{name}, which is no target any more, may still hold a machine: `offload targets add {name} colab://`,"
+                f" then `offload targets release {name}`"
+            )
 
 
 def _renting(among: Mapping[str, Target]) -> Iterator[Rented]:
@@ -75,11 +84,11 @@ def _path(config: settings.Settings, name: str, what: str) -> Path:
     return config.state_dir / "keepers" / f"{name}.{what}"
 
 
-def _take(path: Path) -> int | None:
+def _take(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
@@ -89,7 +98,7 @@ def _take(path: Path) -> int | None:
 def _kept(path: Path) -> bool:
     if not path.exists():
         return False
-    lock = _take(path)
+    lock = _take(path, fcntl.LOCK_SH)  # who looks keeps nobody else from looking
     if lock is not None:
         os.close(lock)
     return lock is None
@@ -115,22 +124,32 @@ class Keeper:
         self._used = 0.0, clock(), ticks()
 
     def keep(self) -> Iterator[str]:
-        """Keep it until it is given back, or gone. Tells what happens. Raises Refused."""
-        while holding := self._executor.held():
-            left = self._left(holding)
+        """Keep it until it is given back, or gone. Tells what happens. Raises Refused when nothing can be done."""
+        while (holding := self._executor.held()) or self._is_expected():
+            if holding is None:
+                self._sleep(TAKING_SECONDS)
+                continue
+            left = holding.idle
             try:
+                left = self._left(holding)
                 if left <= 0 and self._executor.give_back(unless=self._is_needed):
                     yield f"{holding.what} is given back"
                 elif left > 0:
                     self._executor.keep_alive()
             except Gone as error:
                 yield str(error)
-            except Unreachable as error:
+            except (Unreachable, Refused, OffloadError) as error:
+                if left <= 0 and isinstance(error, Refused):
+                    raise
                 yield f"{error}; trying again"
             if self._executor.held():
                 soon = min(left, holding.idle)  # who may be idle for seconds only is looked at as often
                 self._sleep(min(max(soon, AGAIN_SECONDS), ALIVE_SECONDS))
         self._journal.machine_gone(self._executor.name)
+
+    def _is_expected(self) -> bool:
+        """Whether a machine may be about to be taken: somebody drives a job that is to run on it."""
+        return any(map(self._is_driven, self._journal.work_on(self._executor.name)))
 
     def _is_needed(self) -> bool:
         holding = self._executor.held()
@@ -138,7 +157,7 @@ class Keeper:
 
     def _left(self, holding: Holding) -> float:
         """Seconds for which it is needed still, as far as can be seen now."""
-        work = self._journal.work_on(self._executor.name)
+        work = self._journal.work_on(self._executor.name, holding.taken)
         driven = any(map(self._is_driven, work))
         if driven or holding.used != self._used[0]:
             self._used = holding.used, max(holding.used, self._clock() if driven else 0.0), self._ticks()
@@ -161,7 +180,7 @@ def main() -> None:
         try:
             for line in Keeper(config, journal, executor).keep():
                 _tell(line)
-        except ExecutorError as error:
+        except (ExecutorError, OffloadError) as error:
             _tell(str(error))
 
 

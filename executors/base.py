@@ -90,6 +90,10 @@ class NoQuota(ExecutorError):
     exit_code = 8
 
 
+class NoMachine(NoQuota):
+    """There is none of the kind that was asked for at present; there may be of another."""
+
+
 class Refused(ExecutorError):
     """Login failed or the host key is wrong. Never retried on that target."""
 
@@ -167,6 +171,9 @@ class Executor(ABC):
     streams: ClassVar[int] = 4
     """How many parts are worth sending at once."""
 
+    look_seconds: ClassVar[float] = 1.5
+    """How long a probe is worth: a target that is not there may cost a job two seconds, with loading what looks."""
+
     returning = False
     """Set it before entering to come back to what is there already: no other machine may take the place of one gone."""
 
@@ -226,12 +233,13 @@ class Executor(ABC):
 
 @dataclass(frozen=True)
 class Holding:
-    """A machine that was taken for us: `what` it is, in words, and when it was taken and last used (epoch seconds).
+    """A machine that was taken for us: its name, what it is, in words, when it was taken and last used (epoch seconds).
 
     `idle` is how many seconds after its last use it is given back, `keep` how many it is kept at most with work on it
     and nobody in touch.
     """
 
+    name: str
     what: str
     taken: float
     used: float
@@ -247,7 +255,7 @@ class Rented(Executor):
 
     @abstractmethod
     def held(self) -> Holding | None:
-        """What is taken, as far as this machine knows. Asks nobody."""
+        """What is taken, as far as this machine knows. Asks nobody. Raises Refused when that cannot be read."""
 
     @abstractmethod
     def keep_alive(self) -> None:

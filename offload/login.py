@@ -57,8 +57,13 @@ def logout(name: str) -> None:
     """Delete what `login` saved."""
     from executors.base import Refused
     from executors.colab.login import forget, saved
+    from executors.colab.runtime import Runtime
 
     address = _address(name)
+    if Runtime(address).record:
+        raise UsageError(
+            f"{name} holds a runtime, which only who is logged in can give back", f"offload targets release {name}"
+        )
     there = forget(address)
     _say(f"the login of {name} is deleted here" if there else f"{name} has no login of its own")
     if there:

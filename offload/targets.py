@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +14,13 @@ import click
 from broker import orphans, settings
 from broker import targets as configured
 from broker.broker import Broker
-from broker.errors import OffloadError, UsageError
+from broker.errors import NoTarget, OffloadError, UsageError
 from broker.plan import Candidate
 from executors.base import ExecutorError, NoQuota, NotInstalled, Probe, Refused, Rented
 from offload.login import forget_login, login, logout
 from services.base.output import print_document
 from services.base.text import plain
+from services.base.through import opened
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -41,7 +43,7 @@ for verb in (login, logout):
 @click.option("--json", "as_json", is_flag=True, help="print one JSON document")
 def ls(as_json: bool) -> None:
     """List the targets, each with its state."""
-    with Broker(settings.load()) as broker:
+    with opened() as broker:
         rows = [_row(candidate) for candidate in broker.plan("auto", 0)]
     if as_json:
         print_document(rows)
@@ -61,7 +63,16 @@ def _row(candidate: Candidate) -> dict[str, Any]:
         "gpu": probe.gpu,
         "disk_free_bytes": probe.disk_free_bytes,
         "reason": candidate.reason,
+        "holds": _held(candidate.target),
     }
+
+
+def _held(target: configured.Target) -> str | None:
+    executor = target.executor()
+    holding = executor.held() if isinstance(executor, Rented) else None
+    if holding is None:
+        return None
+    return f"{holding.what} since {time.strftime('%Y-%m-%d %H:%M', time.localtime(holding.taken))}"
 
 
 def _state(probe: Probe) -> str:
@@ -75,7 +86,8 @@ def _state(probe: Probe) -> str:
 def _about(row: Mapping[str, Any]) -> str:
     disk = row["disk_free_bytes"]
     known = [row["gpu"], row["cpus"] and f"{row['cpus']} CPUs", disk and f"{disk / 1e9:.0f} GB free"]
-    return "; ".join(filter(None, (", ".join(filter(None, known)), row["reason"])))
+    holds = row["holds"] and f"holds {row['holds']}"
+    return "; ".join(filter(None, (", ".join(filter(None, known)), holds, row["reason"])))
 
 
 @targets.command(help="Add a target: `offload targets add my-box ssh://user@host:port`. New ones are tried last.")
@@ -102,8 +114,8 @@ def rm(name: str) -> None:
     with Broker(config) as broker:
         target = broker.targets.get(name)
         _refuse_in_use(broker, name)
-        if target and isinstance(executor := target.executor(), Rented) and executor.held():
-            executor.give_back()
+        if target:
+            _give_back(broker, target)
         if target and any(orphan.target == name for orphan in broker.journal.orphans()):
             with suppress(ExecutorError, OffloadError):  # it is removed all the same
                 broker.contact.clean(target)
@@ -111,6 +123,16 @@ def rm(name: str) -> None:
         orphans.give_up(broker.journal, name)
         if target and target.kind == "colab":
             forget_login(target)
+
+
+def _give_back(broker: Broker, target: configured.Target) -> None:
+    executor = target.executor()
+    if isinstance(executor, Rented) and (holding := executor.held()):
+        try:
+            executor.give_back(unless=lambda: _refuse_driven(broker, target.name))
+        except ExecutorError as error:
+            what = f"{target.name} holds {holding.what}, which cannot be given back now: {error}"
+            raise NoTarget(what, error.hint or f"offload targets rm {target.name}") from error
 
 
 def _refuse_in_use(broker: Broker, name: str) -> None:
@@ -138,22 +160,22 @@ def release(name: str, runtime: str | None) -> None:
     executor = _find(name).executor()
     if not isinstance(executor, Rented):
         raise UsageError(f"{name} takes no machines that could be given back", "offload targets ls")
-    if runtime:
-        executor.give_back_other(runtime)
-        print(f"{runtime} is given back", file=sys.stderr)
-        return
     with Broker(settings.load()) as broker:
-        _refuse_driven(broker, name)
         holding = executor.held()
-        executor.give_back()
+        if runtime and not (holding and holding.name == runtime):
+            executor.give_back_other(runtime)
+            print(f"{runtime} is given back", file=sys.stderr)
+            return
+        executor.give_back(unless=lambda: _refuse_driven(broker, name))
         broker.journal.machine_gone(name)
     print(f"{holding.what} is given back" if holding else f"{name} held nothing", file=sys.stderr)
 
 
-def _refuse_driven(broker: Broker, name: str) -> None:
+def _refuse_driven(broker: Broker, name: str) -> bool:
     for job in broker.journal.work_on(name):
         if broker.driven(job):
             raise UsageError(f"job {job} runs on {name}", f"offload jobs cancel {job}")
+    return False
 
 
 @targets.command(help="Show the key of a machine, and trust it from now on.")

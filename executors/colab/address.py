@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.colab.places import Places
+from executors.colab.places import PLACES, Places
 from executors.options import seconds, wrong
 
 CONNECT_SECONDS = 10.0
@@ -20,6 +20,11 @@ KEEP_SECONDS = 2 * 3600.0
 
 ROOT = "content/offload"
 """Under the root of Colab's Jupyter server, which is the machine's own."""
+
+
+INNER = {"url", "state", "cgpu"}
+OPTIONS = INNER | {"gpu", "client_file", "idle_seconds", "keep_seconds", "connect_timeout", "silence"} | PLACES
+"""A misspelt one might cost money: so no other is passed over in silence."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Address:
     @classmethod
     def of(cls, name: str, options: Mapping[str, str]) -> Address:
         """Read a target's options. Raises Refused when they make no sense."""
+        if unknown := sorted(options.keys() - OPTIONS):
+            raise wrong(name, f"there is no option {unknown[0]}; there are {', '.join(sorted(OPTIONS - INNER))}")
         if options.get("url") != "colab://":
             raise wrong(name, "its url is colab://, and what else there is to say stands in its options")
         return cls(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from executors.base import ExecutorError, NoQuota, Refused, Unreachable
+from executors.base import ExecutorError, NoMachine, NoQuota, Refused, Unreachable
 from executors.colab.places import COLAB, LOGIN, PORT, QUOTA, RUNTIME, Places
 from executors.dialing import is_loopback, no_connection
 
@@ -93,6 +93,8 @@ class Control:
     def usage(self) -> Usage:
         """What the account may have. Raises Unreachable or Refused, as everything here does."""
         found = self._json("GET", self._places.usage())
+        if "eligibleGpus" not in found:
+            raise self._strange("it does not tell what the account may have")
         free = found.get("freeCcuQuotaInfo") or {}
         return Usage(
             gpus=tuple(str(gpu).upper() for gpu in found.get("eligibleGpus", ())),
@@ -103,8 +105,11 @@ class Control:
 
     def assignments(self) -> list[Assigned]:
         """The account's runtimes, those of other programs too."""
-        found = self._json("GET", self._places.assignments()).get("assignments", ())
-        return [_assigned(entry) for entry in found]
+        found = self._json("GET", self._places.assignments())
+        try:
+            return [_assigned(entry) for entry in found["assignments"]]
+        except (LookupError, TypeError) as error:  # which is not to say that there are none
+            raise self._strange("it does not tell which runtimes the account has") from error
 
     def find(self, nbh: str, gpu: str) -> Assigned | None:
         """The runtime that was taken for this hash and kind, if there is one."""
@@ -149,7 +154,7 @@ class Control:
         place = self._places.unassign(endpoint)
         try:
             token = str(self._json("GET", place).get("token", ""))
-            self._json("POST", place, headers={XSRF: token})
+            self._ask("POST", place, {}, {XSRF: token}, None)
         except _Status as error:
             if error.status != 404:
                 raise
@@ -162,7 +167,7 @@ class Control:
             said = f"{self.name}: this account may not have a runtime of kind {kind}"
             return Refused(said, step=RUNTIME, hint=f"offload targets test {self.name}")
         if status == 503:
-            return NoQuota(f"{self.name}: Colab has no machine of kind {kind} free at present", step=RUNTIME)
+            return NoMachine(f"{self.name}: Colab has no machine of kind {kind} free at present", step=RUNTIME)
         return self._strange(f"it answers {status} when asked for a runtime")
 
     def _too_many(self) -> NoQuota:
@@ -197,7 +202,7 @@ class Control:
         response = self._ask(method, url, query or {}, headers or {}, seconds)
         text = response.text.strip().removeprefix(GUARD)
         try:
-            found = json.loads(text) if text.strip() else {}
+            found = json.loads(text)
         except ValueError as error:
             raise self._strange("it answers with a page") from error
         return found if isinstance(found, dict) else {"assignments": found}

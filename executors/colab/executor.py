@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from executors.base import (
     ExecutorError,
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 class ColabExecutor(Served, Rented):
     """Runs on a Colab runtime, which is taken when entered unless there is one. Options: see `Address`."""
 
+    look_seconds: ClassVar[float] = 4.0
+    """It asks Google for a token, what the account may have, and which runtimes it has. Being offline is known sooner."""
+
     def __init__(self, name: str, options: Mapping[str, str]) -> None:
         super().__init__(name, options)
         self._stack = ExitStack()
@@ -51,26 +54,27 @@ class ColabExecutor(Served, Rented):
             self._runtime = Runtime(address)
             self._control = stack.enter_context(self._controlling(address))
             with self._runtime.locked():
-                self._endpoint, fresh = self._assigned()
+                self._endpoint, ours = self._assigned()
                 self._runtime.use()
-            with self._not_for_nothing(fresh), self._watched():
-                self._session = _session(address, self._control, self._endpoint, fresh)
+                taken, used = self._runtime.taken, self._runtime.used
+            with self._not_for_nothing(ours, used), self._watched():
+                self._session = _session(address, self._control, self._endpoint, taken)
             self._stack = stack.pop_all()
         return self
 
     @contextmanager
-    def _not_for_nothing(self, fresh: bool) -> Iterator[None]:
-        """Give a runtime back that was taken and cannot be used: nobody would look after it."""
+    def _not_for_nothing(self, ours: bool, used: float) -> Iterator[None]:
+        """Give a runtime back that we took and cannot use, unless somebody else uses it by now."""
         try:
             yield
         except BaseException:
-            if fresh:
+            if ours:
                 with suppress(ExecutorError):  # it stays written down, and the next start tells of it
-                    self.give_back()
+                    self.give_back(unless=lambda: self._runtime.used != used)
             raise
 
     def _assigned(self) -> tuple[str, bool]:
-        """The runtime, and whether it is new: nobody has entered it yet."""
+        """The runtime, and whether it is ours: nobody has entered it yet."""
         before = self._runtime.record
         if found := self._runtime.find(self._control):
             return found.endpoint, not (before and before.endpoint)
@@ -126,7 +130,7 @@ class ColabExecutor(Served, Rented):
         if (record := runtime.record) is None:
             return None
         what, used = f"a Colab runtime ({record.gpu or 'CPU'})", max(record.taken, runtime.used)
-        return Holding(what, record.taken, used, address.idle, address.keep)
+        return Holding(record.endpoint, what, record.taken, used, address.idle, address.keep)
 
     def keep_alive(self) -> None:
         """Tell the control plane that the runtime is in use."""
@@ -158,15 +162,16 @@ class ColabExecutor(Served, Rented):
     def give_back_other(self, machine: str) -> None:
         """Unassign any runtime of the account, also one that another program took. Raises Unreachable or Refused."""
         with self._controlling(Address.of(self.name, self.options)) as control:
-            if machine not in (one.endpoint for one in control.assignments()):
-                said = f"{self.name}: the account has no runtime {machine}"
-                raise Refused(said, step=RUNTIME, hint=f"offload targets test {self.name}")
+            there = [one.endpoint for one in control.assignments()]
+            if machine not in there:
+                said = f"{self.name}: the account has no runtime {machine}; it has {', '.join(there) or 'none'}"
+                raise Refused(said, step=RUNTIME, hint=f"offload targets release {self.name}")
             control.unassign(machine)
 
 
-def _session(address: Address, control: Control, endpoint: str, fresh: bool) -> Session:
+def _session(address: Address, control: Control, endpoint: str, taken: float) -> Session:
     try:
         from executors.colab.ready import session
     except ImportError as error:
         raise not_installed(address.name, error, "colab") from error
-    return session(address, control, endpoint, fresh)
+    return session(address, control, endpoint, taken)

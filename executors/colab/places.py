@@ -67,6 +67,10 @@ class Places:
         return f"{self.api}/tun/m/runtime-proxy-token"
 
 
+PLACES = {field.name for field in fields(Places)}
+"""Names of the options that say where Colab is."""
+
+
 def new_hash() -> str:
     """Make a notebook's hash: a uuid with - as _, filled up with dots."""
     return str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)).replace("-", "_").ljust(HASH_LETTERS, ".")

@@ -9,12 +9,11 @@ from executors.colab.access import ProxyAccess
 from executors.colab.address import ROOT, Address
 from executors.colab.control import Control
 from executors.colab.places import COLAB, LOGIN, QUOTA, RUNTIME
-from executors.dialing import NAME, TCP, TLS
 from executors.jupyter.server import FILES, JUPYTER, KERNEL, WEBSOCKET, Server
 from executors.jupyter.session import Session
 
-STEPS = (NAME, TCP, TLS, COLAB, LOGIN, QUOTA, RUNTIME, JUPYTER, FILES, KERNEL, WEBSOCKET)
-"""What connecting takes, in order."""
+STEPS = (LOGIN, COLAB, QUOTA, RUNTIME, JUPYTER, FILES, KERNEL, WEBSOCKET)
+"""What connecting takes, in order. That Google cannot be reached is a failure of its own."""
 
 START_SECONDS = 120.0
 """How long a runtime that has just been taken may need until its Jupyter server answers."""
@@ -22,14 +21,16 @@ START_SECONDS = 120.0
 PAUSE = 1.0
 
 
-def session(address: Address, control: Control, endpoint: str, fresh: bool) -> Session:
-    """Open a session with the runtime; one that is `fresh` is waited for. Raises Unreachable, Lost or Refused."""
-    deadline = time.monotonic() + (START_SECONDS if fresh else 0.0)
+def session(address: Address, control: Control, endpoint: str, taken: float) -> Session:
+    """Open a session with the runtime; one `taken` a moment ago, by whomever, is waited for.
+
+    Raises Unreachable, Lost or Refused.
+    """
     while True:
         try:
             return _open(address, control, endpoint)
         except (Unreachable, Lost):
-            if time.monotonic() > deadline:
+            if not taken <= time.time() < taken + START_SECONDS:
                 raise
         time.sleep(PAUSE)
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from executors.base import Gone, NoQuota, Refused, Unreachable
+from executors.base import Gone, NoMachine, NoQuota, Refused, Unreachable
 from executors.colab.address import Address
 from executors.colab.places import QUOTA, RUNTIME, new_hash
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # it needs httpx, and to remember needs nothing
 TICK = 0.1
 LOCK_SECONDS = 300.0
 """Somebody else may be taking the runtime, for as long as that takes."""
+
+SESSIONS = "https://colab.research.google.com (Runtime, Manage sessions)"
 
 BEST = ("A100", "L4", "T4")
 """Kinds of GPU that are known, the best first. What else there may be comes after them."""
@@ -52,11 +54,17 @@ class Runtime:
 
     @property
     def record(self) -> Record | None:
-        """What is remembered."""
+        """What is remembered. Raises Refused when it cannot be read: then a runtime may be held that we cannot name."""
         try:
-            return Record(**json.loads(self._file.read_text("utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+            said = json.loads(self._file.read_text("utf-8"))
+            nbh, gpu, endpoint = (str(said[key]) for key in ("nbh", "gpu", "endpoint"))
+            return Record(nbh, gpu, float(said["taken"]), endpoint)
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is damaged"
+            said = f"{self._address.name}: {self._file}, which says what runtime is held, cannot be read: {why}"
+            raise Refused(said, step=RUNTIME, hint=f"end it on {SESSIONS}, then delete that file") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,7 +109,7 @@ class Runtime:
         """Take a runtime. To be called under the lock. Raises NoQuota or Refused."""
         kinds = self.kinds(control)
         for kind in kinds[:-1]:
-            with suppress(NoQuota):  # no machine of that kind at present: a lesser one may do
+            with suppress(NoMachine):  # of that kind at present: a lesser one may do
                 return self._take(control, kind)
         return self._take(control, kinds[-1])
 
@@ -134,6 +142,11 @@ class Runtime:
         return offered[::-1] if usage.paid else offered
 
     @property
+    def taken(self) -> float:
+        """When it was taken, in epoch seconds; 0 for none."""
+        return self.record.taken if self.record else 0.0
+
+    @property
     def used(self) -> float:
         """When it was last used, in epoch seconds; 0 where that is not known."""
         try:
@@ -151,9 +164,12 @@ class Runtime:
         self._file.unlink(missing_ok=True)
 
     def gone(self, endpoint: str) -> Gone:
-        """The error of a runtime that is ours no more."""
-        said = f"{self._address.name}: Colab has taken the runtime {endpoint} back".replace("  ", " ")
-        return Gone(f"{said}; what was not downloaded is lost with it", step=RUNTIME)
+        """The error of a runtime that is ours no more; of none where there was none."""
+        name = self._address.name
+        if not endpoint:
+            return Gone(f"{name}: it holds no runtime any more", step=RUNTIME)
+        said = f"{name}: Colab has taken the runtime {endpoint} back; what was not downloaded is lost with it"
+        return Gone(said, step=RUNTIME)
 
     def _write(self, record: Record) -> None:
         draft = self._file.with_name(f".runtime.{secrets.token_hex(4)}")

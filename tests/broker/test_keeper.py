@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from broker import background, keeper, lease, settings
-from broker.errors import LimitError
+from broker.errors import Busy, LimitError
 from broker.job import Remains, State
 from broker.journal import Journal
 from broker.keeper import Keeper
@@ -30,7 +31,7 @@ class Machine(Rented):
 
     def __init__(self) -> None:
         super().__init__("cloud", {})
-        self.holding: Holding | None = Holding("a machine", NOON, NOON, IDLE, KEEP)
+        self.holding: Holding | None = Holding("m-1", "a machine", NOON, NOON, IDLE, KEEP)
         self.said_alive = 0
         self.says: Exception | None = None
 
@@ -169,6 +170,8 @@ def test_what_was_to_be_kept_is_and_after_that_nothing_is_left_there(day: Day) -
     job = day.journal.jobs()[0].id
     end(day.journal, job)
     day.journal.cleaned(day.journal.attempts(job)[0], Remains.KEPT)
+    assert day.machine.holding
+    day.machine.holding = replace(day.machine.holding, taken=0.0)
     day.goes_by()
     assert KEEP <= day.now < KEEP + keeper.ALIVE_SECONDS
     assert day.journal.work_on("cloud") == []
@@ -218,11 +221,59 @@ def test_one_that_cannot_be_reached_is_tried_again(day: Day) -> None:
     assert day.machine.holding is None
 
 
-def test_who_is_not_let_in_any_more_cannot_keep_it(day: Day) -> None:
+def test_who_is_not_let_in_any_more_tries_until_it_is_of_no_use(day: Day) -> None:
     day.machine.says = Refused("cloud: the login was revoked")
     with pytest.raises(Refused):
         day.goes_by()
+    assert IDLE <= day.now < IDLE + 2 * keeper.ALIVE_SECONDS
     assert day.machine.holding is not None  # so the next start tells of it
+
+
+def test_a_refusal_that_passes_costs_nothing(day: Day) -> None:
+    day.machine.says = Refused("cloud: it answers 403")
+    day.at = {100.0: lambda: setattr(day.machine, "says", None)}
+    assert day.goes_by()[-1] == "a machine is given back"
+
+
+def test_a_journal_that_is_busy_for_once_ends_no_keeper(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> list[str]:
+        monkeypatch.undo()
+        raise Busy("another process has been writing")
+
+    monkeypatch.setattr(Journal, "work_on", busy)
+    assert day.goes_by() == ["another process has been writing; trying again", "a machine is given back"]
+
+
+def test_what_is_only_about_to_be_taken_is_waited_for_and_then_kept(day: Day) -> None:
+    holding, day.machine.holding = day.machine.holding, None
+    with at_work(day.journal, driven=True) as driver:
+        job = day.journal.jobs()[0].id
+        day.at = {50.0: lambda: setattr(day.machine, "holding", holding), 100.0: driver.close}
+        day.at[100.1] = lambda: end(day.journal, job)
+        assert day.goes_by() == ["a machine is given back"]
+
+
+def test_what_is_not_taken_after_all_is_not_waited_for(day: Day) -> None:
+    day.machine.holding = None
+    with at_work(day.journal, driven=True) as driver:
+        job = day.journal.jobs()[0].id
+        day.at = {50.0: driver.close, 50.1: lambda: end(day.journal, job)}
+        assert day.goes_by() == []
+    assert 50 <= day.now < 60
+
+
+def test_what_was_kept_on_an_earlier_machine_keeps_no_later_one(day: Day) -> None:
+    with at_work(day.journal, driven=True):
+        pass
+    job = day.journal.jobs()[0].id
+    end(day.journal, job)
+    day.journal.cleaned(day.journal.attempts(job)[0], Remains.KEPT)
+    later = time.time() + 3600
+    assert day.machine.holding
+    day.machine.holding = replace(day.machine.holding, taken=later, used=later)
+    day.skew = later - NOON
+    day.goes_by()
+    assert day.now < IDLE + 2 * keeper.ALIVE_SECONDS
 
 
 def test_a_machine_that_was_idle_while_we_slept_is_given_back_at_once(day: Day) -> None:

@@ -184,3 +184,32 @@ def test_a_runtime_that_was_taken_and_cannot_be_used_is_given_back(
         colab.__enter__()
     assert list(google.control.ended.values()) == ["released"]
     assert colab.held() is None
+
+
+@pytest.mark.parametrize("call", ["assignments", "ccu-info", "assign-token"])
+def test_an_answer_that_says_nothing_is_not_taken_for_one(google: Double, call: str) -> None:
+    with ColabExecutor("colab", google.options()) as colab:
+        (endpoint,) = google.runtimes
+    google.faults.fail[call] = 200  # a page
+    for act in (colab.give_back, colab.keep_alive, lambda: colab.give_back_other("m-other")):
+        if call == "assignments":
+            with pytest.raises(Unreachable):
+                act()
+    assert list(google.runtimes) == [endpoint]
+    assert colab.held()
+
+
+def test_a_record_that_cannot_be_read_is_no_reason_to_think_that_nothing_is_held(google: Double) -> None:
+    record = google.folder / "state/runtime.json"
+    record.parent.mkdir(exist_ok=True)
+    for text in ('{"taken": "yesterday"}', "[]", "{"):
+        record.write_text(text)
+        with pytest.raises(Refused, match="cannot be read: it is damaged") as refused:
+            ColabExecutor("colab", google.options()).held()
+        assert "delete that file" in refused.value.hint
+
+
+def test_an_option_that_is_misspelt_is_said(google: Double) -> None:
+    probe = ColabExecutor("colab", google.options(idle_secs="1")).probe(DEADLINE)
+    assert (probe.exit_code, probe.step) == (7, "configuration")
+    assert "there is no option idle_secs" in probe.reason
