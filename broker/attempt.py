@@ -81,7 +81,7 @@ class Run:
             raise Interrupted(f"stopped while {target} could not be reached")
 
     def _visit(self) -> Iterator[Event]:
-        self._executor.returning = self.begun
+        self._executor.returning = self._reached
         keeper.start(self._settings, self._executor)  # first: who is stopped while a machine is taken leaves it to it
         with self._executor:
             self._reached = True

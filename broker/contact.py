@@ -15,7 +15,8 @@ from broker.ledger import Ledger
 from broker.scripts import bundle, environment, runner
 from broker.settings import Settings
 from broker.targets import Target
-from executors.base import ExecutorError, Gone, Rented
+from executors.base import ExecutorError, Gone
+from executors.rented import Rented
 
 
 class Contact:

@@ -23,7 +23,8 @@ from broker.plan import Candidate
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL
-from executors.base import ExecutorError, Gone, Refused, Rented
+from executors.base import ExecutorError, Gone, Refused
+from executors.rented import Rented
 
 
 class Dispatch:

@@ -21,7 +21,8 @@ from broker import background, lease, settings, targets
 from broker.errors import LimitError, OffloadError
 from broker.journal import Journal
 from broker.targets import Target
-from executors.base import Executor, ExecutorError, Gone, Holding, Refused, Rented, Unreachable
+from executors.base import Executor, ExecutorError, Gone, Refused, Unreachable
+from executors.rented import Holding, Rented
 
 ALIVE_SECONDS = 60.0
 """How often a machine is said to be in use."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -172,7 +172,7 @@ class Executor(ABC):
     """How many parts are worth sending at once."""
 
     look_seconds: ClassVar[float] = 1.5
-    """How long a probe is worth: a target that is not there may cost a job two seconds, with loading what looks."""
+    """How long a probe may take: a target that is not there is to cost a job two seconds, with loading what looks."""
 
     returning = False
     """Set it before entering to come back to what is there already: no other machine may take the place of one gone."""
@@ -229,51 +229,6 @@ class Executor(ABC):
         A target that shares files has its inputs referenced in place and its outputs linked, not copied.
         """
         return None
-
-
-@dataclass(frozen=True)
-class Holding:
-    """A machine that was taken for us: its name, what it is, in words, when it was taken and last used (epoch seconds).
-
-    `idle` is how many seconds after its last use it is given back, `keep` how many it is kept at most with work on it
-    and nobody in touch.
-    """
-
-    name: str
-    what: str
-    taken: float
-    used: float
-    idle: float
-    keep: float
-
-
-class Rented(Executor):
-    """A target whose machine is taken for us when entered, costs something until given back, and is lost if unused.
-
-    Leaving it gives nothing back: who takes machines has to see to that (see `broker.keeper`).
-    """
-
-    @abstractmethod
-    def held(self) -> Holding | None:
-        """What is taken, as far as this machine knows. Asks nobody. Raises Refused when that cannot be read."""
-
-    @abstractmethod
-    def keep_alive(self) -> None:
-        """Say that the machine is in use, without entering. Raises Gone when it is ours no more, Unreachable, Refused.
-
-        What keeps it alive is short-lived: say it every minute.
-        """
-
-    @abstractmethod
-    def give_back(self, unless: Callable[[], bool] = lambda: False) -> bool:
-        """Give the machine back, and all that is on it. Returns whether it is; raises Unreachable or Refused.
-
-        Nobody takes or enters it meanwhile; `unless` is asked once that is so, and keeps it when it says so.
-        """
-
-    @abstractmethod
-    def give_back_other(self, machine: str) -> None:
-        """Give back another machine of the same account, by the name that the target's errors call it."""
 
 
 def checked(path: str) -> str:

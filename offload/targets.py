@@ -16,7 +16,8 @@ from broker import targets as configured
 from broker.broker import Broker
 from broker.errors import NoTarget, OffloadError, UsageError
 from broker.plan import Candidate
-from executors.base import ExecutorError, NoQuota, NotInstalled, Probe, Refused, Rented
+from executors.base import ExecutorError, NoQuota, NotInstalled, Probe, Refused
+from executors.rented import Rented
 from offload.login import forget_login, login, logout
 from services.base.output import print_document
 from services.base.text import plain

@@ -7,21 +7,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from executors.base import (
-    ExecutorError,
-    Gone,
-    Holding,
-    Lost,
-    Probe,
-    Refused,
-    Rented,
-    Unreachable,
-)
+from executors.base import ExecutorError, Gone, Lost, Probe, Refused, Unreachable
 from executors.colab.address import Address
 from executors.colab.places import RUNTIME
 from executors.colab.runtime import Runtime
 from executors.jupyter.probe import not_installed
 from executors.jupyter.served import Served
+from executors.rented import Holding, Rented
 
 if TYPE_CHECKING:
     from executors.colab.control import Assigned, Control
@@ -32,7 +24,7 @@ class ColabExecutor(Served, Rented):
     """Runs on a Colab runtime, which is taken when entered unless there is one. Options: see `Address`."""
 
     look_seconds: ClassVar[float] = 4.0
-    """It asks Google for a token, what the account may have, and which runtimes it has. Being offline is known sooner."""
+    """It asks for a token, what the account may have, and which runtimes it has. Being offline is known sooner."""
 
     def __init__(self, name: str, options: Mapping[str, str]) -> None:
         super().__init__(name, options)
@@ -56,9 +48,10 @@ class ColabExecutor(Served, Rented):
             with self._runtime.locked():
                 self._endpoint, ours = self._assigned()
                 self._runtime.use()
-                taken, used = self._runtime.taken, self._runtime.used
+                started, used = self._runtime.started, self._runtime.used
             with self._not_for_nothing(ours, used), self._watched():
-                self._session = _session(address, self._control, self._endpoint, taken)
+                self._session = _session(address, self._control, self._endpoint, started)
+            self._runtime.answers()
             self._stack = stack.pop_all()
         return self
 
@@ -169,9 +162,9 @@ class ColabExecutor(Served, Rented):
             control.unassign(machine)
 
 
-def _session(address: Address, control: Control, endpoint: str, taken: float) -> Session:
+def _session(address: Address, control: Control, endpoint: str, started: float) -> Session:
     try:
         from executors.colab.ready import session
     except ImportError as error:
         raise not_installed(address.name, error, "colab") from error
-    return session(address, control, endpoint, taken)
+    return session(address, control, endpoint, started)

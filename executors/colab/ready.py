@@ -21,8 +21,8 @@ START_SECONDS = 120.0
 PAUSE = 1.0
 
 
-def session(address: Address, control: Control, endpoint: str, taken: float) -> Session:
-    """Open a session with the runtime; one `taken` a moment ago, by whomever, is waited for.
+def session(address: Address, control: Control, endpoint: str, started: float) -> Session:
+    """Open a session with the runtime; one that was `started` a moment ago (epoch seconds) is waited for.
 
     Raises Unreachable, Lost or Refused.
     """
@@ -30,7 +30,7 @@ def session(address: Address, control: Control, endpoint: str, taken: float) -> 
         try:
             return _open(address, control, endpoint)
         except (Unreachable, Lost):
-            if not taken <= time.time() < taken + START_SECONDS:
+            if not started <= time.time() < started + START_SECONDS:
                 raise
         time.sleep(PAUSE)
 

@@ -2,6 +2,7 @@
 
 state/runtime.lock    held by who takes, finds or gives back
 state/runtime.used    its age is that of the last use
+state/runtime.reached it has been reached since it was taken
 state/runtime.json    the hash that a runtime was or is being taken for: Colab finds the runtime by it, so one that a
                       killed command had just asked for is not lost
 """
@@ -50,7 +51,8 @@ class Runtime:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._file, self._mark = address.state / "runtime.json", address.state / "runtime.used"
+        self._file = address.state / "runtime.json"
+        self._mark, self._reached = address.state / "runtime.used", address.state / "runtime.reached"
 
     @property
     def record(self) -> Record | None:
@@ -115,6 +117,7 @@ class Runtime:
 
     def _take(self, control: Control, gpu: str) -> Assigned:
         record = Record(new_hash(), gpu, time.time())
+        self._reached.unlink(missing_ok=True)
         self._write(record)
         try:
             found = control.assign(record.nbh, gpu)
@@ -142,9 +145,15 @@ class Runtime:
         return offered[::-1] if usage.paid else offered
 
     @property
-    def taken(self) -> float:
-        """When it was taken, in epoch seconds; 0 for none."""
-        return self.record.taken if self.record else 0.0
+    def started(self) -> float:
+        """When it was taken, in epoch seconds, while nobody has reached it yet; then 0, as for none."""
+        record = self.record
+        return 0.0 if record is None or self._reached.exists() else record.taken
+
+    def answers(self) -> None:
+        """Remember that it has been reached. Without a mark it is waited for a little longer than it need be."""
+        with suppress(OSError):
+            self._reached.touch()
 
     @property
     def used(self) -> float:

@@ -19,7 +19,8 @@ from broker.errors import Busy, LimitError
 from broker.job import Remains, State
 from broker.journal import Journal
 from broker.keeper import Keeper
-from executors.base import Executor, Gone, Holding, Refused, Rented, Unreachable
+from executors.base import Executor, Gone, Refused, Unreachable
+from executors.rented import Holding, Rented
 from tests.broker.test_journal import submit
 
 IDLE, KEEP = 300.0, 7200.0
