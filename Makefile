@@ -12,7 +12,7 @@ demo: $(VENV)/.stabilize
 	@$(BIN)/python -m services.stabilize $(SAMPLE) --overwrite
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

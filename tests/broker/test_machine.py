@@ -321,6 +321,7 @@ def _settings(home: Path, patient: bool) -> Settings:
         config_dir=home / "config",
         state_dir=home / "state",
         cache_dir=home / "cache",
+        cgpu_config_dir=home / "cgpu",
         grace_seconds=3600 if patient else 0,
         lease_seconds=LEASE_SECONDS,
     )
