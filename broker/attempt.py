@@ -256,7 +256,7 @@ class Run:
         if self._stop.requested or not self._ledger.journal.wanted(self._attempt.job):
             return Interrupted("the job was cancelled")
         # By who could not tell whether it came to it; this driver is here because the job is wanted again.
-        return Gone(f"{self._attempt.target}: the job was ended there")
+        return policy.NotByUs(f"{self._attempt.target}: the job was ended there")
 
     def _end_there(self, agent: Agent, keep: bool, hurry: bool = False) -> None:
         with suppress(ExecutorError, OffloadError):  # a target that is gone, or has no runner yet, cannot be told

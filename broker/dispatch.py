@@ -104,8 +104,10 @@ class Dispatch:
                     yield candidate
 
     def _may_again(self, candidate: Candidate, failure: Exception) -> bool:
-        """Whether a target that lost a job may have it once more: this machine, or one that can rent another."""
+        """Whether a target that lost a job may have it again: this machine, a well one, one that can rent another."""
         target = candidate.target
+        if isinstance(failure, policy.NotByUs):
+            return True
         if target.name == LOCAL:
             return isinstance(failure, policy.REPEATABLE)
         rented = isinstance(failure, Gone) and isinstance(target.executor(), Rented)

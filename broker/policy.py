@@ -34,6 +34,10 @@ HEALTHY_SECONDS = 30.0
 T = TypeVar("T")
 
 
+class NotByUs(Gone):
+    """The job was ended on its target, though it is wanted. The target itself is well."""
+
+
 def may_be_back(error: BaseException) -> bool:
     """Whether a target that failed so may only be quiet: a link that broke, a machine that sleeps."""
     return isinstance(error, ABSENT) and not isinstance(error, Gone)
