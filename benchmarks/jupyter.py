@@ -3,7 +3,8 @@
     python benchmarks/jupyter.py [--rounds 5] [--megabytes 200]
 
 Both speak to one jupyter_server on this machine. The loop asks for one piece of 8 MiB after the other, and knows of
-nothing that could go wrong. Ours takes parts of 8 MiB as staging does, as many at once as the executor has streams.
+nothing that could go wrong. Ours sends parts of 8 MiB and fetches pieces of 2, as staging does, as many at once as the
+executor has streams.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from interleave import Timing, race, report
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from broker.staging import FETCH_BYTES
 from executors.base import PART_BYTES, Span
 from executors.jupyter import JupyterExecutor
 from tests.executors.jupyter_server import Server, jupyter
@@ -90,10 +92,12 @@ def upload(executor: JupyterExecutor, source: Path) -> None:
 def download(executor: JupyterExecutor, size: int, target: Path) -> None:
     with target.open("wb") as file, ThreadPoolExecutor(executor.streams) as streams:
 
-        def bring(part: tuple[int, Span]) -> None:
-            os.pwrite(file.fileno(), executor.get(f"up/{part[0]}", Span(0, part[1].length)), part[1].offset)
+        def bring(offset: int) -> None:
+            part, inside = divmod(offset, PART_BYTES)
+            wanted = Span(inside, min(FETCH_BYTES, size - offset))
+            os.pwrite(file.fileno(), executor.get(f"up/{part}", wanted), offset)
 
-        list(streams.map(bring, enumerate(spans(size))))
+        list(streams.map(bring, range(0, size, FETCH_BYTES)))
 
 
 def loop(server: Server) -> httpx.Client:
