@@ -16,7 +16,6 @@ from broker.scripts import bundle, environment, runner
 from broker.settings import Settings
 from broker.targets import Target
 from executors.base import ExecutorError, Gone
-from executors.rented import Rented
 
 
 class Contact:
@@ -118,5 +117,5 @@ class Contact:
 
 def _holds_nothing(target: Target) -> bool:
     """Whether a target rents its machine and has none: then nothing of ours can be there."""
-    executor = target.executor()
-    return isinstance(executor, Rented) and executor.held() is None
+    rented = target.rented()
+    return rented is not None and rented.held() is None

@@ -24,7 +24,6 @@ from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL
 from executors.base import ExecutorError, Gone, Refused
-from executors.rented import Rented
 
 
 class Dispatch:
@@ -110,8 +109,8 @@ class Dispatch:
             return True
         if target.name == LOCAL:
             return isinstance(failure, policy.REPEATABLE)
-        rented = isinstance(failure, Gone) and isinstance(target.executor(), Rented)
-        return rented and self._ledger.journal.health.ask(target).reachable
+        rentable = isinstance(failure, Gone) and target.rented() is not None
+        return rentable and self._ledger.journal.health.ask(target).reachable
 
     def _attempt(self, candidate: Candidate) -> Iterator[Event]:
         left = self._taken_up(candidate)

@@ -76,9 +76,7 @@ def notices(config: settings.Settings, among: Mapping[str, Target]) -> Iterator[
 
 
 def _renting(among: Mapping[str, Target]) -> Iterator[Rented]:
-    for target in among.values():
-        if target.kind not in targets.OWNED and isinstance(executor := target.executor(), Rented):
-            yield executor
+    return (rented for target in among.values() if (rented := target.rented()))
 
 
 def _path(config: settings.Settings, name: str, what: str) -> Path:
@@ -174,8 +172,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     config, name = settings.load(), sys.argv[1]
     target = targets.load(config).get(name)
-    executor = target.executor() if target else None
-    if not isinstance(executor, Rented):
+    executor = target.rented() if target else None
+    if executor is None:
         return
     with Journal(config.journal) as journal:
         try:

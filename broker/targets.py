@@ -19,11 +19,9 @@ from broker.errors import ConfigError, UsageError
 from broker.settings import Settings
 from executors import executor_class
 from executors.base import Executor, ExecutorError
+from executors.rented import Rented
 
 LOCAL = "local"
-OWNED = ("local", "ssh", "jupyter")
-"""Kinds of which nothing has to be known to tell that their machines are not rented."""
-
 NAME = re.compile(r"\w[\w-]*")
 
 
@@ -41,6 +39,14 @@ class Target:
             return executor_class(self.kind)(self.name, self.options)
         except LookupError as error:
             raise ConfigError(f"target {self.name}: {error.args[0]}", f"offload targets rm {self.name}") from error
+
+    def rented(self) -> Rented | None:
+        """The executor that drives it, if its machine is rented. None, too, for a kind that nobody knows any more."""
+        try:
+            executor = self.executor()
+        except ConfigError:  # its use tells; what is about other targets, or removes this one, need not fail
+            return None
+        return executor if isinstance(executor, Rented) else None
 
 
 def load(settings: Settings) -> dict[str, Target]:

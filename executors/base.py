@@ -14,6 +14,7 @@ Errors, by what the broker does about them:
       NoSpace                the target's disk is full
       OutOfMemory            the target's memory was not enough
       NoQuota                the target has no capacity for us now
+        NoMachine            not of the kind that was asked for; maybe of another
       Refused                login failed or the host key is wrong: never retried there, said loudly
       NotInstalled           this machine lacks a package that drives the target: not the target's fault
 """

@@ -17,7 +17,6 @@ from broker.broker import Broker
 from broker.errors import NoTarget, OffloadError, UsageError
 from broker.plan import Candidate
 from executors.base import ExecutorError, NoQuota, NotInstalled, Probe, Refused
-from executors.rented import Rented
 from offload.login import forget_login, login, logout
 from services.base.output import print_document
 from services.base.text import plain
@@ -69,8 +68,8 @@ def _row(candidate: Candidate) -> dict[str, Any]:
 
 
 def _held(target: configured.Target) -> str | None:
-    executor = target.executor()
-    holding = executor.held() if isinstance(executor, Rented) else None
+    rented = target.rented()
+    holding = rented.held() if rented else None
     if holding is None:
         return None
     return f"{holding.what} since {time.strftime('%Y-%m-%d %H:%M', time.localtime(holding.taken))}"
@@ -127,10 +126,10 @@ def rm(name: str) -> None:
 
 
 def _give_back(broker: Broker, target: configured.Target) -> None:
-    executor = target.executor()
-    if isinstance(executor, Rented) and (holding := executor.held()):
+    rented = target.rented()
+    if rented and (holding := rented.held()):
         try:
-            executor.give_back(unless=lambda: _refuse_driven(broker, target.name))
+            rented.give_back(unless=lambda: _refuse_driven(broker, target.name))
         except ExecutorError as error:
             what = f"{target.name} holds {holding.what}, which cannot be given back now: {error}"
             raise NoTarget(what, error.hint or f"offload targets rm {target.name}") from error
@@ -158,8 +157,8 @@ def clean(name: str) -> None:
 @click.argument("runtime", required=False)
 def release(name: str, runtime: str | None) -> None:
     """Give back what a target holds, or another RUNTIME of the same account, whoever took it."""
-    executor = _find(name).executor()
-    if not isinstance(executor, Rented):
+    executor = _find(name).rented()
+    if executor is None:
         raise UsageError(f"{name} takes no machines that could be given back", "offload targets ls")
     with Broker(settings.load()) as broker:
         holding = executor.held()

@@ -97,7 +97,7 @@ class Control:
             raise self._strange("it does not tell what the account may have")
         free = found.get("freeCcuQuotaInfo") or {}
         return Usage(
-            gpus=tuple(str(gpu).upper() for gpu in found.get("eligibleGpus", ())),
+            gpus=tuple(str(gpu).upper() for gpu in found["eligibleGpus"]),
             balance=_number(found.get("currentBalance")) or 0.0,
             free=_number(free.get("remainingTokens")),
             refill=_number(free.get("nextRefillTimestampSec")),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from executors.base import ExecutorError, Probe
 from executors.jupyter.address import Address, TokenFile
 from executors.jupyter.served import Served
-
-if TYPE_CHECKING:
-    pass
 
 
 class JupyterExecutor(Served):

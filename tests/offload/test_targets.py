@@ -135,3 +135,15 @@ def test_files_of_a_target_are_written_in_full(here: Path, offload_dirs: Path) -
     assert table["token_file"] == str(here / "lab.token")
     assert Path(table["ca"]).is_absolute()
     assert "~" not in table["ca"]
+
+
+def test_a_target_of_a_kind_nobody_knows_stops_no_other_command_and_can_be_removed(
+    offload_dirs: Path, tmp_path: Path
+) -> None:
+    file = offload_dirs / "config" / "targets.toml"
+    file.write_text('[old]\nurl = "gopher://somewhere"\n')
+    assert offload(tmp_path, "jobs", "ls").code == 0
+    said = offload(tmp_path, "targets", "ls")
+    assert (said.code, "offload targets rm old" in said.err) == (7, True)
+    assert offload(tmp_path, "targets", "rm", "old").code == 0
+    assert "old" not in file.read_text()
