@@ -11,18 +11,18 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shlex
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from executors.base import Refused
+from executors.colab import files
 from executors.colab.address import Address
 from executors.colab.client import Client, Denied, Granted, ask, cgpu_config, cgpu_file
 from executors.colab.places import LOGIN
@@ -103,7 +103,7 @@ class Login:
         if token is None or token.mark != key.mark or not token.good(refused):
             token = Token.of(key, _refreshed(self._address, key))
             with suppress(Refused):  # others, and the next command, will have to ask for one of their own
-                _write(self._address, ACCESS_FILE, vars(token))
+                files.write(self._address, ACCESS_FILE, vars(token), LOGIN)
         return token
 
 
@@ -118,9 +118,9 @@ def saved(address: Address) -> Key:
 def save(address: Address, key: Key, granted: Granted | None = None) -> None:
     """Save a login as ours, and the access token that came with it. Raises Refused when it cannot be written."""
     entries = {**vars(key.client), "refresh_token": key.refresh_token}
-    _write(address, LOGIN_FILE, entries)
+    files.write(address, LOGIN_FILE, entries, LOGIN)
     if granted:
-        _write(address, ACCESS_FILE, vars(Token.of(key, granted)))
+        files.write(address, ACCESS_FILE, vars(Token.of(key, granted)), LOGIN)
 
 
 def forget(address: Address) -> bool:
@@ -201,28 +201,6 @@ def _read_private(file: Path) -> dict[str, Any]:
     return entries
 
 
-def _write(address: Address, name: str, entries: Mapping[str, object]) -> None:
-    """Write a file of ours whole, for our eyes only. Raises Refused when that cannot be done."""
-    draft = address.state / f".{name}.{secrets.token_hex(4)}"
-    try:
-        _own(address.state)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(entries, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(address.state / name)
-    except OSError as error:
-        with suppress(OSError):  # it may never have been there
-            draft.unlink()
-        said = f"{address.name}: nothing can be saved in {address.state}: {error.strerror}"
-        raise Refused(said, step=LOGIN) from error
-
-
-def _own(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-
-
 @contextmanager
 def _turn(address: Address) -> Iterator[None]:
     """Wait while another thread or process gets a token, which will do for us; but not for one that was stopped."""
@@ -240,7 +218,7 @@ def _turn(address: Address) -> Iterator[None]:
 def _open_lock(folder: Path) -> int | None:
     """The lock's file; None where none can be made: then each asks for a token of its own."""
     with suppress(OSError):
-        _own(folder)
+        files.own(folder)
         return os.open(folder / LOCK_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
     return None
 

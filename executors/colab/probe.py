@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from executors.base import ExecutorError, Probe, Unreachable
 from executors.colab.address import Address
 from executors.colab.places import COLAB
 from executors.colab.runtime import Runtime
-from executors.jupyter.probe import not_installed
+from executors.jupyter.probe import in_time, not_installed
 
 if TYPE_CHECKING:
     from executors.colab.control import Control
@@ -23,12 +23,7 @@ def probe(address: Address, deadline: float) -> Probe:
     except ImportError as error:
         return Probe.failed(address.name, not_installed(address.name, error, "colab"))
     silent = Unreachable(f"{address.name}: no answer from Colab within {deadline:g} s", step=COLAB)
-    found: list[Probe] = [Probe.failed(address.name, silent, ready.STEPS)]
-    # In a thread: a resolver knows no deadline, and a server may answer a byte at a time.
-    thread = threading.Thread(target=lambda: found.append(_look(address, deadline)), daemon=True)
-    thread.start()
-    thread.join(deadline)
-    return found[-1]
+    return in_time(deadline, partial(_look, address, deadline), Probe.failed(address.name, silent, ready.STEPS))
 
 
 def _look(address: Address, deadline: float) -> Probe:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from executors.base import Gone, NoMachine, NoQuota, Refused, Unreachable
+from executors.colab import files
 from executors.colab.address import Address
 from executors.colab.places import QUOTA, RUNTIME, new_hash
 
@@ -85,7 +85,7 @@ class Runtime:
 
     def _open_lock(self) -> int:
         try:
-            self._address.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            files.own(self._address.state)
             return os.open(self._address.state / "runtime.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             said = f"{self._address.name}: {self._address.state} cannot be used: {error.strerror}"
@@ -181,17 +181,7 @@ class Runtime:
         return Gone(said, step=RUNTIME)
 
     def _write(self, record: Record) -> None:
-        draft = self._file.with_name(f".runtime.{secrets.token_hex(4)}")
-        try:
-            with draft.open("x", encoding="utf-8") as file:
-                json.dump(asdict(record), file)
-                file.flush()
-                os.fsync(file.fileno())  # a runtime that nobody knows of after a power cut would cost quota for hours
-            draft.replace(self._file)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            said = f"{self._address.name}: {self._file} cannot be written: {error.strerror}"
-            raise Refused(said, step=RUNTIME) from error
+        files.write(self._address, self._file.name, asdict(record), RUNTIME)
 
 
 def _try(lock: int) -> bool:

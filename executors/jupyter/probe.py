@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from executors.base import ExecutorError, NotInstalled, Probe, Unreachable
 from executors.dialing import TCP
 from executors.jupyter.address import Address, TokenFile
+
+T = TypeVar("T")
 
 
 def probe(address: Address, deadline: float) -> Probe:
@@ -16,13 +20,23 @@ def probe(address: Address, deadline: float) -> Probe:
     except ImportError as error:
         return Probe.failed(address.name, not_installed(address.name, error))
     silent = Unreachable(f"{address.name}: no answer from {address.url} within {deadline:g} s", step=TCP)
-    found: list[ExecutorError | None] = [silent]
+    steps = server.steps(address.url)
+    late = Probe.failed(address.name, silent, steps)
+    return in_time(deadline, lambda: _seen(_look(address, deadline), address, steps), late)
+
+
+def _seen(failure: ExecutorError | None, address: Address, steps: tuple[str, ...]) -> Probe:
+    return Probe.failed(address.name, failure, steps) if failure else Probe(True, steps=steps)
+
+
+def in_time(deadline: float, look: Callable[[], T], late: T) -> T:
+    """What `look` finds within `deadline` seconds, else `late`."""
+    found = [late]
     # In a thread: a resolver knows no deadline, and a server may answer a byte at a time.
-    thread = threading.Thread(target=lambda: found.append(_look(address, deadline)), daemon=True)
+    thread = threading.Thread(target=lambda: found.append(look()), daemon=True)
     thread.start()
     thread.join(deadline)
-    steps, failure = server.steps(address.url), found[-1]
-    return Probe.failed(address.name, failure, steps) if failure else Probe(True, steps=steps)
+    return found[-1]
 
 
 def not_installed(name: str, error: ImportError, extra: str = "jupyter") -> NotInstalled:
