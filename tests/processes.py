@@ -34,3 +34,8 @@ def wait_for_script(remote: str, seconds: float = 30.0) -> psutil.Process:
             return found[0]
         time.sleep(0.01)
     raise TimeoutError(f"no process of {remote}")
+
+
+def told(processes: list[psutil.Process]) -> list[str]:
+    """What a failure shows of processes: their state and what was typed."""
+    return [f"{one.pid} {one.status()} {one.cmdline()}" for one in processes if one.is_running()]

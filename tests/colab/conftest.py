@@ -16,7 +16,8 @@ from broker import settings
 from broker.broker import Broker
 from broker.health import FRESH_SECONDS, LONGEST_PAUSE, Health
 from tests.colab.double import Double, double
-from tests.processes import carrying
+from tests.offload.background import until
+from tests.processes import carrying, told
 
 
 def configure(dirs: Path, google: Double, **changed: object) -> None:
@@ -62,8 +63,13 @@ def nothing_is_left(tmp_path: Path, offload_dirs: Path) -> Iterator[None]:
     """After the test: no half-written file, and no process of a command but keepers."""
     yield
     assert not list(tmp_path.rglob("*.part"))
-    ours = list(carrying("OFFLOAD_STATE_DIR", str(offload_dirs / "state")))
-    assert not [process for process in ours if process.pid != os.getpid() and not _is_keeper(process, offload_dirs)]
+    until(lambda: not _others(offload_dirs), lambda: f"that only keepers are left: {told(_others(offload_dirs))}")
+
+
+def _others(dirs: Path) -> list[psutil.Process]:
+    """What else belongs to this test; for a moment also a keeper that is just being started."""
+    ours = carrying("OFFLOAD_STATE_DIR", str(dirs / "state"))
+    return [process for process in ours if process.pid != os.getpid() and not _is_keeper(process, dirs)]
 
 
 def keepers(dirs: Path) -> list[psutil.Process]:

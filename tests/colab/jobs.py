@@ -11,6 +11,7 @@ import psutil
 from tests.colab.double import Double
 from tests.colab.double.runtime import Runtime
 from tests.offload.background import until
+from tests.processes import told
 from tests.services.typed import Said
 from tests.ssh.conftest import CLIP_BYTES
 from tests.ssh.jobs import Command, Work, made_by, tried
@@ -69,7 +70,10 @@ def assert_ended(work: Work, said: Said, *attempts: tuple[str, str], made: list[
 def assert_nothing_left(google: Double, but_kernels: bool = False) -> None:
     """Nothing of any job is on the machines that the account has: no process, no file of one, no part."""
     for machine in google.runtimes.values():
-        until(lambda machine=machine: len(_processes(machine, but_kernels)) == 1, "that only Jupyter runs there")
+        until(
+            lambda machine=machine: len(_processes(machine, but_kernels)) == 1,
+            lambda machine=machine: f"that only Jupyter runs there: {told(_processes(machine, but_kernels))}",
+        )
         assert not there(machine, "jobs/*")
         assert not there(machine, "parts/*")
 

@@ -29,11 +29,11 @@ LONG = ("--seconds", "60")
 """Longer than any test."""
 
 
-def until(true: Callable[[], object], what: str) -> None:
+def until(true: Callable[[], object], what: str | Callable[[], str]) -> None:
     """Wait for something to come true."""
     deadline = time.monotonic() + HANGS
     while not true():
-        assert time.monotonic() < deadline, f"never: {what}"
+        assert time.monotonic() < deadline, f"never: {what if isinstance(what, str) else what()}"
         time.sleep(0.02)
 
 
