@@ -70,8 +70,19 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """The script that makes of each input, here, the smallest that the job needs, and what it is told."""
+
+    script: Path
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Request:
-    """A job as asked for. `extras` names optional dependency sets of the script; `command` was typed in `folder`."""
+    """A job as asked for. `extras` names optional dependency sets of the script; `command` was typed in `folder`.
+
+    `models` are those it needs, as role -> source (see `broker.models`).
+    """
 
     service: str
     script: Path
@@ -82,6 +93,8 @@ class Request:
     overwrite: bool = False
     keep: bool = False
     extras: tuple[str, ...] = ()
+    prepare: Preparation | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     folder: Path | None = None
     detached: bool = False
@@ -110,8 +123,20 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Payload:
+    """What was made of an input for the job to work on: a file in the cache, where it is kept by its content."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Item:
-    """One input of a job in the journal. `kind` and `error` say why it failed; both None while it has not."""
+    """One input of a job in the journal. `kind` and `error` say why it failed; both None while it has not.
+
+    `payload` is what its preparation made of it, once it has.
+    """
 
     index: int
     source: Path
@@ -122,6 +147,7 @@ class Item:
     kind: str | None = None
     error: str | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
+    payload: Payload | None = None
 
     @property
     def done(self) -> bool:
@@ -148,6 +174,8 @@ class Job:
     overwrite: bool
     keep: bool
     extras: tuple[str, ...]
+    prepare: Preparation | None
+    models: Mapping[str, str]
     command: tuple[str, ...]
     folder: Path | None
     detached: bool
@@ -209,6 +237,7 @@ def resume_key(request: Request, sha256s: list[str], scripts: str) -> str:
     parts = {
         "service": request.service,
         "params": dict(request.params),
+        "models": dict(request.models),
         "inputs": [
             [sha256, dict(item.options), {name: str(dest) for name, dest in item.outputs.items()}]
             for sha256, item in zip(sha256s, request.inputs, strict=True)

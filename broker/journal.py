@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from broker.backup import Backup
 from broker.database import Database, Row
 from broker.errors import UsageError
 from broker.health import Health
-from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Remains, Request, State
+from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Preparation, Remains, Request, State
 from broker.ledger import Ledger
 from broker.reports import Checkpoint
 from broker.rows import read_attempt, read_job
@@ -114,6 +114,8 @@ class Journal:
             overwrite=int(request.overwrite),
             keep=int(request.keep),
             extras=json.dumps(request.extras),
+            prepare=json.dumps(_told(request.prepare)),
+            models=json.dumps(dict(request.models)),
             command=json.dumps(request.command),
             folder=os.fsencode(request.folder) if request.folder else None,
             detached=int(request.detached),
@@ -292,3 +294,7 @@ class Journal:
                 "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
                 (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode, sha256),
             )
+
+
+def _told(prepare: Preparation | None) -> dict[str, Any] | None:
+    return {"script": str(prepare.script), "params": dict(prepare.params)} if prepare else None

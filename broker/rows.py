@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from broker.database import Database, Row
-from broker.job import Attempt, FileId, Item, Job, Output, Remains, State
+from broker.job import Attempt, FileId, Item, Job, Output, Payload, Preparation, Remains, State
 
 
 def read_job(database: Database, row: Row) -> Job:
@@ -24,6 +25,8 @@ def read_job(database: Database, row: Row) -> Job:
         overwrite=bool(row["overwrite"]),
         keep=bool(row["keep"]),
         extras=tuple(json.loads(row["extras"])),
+        prepare=_preparation(json.loads(row["prepare"])),
+        models=json.loads(row["models"]),
         command=tuple(json.loads(row["command"])),
         folder=Path(os.fsdecode(row["folder"])) if row["folder"] else None,
         detached=bool(row["detached"]),
@@ -31,6 +34,14 @@ def read_job(database: Database, row: Row) -> Job:
         created=row["created"],
         items=tuple(_item(database, item) for item in items),
     )
+
+
+def _preparation(found: dict[str, Any] | None) -> Preparation | None:
+    return Preparation(Path(found["script"]), found["params"]) if found else None
+
+
+def _payload(found: dict[str, Any] | None) -> Payload | None:
+    return Payload(**found) if found else None
 
 
 def _item(database: Database, row: Row) -> Item:
@@ -45,6 +56,7 @@ def _item(database: Database, row: Row) -> Item:
         kind=row["kind"],
         error=row["error"],
         measured=json.loads(row["measured"]),
+        payload=_payload(json.loads(row["payload"])),
     )
 
 

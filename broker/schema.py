@@ -104,4 +104,9 @@ STEPS = (
         PRIMARY KEY (job, idx, name)
     ) STRICT
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN prepare TEXT NOT NULL DEFAULT 'null';
+    ALTER TABLE jobs ADD COLUMN models TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE items ADD COLUMN payload TEXT NOT NULL DEFAULT 'null'
+    """,
 )

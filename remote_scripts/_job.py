@@ -4,6 +4,7 @@ A script is started as `python <script>.py job.json` with the job directory as w
 It reads `job.json`:
 
     {"id": "...", "service": "stabilize", "params": {...}, "limits": {"pixels": 40000000, "seconds": 14400},
+     "ease": 0, "offline": false, "models": ["model"],
      "items": [{"index": 0, "input": "in/0.mp4", "options": {"container": "mp4"}}]}
 
 writes the outputs of each item under `out/<index>/`, and prints events to stdout, one JSON object a line:
@@ -17,6 +18,9 @@ writes the outputs of each item under `out/<index>/`, and prints events to stdou
 
 A checkpoint is a finished piece of an item, at `out/<index>/checkpoints/<name>`. Those that an earlier attempt
 finished, on whatever machine, lie at `in/checkpoints/<index>/<name>`, and need not be done again.
+
+The files of a model lie in `models/<role>/`, complete and checked before the script starts: a script downloads nothing.
+`ease` counts the attempts that ended here for want of memory: each asks for a smaller batch, and then for no GPU.
 
 It exits 0 when every item has been done or has failed for a reason of its own.
 Anything else a library prints to stdout goes to stderr, which is the job's log.
@@ -93,6 +97,8 @@ class Job:
     def __init__(self, spec: dict[str, Any], stream: Any) -> None:
         self.params: dict[str, Any] = spec["params"]
         self.limits: dict[str, float] = spec.get("limits", {})
+        self.models: Mapping[str, Path] = {role: Path("models") / role for role in spec.get("models", ())}
+        self.ease: int = spec.get("ease", 0)
         self.items = tuple(_item(entry) for entry in spec["items"])
         self._stream = stream
 
@@ -178,7 +184,12 @@ def _kind(error: Exception) -> str:
         return error.kind
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "limit"
-    return "memory" if isinstance(error, MemoryError) else "failed"
+    return "memory" if _wants_memory(error) else "failed"
+
+
+def _wants_memory(error: Exception) -> bool:
+    # torch's own error, by its name: most scripts do without torch.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _sentence(error: Exception) -> str:

@@ -62,7 +62,7 @@ def _pattern(word: str, service: Service) -> list[Path | Rejected]:
 
 
 def _is_result(path: Path, service: Service) -> bool:
-    return f".{service.label}." in path.name
+    return bool(service.label) and f".{service.label}." in path.name
 
 
 def _checked(path: Path) -> Path | Rejected:
@@ -121,7 +121,7 @@ def _destination(path: Path, output: str | None, service: Service) -> Path:
 def _name(path: Path, service: Service) -> str:
     """Name of an output whose input is `path`; a stem too long for both is cut."""
     suffix = path.suffix.lower() if path.suffix.lower() in service.makes else service.makes[0]
-    stem, end = path.stem, f".{service.label}{suffix}"
+    stem, end = path.stem, f".{service.label}{suffix}" if service.label else suffix
     while len(os.fsencode(stem + end)) > NAME_BYTES:
         stem = stem[:-1]
     return stem + end

@@ -27,15 +27,16 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.Option([flag], is_flag=True, default=bool(field.default), help=field.description)
+    short = [field.json_schema_extra["short"]] if isinstance(field.json_schema_extra, dict) else []
     kinds = list(_kinds(field.annotation, field.metadata))
     ranges = [words for _, bounds in kinds if (words := _range(bounds))]
     return click.Option(
-        [flag],
+        [*map(str, short), flag],
         type=_type(field.annotation, [kind for kind, _ in kinds]),
-        default=field.default,
+        default=",".join(field.default) if isinstance(field.default, tuple) else field.default,
         show_default=field.default is not None,
         help="; ".join([field.description or "", *ranges]),
-        metavar=None if get_origin(field.annotation) is Literal else "|".join(_metavar(kind) for kind, _ in kinds),
+        metavar=_metavar(field.annotation, [kind for kind, _ in kinds]),
     )
 
 
@@ -54,14 +55,19 @@ def _kinds(part: Any, notes: Sequence[Any]) -> Iterator[tuple[Any, Sequence[Any]
     elif get_origin(part) in (Union, UnionType):
         for one in get_args(part):
             yield from _kinds(one, notes)
+    elif get_origin(part) is tuple:  # tuple[X, ...]
+        yield from _kinds(get_args(part)[0], notes)
     elif get_origin(part) is Literal:
         yield from ((value, ()) for value in get_args(part))
     elif part is not NoneType:
         yield part, notes
 
 
-def _metavar(kind: Any) -> str:
-    return METAVARS[kind] if kind in METAVARS else str(kind)
+def _metavar(annotation: Any, kinds: Sequence[Any]) -> str | None:
+    words = "|".join(METAVARS[kind] if kind in METAVARS else str(kind) for kind in kinds)
+    if get_origin(annotation) is tuple:
+        return f"{words}[,...]"
+    return None if get_origin(annotation) is Literal else words
 
 
 def _range(notes: Sequence[Any]) -> str:

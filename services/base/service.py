@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 Suffixes = frozenset[str]
+
+
+def _split(value: Any) -> Any:
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Listed = BeforeValidator(_split)
+"""Marks a tuple that is typed as words with commas between them: `Annotated[tuple[Word, ...], Listed]`."""
 
 
 class Params(BaseModel):
@@ -20,6 +28,14 @@ class Params(BaseModel):
     def for_script(self) -> dict[str, Any]:
         """What the script is told: plain values, and never a path of the user's."""
         return self.model_dump(mode="json")
+
+    def for_preparation(self) -> dict[str, Any]:
+        """What the script that prepares inputs is told: what is the same here need not be prepared again."""
+        return {}
+
+    def models(self) -> dict[str, str]:
+        """The models that the script needs: role -> source, as `broker.models` reads it."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -33,10 +49,11 @@ class Service:
         script: file name of its script in `remote_scripts`, or a path of its own.
         accepts: suffixes of files picked up from folders.
         makes: suffixes an output may have; the first is the default where the input's own is not among them.
-        label: what stands between name and suffix of a default output: `clip.LABEL.mp4`.
+        label: what stands between name and suffix of a default output: `clip.LABEL.mp4`; may be empty: `clip.srt`.
         outputs: (destination, parameters) -> fixed name the script writes -> where it goes.
         options: destination -> settings of its own for one input.
         extras: parameters -> optional dependency sets the script then needs.
+        prepare: file name of the script that makes of each input, here, the smallest that `script` needs.
         describe: what a script measured -> a few words for a person.
     """
 
@@ -50,4 +67,5 @@ class Service:
     outputs: Callable[[Path, Any], Mapping[str, Path]]
     options: Callable[[Path], Mapping[str, Any]] = lambda dest: {}
     extras: Callable[[Any], tuple[str, ...]] = lambda params: ()
+    prepare: str = ""
     describe: Callable[[Mapping[str, Any]], str] = lambda measured: ""

@@ -10,7 +10,7 @@ from typing import Any
 from broker import followers, scripts
 from broker.broker import Broker
 from broker.errors import NoTarget, UsageError
-from broker.job import Input, Job, Request
+from broker.job import Input, Job, Preparation, Request
 from broker.plan import Candidate
 from services.base import inputs as select
 from services.base.output import Outcome, deliver, print_document
@@ -108,10 +108,16 @@ class Use:
             overwrite=self._choices.overwrite,
             keep=self._choices.keep,
             extras=self._service.extras(self._params),
+            prepare=self._preparation(),
+            models=self._params.models(),
             command=self._command(self._words),
             folder=Path.cwd(),
             detached=self._choices.detach,
         )
+
+    def _preparation(self) -> Preparation | None:
+        script = self._service.prepare
+        return Preparation(scripts.folder() / script, self._params.for_preparation()) if script else None
 
     def _command(self, words: Sequence[str], *more: str) -> tuple[str, ...]:
         dashes = ["--"] if any(word.startswith("-") for word in words) else []

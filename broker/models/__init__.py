@@ -1,0 +1,11 @@
+"""Models: which there are (`catalogue`), what exactly each is (`pins`), and where its files are (`store`).
+
+A model is named by its source:
+
+    hf:OWNER/NAME[@REVISION]    a repository of the Hugging Face hub
+    https://.../FILE            one file
+    path:/ABSOLUTE/PATH         a file, or a folder of files, of the user's
+
+The first use of one that can be fetched pins it: its exact revision and the sha256 of each of its files, in a lock
+file. From then on a model is those files, on every machine; where they come from does not matter.
+"""
