@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 PATH = "path:"
 HUB = "hf:"
@@ -25,13 +28,25 @@ class File:
 class Pin:
     """A model, exactly: its source, the revision of a repository, and its files.
 
-    `name` is what people call it.
+    `name` is what people call it. `paths` says of a `path:` source where its files are: file's path -> absolute path.
     """
 
     source: str
     name: str
     revision: str
     files: tuple[File, ...]
+    paths: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def told_source(self) -> str:
+        """Its source as a target may hear it: of the user's own files, only that they are that."""
+        return PATH if self.source.startswith(PATH) else self.source
+
+    @property
+    def digest(self) -> str:
+        """One sha256 for all its files: equal for two models that are the same."""
+        lines = "".join(f"{file.sha256}  {file.path}\n" for file in sorted(self.files, key=lambda file: file.path))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     @property
     def size(self) -> int:
