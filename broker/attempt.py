@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import checkpoints, keeper, orphans, policy, publication, reports, staging, supplies
-from broker.agent import VERB_SECONDS, Agent, Batch, refusal
+from broker import checkpoints, endings, keeper, orphans, policy, publication, reports, staging, supplies
+from broker.agent import VERB_SECONDS, Agent, Batch
 from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
 from broker.job import Attempt, Item, Job, Output, Remains
 from broker.ledger import Ledger
-from broker.reports import Checkpoint, Done, Report, Versions, plain
-from broker.scripts import bundle, environment
+from broker.models.pin import Pin
+from broker.order import order, pins, told
+from broker.payloads import Payloads
+from broker.reports import Checkpoint, Done, Models, Report, Versions
+from broker.scripts import bundle
 from broker.settings import Settings
+from broker.staging import Piece
 from broker.stop import Stop
+from broker.supplies import Lacks, ModelFiles, Packages
 from broker.wheels import Wants
 from executors.base import Executor, ExecutorError, Gone, OutOfMemory
 
@@ -35,14 +40,21 @@ class Run:
     """A running attempt. Iterate it to drive it; it ends when every item is done or has failed.
 
     A target that falls silent in the middle is waited for, since a link that broke or a laptop that slept is no reason
-    to begin anew. `begun` tells whether the job may be running there.
+    to begin anew. `begun` tells whether the job may be running there, `ease` how often memory ran out there before.
 
     Raises ExecutorError when the target fails us, JobFailed when the script does, Interrupted when stopped, Overtaken
     when another process drives the job now.
     """
 
     def __init__(
-        self, ledger: Ledger, attempt: Attempt, executor: Executor, stop: Stop, settings: Settings, begun: bool
+        self,
+        ledger: Ledger,
+        attempt: Attempt,
+        executor: Executor,
+        stop: Stop,
+        settings: Settings,
+        begun: bool,
+        ease: int = 0,
     ) -> None:
         self.timings: dict[str, float] = {}
         self.begun = begun
@@ -51,11 +63,14 @@ class Run:
         self._executor = executor
         self._stop = stop
         self._settings = settings
+        self._ease = ease
+        self._payloads = Payloads(settings.cache_dir / "prepared")
         self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
         self._since = 0
-        self._wants: Wants | None = None
+        self._lacks: dict[str, Lacks] = {}
+        self._pins: Mapping[str, Pin] = {}
         self._noted = 0.0
         self._items = len(ledger.job.items)
 
@@ -65,11 +80,16 @@ class Run:
                 yield from self._visit()
                 return
             except policy.ABSENT as error:
-                if not (self._reached and policy.may_be_back(error) and self._ledger.job.open_items):
+                if not (self._reached and policy.may_be_back(error) and self.left):
                     raise
                 if not self._patience.waiting:
                     yield Note(f"{error}; waiting for it")
                 yield from self._wait(error)
+
+    @property
+    def left(self) -> tuple[Item, ...]:
+        """The items that this attempt still has to do something for."""
+        return self._ledger.job.open_items
 
     def _wait(self, silence: Exception) -> Iterator[Event]:
         target, pause = self._attempt.target, self._patience.pause()
@@ -87,7 +107,7 @@ class Run:
             self._reached = True
             self._patience.back()
             job = self._ledger.job
-            agent = Agent(self._executor, bundle(job.script))
+            agent = Agent(self._executor, bundle(self._said(job).script))
             try:
                 yield from self._drive(agent, job)
             except policy.ENDING as error:
@@ -100,40 +120,61 @@ class Run:
         agent.install()
         orphans.clean(self._ledger.journal, agent, self._attempt.target)
         self._checkpoints.tidy()
-        items = yield from self._unchanged(job.open_items)
+        items = yield from self._unchanged(self.left)
         if self._stop.requested:
             raise Interrupted("stopped before it ran")
         if not items:
             self._end_there(agent, keep=False)  # a killed follower may have left it running
             return
+        found = self._models(job)
         with self._timed("stage_in"):
-            pieces = self._checkpoints.offer(items)
-            inputs = staging.stage_in(self._executor, agent, items, self._stop, pieces)
+            pieces = self._pieces(items)
+            supplies.send_own(self._executor, agent, found.values(), self._stop)
+            inputs = staging.stage_in(self._executor, agent, self._sent(items), self._stop, pieces)
         if pieces:
             yield Note(f"going on from {len(pieces)} finished piece{'s' * (len(pieces) > 1)}")
-        request = self._request(job, items, inputs)
-        ending = yield from self._run(agent, job, request)
-        if self._wants and ending.get("error", {}).get("kind") == "offline":
-            yield Note(f"{self._attempt.target} can download nothing; the packages it needs are sent from here")
-            request |= {"environment": self._supplied(agent, request["environment"], self._wants)}
+        ordered = order(self._said(job), found, items, inputs, self._executor, self._settings, self._ease)
+        ending = yield from self._run(agent, ordered)
+        while lacks := self._lacking(ending):
+            yield Note(f"{self._attempt.target} can download nothing; the {lacks.what} it needs are sent from here")
+            with self._timed(lacks.what):
+                ordered |= lacks.send(self._executor, agent, ordered, self._settings, self._stop)
             agent.ack(self._attempt.remote)
             self._since = 0
-            ending = yield from self._run(agent, job, request)
+            ending = yield from self._run(agent, ordered)
         self._judge(ending)
         self._clear(agent, job.keep)
         self._tidy(agent)
 
-    def _run(self, agent: Agent, job: Job, request: Mapping[str, Any]) -> Generator[Event, None, Mapping[str, Any]]:
+    def _run(self, agent: Agent, ordered: Mapping[str, Any]) -> Generator[Event, None, Mapping[str, Any]]:
         self._ledger.may_remain(self._attempt)
         self.begun = True
-        agent.start(self._attempt.remote, job.script.name, request)
+        agent.start(self._attempt.remote, self._said(self._ledger.job).script.name, ordered)
         with self._timed("run"):
             return (yield from self._follow(agent))
 
-    def _supplied(self, agent: Agent, environment: Mapping[str, Any], wants: Wants) -> dict[str, Any]:
-        cache = self._settings.cache_dir / "wheels"
-        with self._timed("packages"):
-            return supplies.send(self._executor, agent, environment, wants, cache, self._stop)
+    def _lacking(self, ending: Mapping[str, Any]) -> Lacks | None:
+        """What the target said it lacks and cannot get, if that is what ended the script; each thing once."""
+        return self._lacks.pop(str(ending.get("error", {}).get("kind")), None)
+
+    # What an attempt is about
+
+    def _said(self, job: Job) -> Job:
+        """The job as the target is told of it."""
+        return job
+
+    def _pieces(self, items: Sequence[Item]) -> list[Piece]:
+        return self._checkpoints.offer(items)
+
+    def _sent(self, items: Sequence[Item]) -> list[Item]:
+        """The items as they go to the target: with what was prepared of them in place of the inputs."""
+        return [self._payloads.stand_in(item) or item for item in items]
+
+    def _models(self, job: Job) -> Mapping[str, Pin]:
+        self._pins = pins(job, self._settings)
+        if self._pins:
+            self._ledger.note_versions(self._attempt, told(self._pins))
+        return self._pins
 
     def _unchanged(self, items: tuple[Item, ...]) -> Generator[Event, None, list[Item]]:
         same = []
@@ -144,24 +185,6 @@ class Run:
             except InputError as error:
                 yield from self._fail(item, "bad_input", str(error))
         return same
-
-    def _request(self, job: Job, items: list[Item], inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        specs = [
-            {
-                "index": item.index,
-                "input": f"in/{item.index}{entry['suffix']}",
-                "options": dict(item.options),
-            }
-            for item, entry in zip(items, inputs, strict=True)
-        ]
-        about = {"id": job.id, "service": job.service, "params": dict(job.params), "limits": dict(job.limits)}
-        return {
-            "spec": {**about, "items": specs},
-            "inputs": inputs,
-            # This machine is the user's to install things on; any other gets what is missing by itself.
-            "environment": environment(job.script, job.extras, build=self._executor.local_path("jobs") is None),
-            "client": orphans.client(self._settings.state_dir),
-        }
 
     def _follow(self, agent: Agent) -> Generator[Event, None, Mapping[str, Any]]:
         asked = False
@@ -193,7 +216,9 @@ class Run:
             case Note():
                 yield report
             case Wants():
-                self._wants = report
+                self._lacks["offline"] = Packages(report)
+            case Models():
+                self._lacks["no_model"] = ModelFiles(report, self._pins.values())
             case Versions():
                 self._ledger.note_versions(self._attempt, report.versions)
             case Checkpoint() if not self._stop.requested:  # else nobody waits for it
@@ -237,20 +262,12 @@ class Run:
         yield ItemFailed(item.index, kind, error)
 
     def _judge(self, ending: Mapping[str, Any]) -> None:
-        target, status = self._attempt.target, ending.get("exit")
-        left = self._ledger.job.open_items
+        left = self.left
         if not left:
             return  # everything is here, however its makers went
         if ending.get("cancelled"):
             raise self._cancelled()
-        if "error" in ending:
-            raise refusal(ending["error"], target)
-        if status is None:
-            raise Gone(f"{target}: the job was ended by {plain(ending.get('terminated', 'something'))}")
-        if status < 0:
-            raise Gone(f"{target}: the script was killed by signal {-status}, perhaps for want of memory")
-        how = f"with status {status}" if status else f"without a word on {left[0].source}"
-        raise JobFailed(f"the script ended {how}", f"offload jobs logs {self._attempt.job}")
+        raise endings.failure(ending, self._attempt, left[0])
 
     def _cancelled(self) -> Exception:
         if self._stop.requested or not self._ledger.journal.wanted(self._attempt.job):

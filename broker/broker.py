@@ -13,7 +13,7 @@ from broker.contact import Contact
 from broker.dispatch import Dispatch
 from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
-from broker.job import Attempt, FileId, Job, Remains, Request, State, resume_key
+from broker.job import Attempt, FileId, Item, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.plan import Candidate, plan
@@ -128,7 +128,7 @@ class Broker:
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
             candidates = self._where_it_runs_first(ledger.job)
-        yield from Dispatch(ledger, candidates, stop, self.settings)
+        yield from Dispatch(ledger, candidates, self._here(), stop, self.settings)
         self.contact.sweep(ledger)
 
     @contextmanager
@@ -157,9 +157,15 @@ class Broker:
             yield
 
     def _where_it_runs_first(self, job: Job) -> list[Candidate]:
-        candidates = self.plan(job.on, sum(item.file_id.size for item in job.open_items))
-        running = {attempt.target for attempt in self.journal.attempts(job.id)[-1:] if attempt.state == "running"}
+        candidates = self.plan(job.on, sum(_sent_bytes(item) for item in job.open_items))
+        latest = [attempt for attempt in self.journal.attempts(job.id) if not attempt.prepares][-1:]
+        running = {attempt.target for attempt in latest if attempt.state == "running"}
         return sorted(candidates, key=lambda candidate: candidate.target.name not in running)
+
+    def _here(self) -> Candidate:
+        """This machine, where every job is prepared."""
+        target = self.targets[targets.LOCAL]
+        return Candidate(target, self.journal.health.probe(target), "preparing what it works on", 0)
 
     @property
     def _leases(self) -> Path:
@@ -249,3 +255,7 @@ class Broker:
 
     def _running(self, job: Job) -> Sequence[Attempt]:
         return [attempt for attempt in self.journal.attempts(job.id) if attempt.state == "running"]
+
+
+def _sent_bytes(item: Item) -> int:
+    return item.payload.size if item.payload else item.file_id.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from broker import policy, publication
@@ -19,11 +20,20 @@ from broker.errors import (
 from broker.events import Event, Note, Started
 from broker.job import Attempt, State, verdict
 from broker.ledger import Ledger
+from broker.payloads import Payloads
 from broker.plan import Candidate
+from broker.preparation import Preparation, lacking
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL
-from executors.base import ExecutorError, Gone, Refused
+from executors.base import ExecutorError, Gone, OutOfMemory, Refused
+
+EASED = (
+    "",
+    "again in smaller batches: its memory did not suffice",
+    "again without its GPU: its memory did not suffice",
+)
+"""Why a target has the job once more, by how often memory ran out there before."""
 
 
 class Dispatch:
@@ -34,11 +44,13 @@ class Dispatch:
     OutOfReach when the one target left went silent with the job, Overtaken when another process drives it now.
     """
 
-    def __init__(self, ledger: Ledger, plan: list[Candidate], stop: Stop, settings: Settings) -> None:
+    def __init__(self, ledger: Ledger, plan: list[Candidate], here: Candidate, stop: Stop, settings: Settings) -> None:
         self._ledger = ledger
+        self._here = here
         self._job = ledger.job
         self._plan = plan if self._job.fallback else plan[:1]
         self._stop = stop
+        self._ease: Counter[str] = Counter()
         self._settings = settings
 
     def __iter__(self) -> Iterator[Event]:
@@ -46,6 +58,7 @@ class Dispatch:
             self._ledger.advance(State.RUNNING)
         try:
             if self._is_anything_left():
+                yield from self._prepare()
                 yield from self._walk()
         except (OutOfReach, Overtaken):
             raise
@@ -70,6 +83,22 @@ class Dispatch:
         """Whether there is something to do or to end; not where a driver was killed just before it closed the job."""
         running = any(attempt.state == "running" for attempt in self._ledger.attempts)
         return running or bool(self._ledger.job.open_items)
+
+    def _prepare(self) -> Iterator[Event]:
+        """Make of the inputs what the job works on: here, whichever target goes on."""
+        job, payloads = self._ledger.job, Payloads(self._settings.cache_dir / "prepared")
+        for item in lacking(job, payloads):
+            if known := payloads.known(job, item):
+                self._ledger.note_payload(item.index, known)
+        for once_more in (True, False):
+            if not lacking(self._ledger.job, payloads):
+                return
+            try:
+                yield from self._attempt(self._here, Preparation)
+            except policy.REPEATABLE as error:
+                if not once_more:
+                    raise
+                yield Note(f"{_sentence(error)}; trying again")
 
     def _walk(self) -> Iterator[Event]:
         failures: list[Exception] = []
@@ -98,9 +127,17 @@ class Dispatch:
                 failures.append(candidate.probe.error(candidate.target.name))
                 continue
             yield candidate
+            while self._may_ease(candidate, failures[-1]):
+                self._ease[candidate.target.name] += 1
+                yield candidate
             for _ in range(policy.RUNS_HERE - 1):
                 if self._may_again(candidate, failures[-1]):
                     yield candidate
+
+    def _may_ease(self, candidate: Candidate, failure: Exception) -> bool:
+        """Whether a target whose memory did not suffice may do the job in another way: only scripts with models can."""
+        left = self._ease[candidate.target.name] < len(EASED) - 1
+        return left and isinstance(failure, OutOfMemory) and bool(self._job.models)
 
     def _may_again(self, candidate: Candidate, failure: Exception) -> bool:
         """Whether a target that lost a job may have it again: this machine, a well one, one that can rent another."""
@@ -112,17 +149,18 @@ class Dispatch:
         rentable = isinstance(failure, Gone) and target.rented() is not None
         return rentable and self._ledger.journal.health.ask(target).reachable
 
-    def _attempt(self, candidate: Candidate) -> Iterator[Event]:
-        left = self._taken_up(candidate)
-        attempt = left or self._ledger.begin_attempt(candidate.target.name, candidate.reason)
+    def _attempt(self, candidate: Candidate, kind: type[Run] = Run) -> Iterator[Event]:
+        prepares, name = kind is Preparation, candidate.target.name
+        left, ease = self._taken_up(candidate, prepares), self._ease[name]
+        attempt = left or self._ledger.begin_attempt(name, EASED[ease] or candidate.reason, prepares)
         executor = candidate.target.executor()
-        run = Run(self._ledger, attempt, executor, self._stop, self._settings, begun=left is not None)
+        run = kind(self._ledger, attempt, executor, self._stop, self._settings, left is not None, ease)
         yield Started(attempt.target, attempt.reason)
         try:
             yield from run
             self._well(candidate)
         except policy.MOVABLE as error:
-            if self._ledger.job.open_items:  # else everything is here, however its makers went
+            if run.left:  # else everything is here, however its makers went
                 self._lost(candidate, attempt, run, error)
                 raise
         except (JobFailed, InputError) as error:
@@ -152,9 +190,10 @@ class Dispatch:
         after = self._plan[self._plan.index(candidate) + 1 :]
         return [other for other in after if other.probe.reachable]
 
-    def _taken_up(self, candidate: Candidate) -> Attempt | None:
+    def _taken_up(self, candidate: Candidate, prepares: bool = False) -> Attempt | None:
         """The attempt that a killed follower left running on this target: the same name finds the same job there."""
-        left = [attempt for attempt in self._ledger.attempts if attempt.state == "running"]
+        known = [attempt for attempt in self._ledger.attempts if attempt.prepares is prepares]
+        left = [attempt for attempt in known if attempt.state == "running"]
         return next((attempt for attempt in left[-1:] if attempt.target == candidate.target.name), None)
 
 

@@ -199,7 +199,10 @@ class Remains(IntEnum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a job on one target, where `remote` is its name and `remains` what may still be there."""
+    """One try of a job on one target, where `remote` is its name and `remains` what may still be there.
+
+    One that `prepares` makes of the inputs what the others work on.
+    """
 
     id: int
     job: str
@@ -213,11 +216,12 @@ class Attempt:
     versions: Mapping[str, Any]
     timings: Mapping[str, float]
     remains: Remains
+    prepares: bool = False
 
     @property
     def remote(self) -> str:
         """Name of the job on the target: never the same for two attempts."""
-        return f"{self.job}{self.number:02d}"
+        return f"{self.job}{'p' if self.prepares else ''}{self.number:02d}"
 
 
 def verdict(items: tuple[Item, ...]) -> State:

@@ -12,12 +12,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broker.database import Database
 from broker.errors import OffloadError, Overtaken
-from broker.job import NEXT, Attempt, Job, Remains, State
+from broker.job import NEXT, Attempt, Job, Payload, Remains, State
 from broker.reports import Checkpoint
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ class Ledger:
 
     # Attempts
 
-    def begin_attempt(self, target: str, reason: str) -> Attempt:
-        """Record an attempt."""
+    def begin_attempt(self, target: str, reason: str, prepares: bool = False) -> Attempt:
+        """Record an attempt, or one that only `prepares` the inputs."""
         with self._write():
             number = max((attempt.number for attempt in self.attempts), default=0) + 1
-            self._db.insert("attempts", job=self.id, number=number, target=target, reason=reason, started=time.time())
+            about = {"target": target, "reason": reason, "prepares": int(prepares), "started": time.time()}
+            self._db.insert("attempts", job=self.id, number=number, **about)
         return self.attempts[-1]
 
     def adopt_attempt(self, number: int, target: str) -> Attempt:
@@ -147,6 +149,12 @@ class Ledger:
         """Remember how far an item is, 0 to 1."""
         with self._write():
             self._db.execute("UPDATE items SET progress = ? WHERE job = ? AND idx = ?", (fraction, self.id, index))
+
+    def note_payload(self, index: int, payload: Payload) -> None:
+        """Remember what was made of an input."""
+        with self._write():
+            told = json.dumps(asdict(payload))
+            self._db.execute("UPDATE items SET payload = ? WHERE job = ? AND idx = ?", (told, self.id, index))
 
     def fail_item(self, index: int, kind: str, error: str) -> None:
         """Record that an item failed for a reason of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from broker.job import Attempt, Item
@@ -34,6 +35,8 @@ def _item(item: Item, made: Mapping[Checkpoint, int]) -> dict[str, Any]:
         "index": item.index,
         "input": str(item.source),
         "sha256": item.sha256,
+        "size": item.file_id.size,
+        "payload": asdict(item.payload) if item.payload else None,
         "state": "done" if item.done else "failed" if item.kind else "open",
         "kind": item.kind,
         "error": item.error,
@@ -56,6 +59,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "target": attempt.target,
+        "prepares": attempt.prepares,
         "reason": attempt.reason,
         "state": attempt.state,
         "error": attempt.error or None,

@@ -20,6 +20,8 @@ CHECKPOINT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 MESSAGE_CHARS = 2000
 MOST_VERSIONS, MOST_NUMBER = 64, 2**63
 """Most versions that one event tells of, and what no number in them reaches."""
+MOST_FILES = 10_000
+"""Most files of models that a target may say it lacks."""
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names a version may have."""
 
@@ -50,7 +52,14 @@ class Checkpoint:
     sha256: str
 
 
-Report = Progress | Note | Versions | Wants | Checkpoint | Done | ItemFailed
+@dataclass(frozen=True)
+class Models:
+    """Files of models, by sha256, that the target lacks and cannot fetch."""
+
+    files: frozenset[str]
+
+
+Report = Progress | Note | Versions | Wants | Models | Checkpoint | Done | ItemFailed
 
 
 def read(event: Mapping[str, Any], items: int) -> Report | None:
@@ -62,7 +71,7 @@ def read(event: Mapping[str, Any], items: int) -> Report | None:
 
 
 def _concerns_it(report: Report, items: int) -> bool:
-    if isinstance(report, Versions | Wants) or (isinstance(report, Note) and report.index is None):
+    if isinstance(report, Versions | Wants | Models) or (isinstance(report, Note) and report.index is None):
         return True
     return type(report.index) is int and 0 <= report.index < items
 
@@ -107,6 +116,13 @@ def _wants(event: Mapping[str, Any]) -> Wants:
     return wheels.read(event["wheels"])
 
 
+def _models(event: Mapping[str, Any]) -> Models:
+    files = [_sha256(sha256) for model in event["models"] for sha256 in model["files"]]
+    if len(files) > MOST_FILES:
+        raise ValueError(len(files))
+    return Models(frozenset(files))
+
+
 def _done(event: Mapping[str, Any]) -> Done:
     files = {str(file["name"]): (_size(file["size"]), _sha256(file["sha256"])) for file in event["files"]}
     return Done(event["index"], files, dict(event.get("measured", {})))
@@ -134,6 +150,7 @@ READERS: Mapping[str, Callable[[Mapping[str, Any]], Report]] = {
     "log": _note,
     "versions": _versions,
     "wants": _wants,
+    "lacks": _models,
     "checkpoint": _checkpoint,
     "item_done": _done,
     "item_failed": _failed,

@@ -69,4 +69,5 @@ def read_attempt(row: Row) -> Attempt:
     """Make an attempt of its row."""
     values = dict(row)
     values |= {"versions": json.loads(row["versions"]), "timings": json.loads(row["timings"])}
+    values |= {"prepares": bool(row["prepares"])}
     return Attempt(**values | {"remains": Remains(row["remains"])})

@@ -107,6 +107,7 @@ STEPS = (
     """
     ALTER TABLE jobs ADD COLUMN prepare TEXT NOT NULL DEFAULT 'null';
     ALTER TABLE jobs ADD COLUMN models TEXT NOT NULL DEFAULT '{}';
-    ALTER TABLE items ADD COLUMN payload TEXT NOT NULL DEFAULT 'null'
+    ALTER TABLE items ADD COLUMN payload TEXT NOT NULL DEFAULT 'null';
+    ALTER TABLE attempts ADD COLUMN prepares INTEGER NOT NULL DEFAULT 0
     """,
 )

@@ -133,6 +133,10 @@ def _cause(trouble: str, job: Job, item: Item) -> None:
         files = [{"name": "../invented.bin", "size": 8, "sha256": "0" * 64}]
         job.emit("item_done", index=item.index, files=files, measured={})
         time.sleep(60)
+    if trouble.startswith("memory below ") and job.ease < int(trouble.split()[-1]):
+        raise MemoryError("the batch is too large")
+    if trouble.startswith("memory on ") and f"/{trouble.split()[-1]}/" in str(Path.cwd()):
+        raise MemoryError("this machine is too small")
     if trouble == "nonsense":
         job.emit("progress", index="x", fraction=None)
         job.emit("log", index=10**6, message="no such item")

@@ -1,0 +1,62 @@
+"""The order: what a target is told when it is asked to start a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from broker import models, orphans
+from broker.job import Item, Job
+from broker.models.pin import Pin
+from broker.scripts import environment
+from broker.settings import Settings
+from executors.base import Executor
+
+
+def pins(job: Job, settings: Settings) -> dict[str, Pin]:
+    """The models of a job, exactly: role -> pin. Raises MissingHere for one that cannot be pinned."""
+    return {role: models.resolve(source, settings) for role, source in job.models.items()}
+
+
+def order(
+    job: Job,
+    found: Mapping[str, Pin],
+    items: Sequence[Item],
+    inputs: list[dict[str, Any]],
+    executor: Executor,
+    settings: Settings,
+    ease: int = 0,
+) -> dict[str, Any]:
+    """The order for some of a job's items, whose `inputs` are there, with the models `found`.
+
+    `ease` is how often memory ran out there before.
+    """
+    shared = executor.local_path("jobs") is not None
+    about = {"id": job.id, "service": job.service, "params": dict(job.params), "limits": dict(job.limits)}
+    ways = {"models": sorted(found), "ease": ease, "offline": settings.offline}
+    return {
+        "spec": {**about, **ways, "items": [_spec(item, entry) for item, entry in zip(items, inputs, strict=True)]},
+        "inputs": inputs,
+        "models": [_model(role, pin, shared) for role, pin in sorted(found.items())],
+        "offline": settings.offline,
+        # This machine is the user's to install things on; any other gets what is missing by itself.
+        "environment": environment(job.script, job.extras, build=not shared),
+        "client": orphans.client(settings.state_dir),
+    }
+
+
+def _spec(item: Item, entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"index": item.index, "input": f"in/{item.index}{entry['suffix']}", "options": dict(item.options)}
+
+
+def _model(role: str, pin: Pin, shared: bool) -> dict[str, Any]:
+    files = [{"path": one.path, "sha256": one.sha256, "size": one.size, "url": one.url} for one in pin.files]
+    about = {"role": role, "name": pin.name, "source": pin.told_source, "revision": pin.revision, "files": files}
+    return about | ({"paths": {name: str(path) for name, path in pin.paths.items()}} if shared and pin.paths else {})
+
+
+def told(found: Mapping[str, Pin]) -> dict[str, str]:
+    """What a receipt says of models: role -> source, revision, and a hash of all its files' hashes."""
+    return {
+        f"model.{role}": f"{pin.told_source}@{pin.revision or '-'} {pin.digest[:12]}" for role, pin in found.items()
+    }
