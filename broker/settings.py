@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ class Settings(BaseModel):
     keep_days: Annotated[float, Field(ge=0, description="days that a target keeps what nobody asked for")] = 7.0
     keep_bytes: Annotated[int, Field(ge=0, description="bytes of inputs a target keeps")] = 20 * 10**9
     checkpoint_bytes: Annotated[int, Field(ge=0, description="bytes of checkpoints kept of a job")] = 20 * 10**9
+    offline: Annotated[bool, Field(description="ask nobody: what is not here is missing")] = False
 
     @property
     def journal(self) -> Path:
@@ -66,6 +68,29 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(word) for word in first["loc"])
         raise ConfigError(f"{name}: {first['msg']}", f"set OFFLOAD_{name.upper()}, or edit {file}") from error
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Where other programs look for models: the hub they ask, and their caches, by the variables they read."""
+
+    hub: str
+    hub_cache: Path
+    whisper_cache: Path
+    torch_cache: Path
+
+
+def usual(environ: Mapping[str, str] = os.environ) -> Usual:
+    """Read the variables of huggingface_hub, openai-whisper and torch, as they do."""
+    cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    hub = Path(environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub")
+    torch = Path(environ.get("TORCH_HOME") or cache / "torch")
+    return Usual(
+        hub=(environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
+        hub_cache=hub.expanduser(),
+        whisper_cache=cache / "whisper",
+        torch_cache=torch.expanduser() / "hub" / "checkpoints",
+    )
 
 
 def _set(environ: Mapping[str, str], name: str) -> bool:

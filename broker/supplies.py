@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from broker import staging, wheels
 from broker.agent import Agent
 from broker.errors import MissingHere
-from broker.models import store
 from broker.models.pin import Pin
 from broker.reports import Models
 from broker.settings import Settings
@@ -65,6 +64,8 @@ class ModelFiles:
         self, executor: Executor, agent: Agent, ordered: Mapping[str, Any], settings: Settings, stop: Stop
     ) -> dict[str, Any]:
         """Send the files. They are kept there: the next job needs none of this."""
+        from broker.models import store
+
         uploads: dict[str, Upload] = {}
         for pin in self.pins:
             wanted = self.lacks.files & {file.sha256 for file in pin.files}
