@@ -1,4 +1,4 @@
-"""Models: which there are (`catalogue`), what exactly each is (`pins`), and where its files are (`store`).
+"""Models: which there are (`catalogue`), what exactly each is (`pinning`, `lock`), and where its files are (`store`).
 
 A model is named by its source:
 
@@ -9,3 +9,9 @@ A model is named by its source:
 The first use of one that can be fetched pins it: its exact revision and the sha256 of each of its files, in a lock
 file. From then on a model is those files, on every machine; where they come from does not matter.
 """
+
+from __future__ import annotations
+
+from broker.models.pinning import resolve
+
+__all__ = ["resolve"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from broker.errors import UsageError
+from broker.errors import MissingHere, UsageError
 from broker.models.pin import HUB, PATH
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -86,7 +87,7 @@ def _fitting(service: str, engine: str) -> list[Entry]:
 
 def _listed(source: str) -> Entry | None:
     """The entry of that very source, or of its repository at whatever revision."""
-    repository, at, revision = source.partition("@")
+    repository = source.partition("@")[0]
     found = next((entry for entry in entries() if entry.source == repository), None)
     return found and replace(found, source=source)
 
@@ -112,5 +113,21 @@ def default(service: str, engine: str = "") -> Entry:
 
 def about(source: str) -> Entry:
     """The entry that a source belongs to, at whatever revision; else one of its name and source."""
-    found = _listed(source)
-    return found or Entry(source.removeprefix(HUB).removeprefix(PATH), source)
+    name = source.removeprefix(HUB) if source.startswith(HUB) else source.rstrip("/").rpartition("/")[2]
+    return _listed(source) or Entry(name, source)
+
+
+def absent(entries: Sequence[Entry], why: str = "") -> MissingHere:
+    """The error that models are not here: names each, its size, and what fetches them."""
+    names = [entry.name for entry in entries]
+    what = ", ".join(f"{entry.name} ({size(entry)})" for entry in entries)
+    verb = "is" if len(entries) == 1 else "are"
+    why = why or "no network may be used (--offline)"
+    return MissingHere(f"{what} {verb} not here, and {why}", f"offload models prefetch {' '.join(names)}")
+
+
+def size(entry: Entry) -> str:
+    """How big a model is, as far as its entry knows."""
+    if entry.size_bytes is None:
+        return "size unknown"
+    return f"{'' if entry.verified else 'about '}{entry.size_bytes / 1e6:.0f} MB"

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 PATH = "path:"
 HUB = "hf:"
@@ -52,3 +53,10 @@ class Pin:
     def size(self) -> int:
         """Bytes of all files whose size is known."""
         return sum(file.size or 0 for file in self.files)
+
+    def told(self, role: str, shared: bool) -> dict[str, Any]:
+        """What a runner is told of it, as the script's `role`; where the user's own files are, if it `shared` them."""
+        files = [{"path": one.path, "sha256": one.sha256, "size": one.size, "url": one.url} for one in self.files]
+        about = {"role": role, "name": self.name, "source": self.told_source, "revision": self.revision, "files": files}
+        paths = {"paths": {name: str(path) for name, path in self.paths.items()}}
+        return about | (paths if shared and self.paths else {})

@@ -1,0 +1,125 @@
+"""Where the files of models are here: in our own store, by content, or in the caches of other programs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from broker import settings as places
+from broker.errors import MissingHere, UsageError
+from broker.models.pin import HUB, File, Pin
+from broker.settings import Settings
+from broker.staging import file_sha256
+
+CHUNK_BYTES = 1024 * 1024
+ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file of a model that is not as its pin says. `path` is None where it is nowhere."""
+
+    file: File
+    path: Path | None
+    ours: bool = False
+
+
+def folder(settings: Settings) -> Path:
+    """Our store: this machine's as a target, too."""
+    return settings.cache_dir / "local" / "models"
+
+
+def places_of(settings: Settings, source: str, revision: str, path: str, sha256: str) -> Iterator[Path]:
+    """Where a file is, as far as names and folders tell, our store first."""
+    usual = places.usual()
+    candidates = [folder(settings) / sha256]
+    if source.startswith(HUB):
+        home = f"models--{source.removeprefix(HUB).partition('@')[0].replace('/', '--')}"
+        candidates.append(usual.hub_cache / home / "snapshots" / revision / path)
+    elif "://" in source:
+        candidates += [usual.whisper_cache / path, usual.torch_cache / path]
+    return (place for place in candidates if place.is_file())
+
+
+def find(settings: Settings, source: str, revision: str, path: str, sha256: str) -> Path | None:
+    """Where the content of a file is, checked unless it is our own; None where it is nowhere."""
+    ours = folder(settings)
+    found = places_of(settings, source, revision, path, sha256)
+    return next((place for place in found if place.parent == ours or file_sha256(place) == sha256), None)
+
+
+def here(pin: Pin, settings: Settings) -> dict[str, Path]:
+    """The files of a model that are here, by sha256. They are not read: that is `verify`."""
+    found = {}
+    for file in pin.files:
+        place = pin.paths.get(file.path) or _first(pin, file, settings)
+        if place:
+            found[file.sha256] = place
+    return found
+
+
+def _first(pin: Pin, file: File, settings: Settings) -> Path | None:
+    return next(places_of(settings, pin.source, pin.revision, file.path, file.sha256), None)
+
+
+def missing(pin: Pin, settings: Settings) -> list[File]:
+    """The files of a model that are not here."""
+    found = here(pin, settings)
+    return [file for file in pin.files if file.sha256 not in found]
+
+
+def verify(pin: Pin, settings: Settings) -> Iterator[Problem]:
+    """Read a model's files; yields what is wrong."""
+    for file in pin.files:
+        place = _first(pin, file, settings)
+        if place is None:
+            yield Problem(file, None)
+        elif file_sha256(place) != file.sha256:
+            yield Problem(file, place, place.parent == folder(settings))
+
+
+def keep(settings: Settings, path: Path) -> str:
+    """Take a file into our store; returns its sha256."""
+    with path.open("rb") as file:
+        return _take(settings, file)[0]
+
+
+def download(settings: Settings, url: str) -> tuple[str, int]:
+    """Fetch a file into our store; returns its sha256 and size. Raises UsageError, or MissingHere for a while."""
+    hint = f"offload models prefetch {url}"
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  (http or https: `find`)
+            return _take(settings, answer)
+    except urllib.error.HTTPError as error:
+        if error.code in (404, 410):
+            raise UsageError(f"there is nothing at {url}", "offload models ls") from error
+        raise MissingHere(f"{url} cannot be fetched: {error}", hint) from error
+    except OSError as error:
+        raise MissingHere(f"{url} cannot be fetched: {getattr(error, 'reason', error)}", hint) from error
+
+
+def _take(settings: Settings, content: BinaryIO) -> tuple[str, int]:
+    home = folder(settings)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = home / f".{secrets.token_hex(8)}.tmp"
+    digest, size = hashlib.sha256(), 0
+    try:
+        with draft.open("wb") as file:
+            while piece := content.read(CHUNK_BYTES):
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o400)
+        draft.replace(home / digest.hexdigest())
+    finally:
+        draft.unlink(missing_ok=True)
+    return digest.hexdigest(), size
