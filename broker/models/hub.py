@@ -93,7 +93,7 @@ def _explained(repository: str, revision: str, endpoint: str) -> Iterator[None]:
         raise UsageError(said, "offload models ls") from error
     except errors.HFValidationError as error:
         raise UsageError(f"{repository} cannot be a repository's name", "offload models ls") from error
-    except (errors.HTTPError, OSError) as error:
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # that of httpx, or its successor
         raise _NobodyAnswers(f"{endpoint} cannot be asked: {_first_line(error)}") from error
 
 
