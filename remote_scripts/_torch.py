@@ -21,6 +21,7 @@ GPU, CPU = "cuda", "cpu"
 NO_GPU = 2  # the `ease` from which on a job does without the GPU: before that, a smaller batch is tried
 BROKEN = "operator torchvision::nms does not exist"
 """What importing a torchvision fails with that was built for another torch."""
+NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
@@ -29,9 +30,7 @@ def ready(threads: int, ease: int) -> str:
 
     `threads` 0 is all cores but one. `ease` is the job's. Raises ImportError where torch is not installed.
     """
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # cuBLAS repeats itself only with this, read at its start
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS does not repeat itself; read once
     import torch
 
     torch.set_num_threads(threads or _spare(torch.get_num_threads()))
@@ -57,19 +56,37 @@ def mend_torchvision() -> bool:
         problem = _problem()
     if problem:
         print(f"torchvision is left out: {problem}", file=sys.stderr)
-        sys.modules["torchvision"] = None  # type: ignore[assignment]
+        hide_torchvision()
     return not problem
+
+
+def hide_torchvision() -> None:
+    """Have packages that can do without torchvision take it for absent: it takes seconds to import."""
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
 
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Turn an ImportError into Missing, with what to type: `extra` names the optional dependencies."""
+    """Have what torch and its like end with told as what it is: for the whole of a script's work on an item.
+
+    An ImportError becomes Missing, with what to type (`extra` names the optional dependencies), and every way that torch
+    has of having no memory left becomes MemoryError.
+    """
     try:
         yield
     except ImportError as error:
         raise Missing(
             f"{error.name or error} cannot be imported where the job runs; type: pip install 'offload-broker[{extra}]'"
         ) from error
+    except RuntimeError as error:
+        if not wants_memory(error):
+            raise
+        raise MemoryError(str(error).strip().partition("\n")[0]) from error
+
+
+def wants_memory(error: Exception) -> bool:
+    """Whether memory ran out, on whichever device. torch has an error for that, but raises others as well."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def versions(device: str) -> dict[str, str]:
