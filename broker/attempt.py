@@ -171,7 +171,7 @@ class Run:
         return [self._payloads.stand_in(item) or item for item in items]
 
     def _models(self, job: Job) -> Mapping[str, Pin]:
-        self._pins = pins(job, self._settings)
+        self._pins = pins(job.models, self._settings, self._ledger.journal)
         if self._pins:
             self._ledger.note_versions(self._attempt, told(self._pins))
         return self._pins

@@ -7,19 +7,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from broker import keeper, lease, orphans, publication, receipt, targets
+from broker import keeper, lease, order, orphans, publication, receipt, targets
 from broker.backup import Backup, Backups
 from broker.contact import Contact
 from broker.dispatch import Dispatch
 from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
+from broker.hashes import identify
 from broker.job import Attempt, FileId, Item, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.plan import Candidate, plan
 from broker.scripts import bundle
 from broker.settings import Settings
-from broker.staging import file_sha256
 from broker.stop import Stop
 from broker.watch import watch
 
@@ -52,9 +52,11 @@ class Broker:
     def submit(self, request: Request, seen: int | None = None) -> Job:
         """Record a job, or find that of the same request (see `Journal.submit`, also for `seen`).
 
-        Raises UsageError for an unknown target, InputError for an input that cannot be read.
+        Raises UsageError for an unknown target, InputError for an input that cannot be read, MissingHere for a model
+        that cannot be had.
         """
         inputs, limits = self._identified(request), self.settings.limits
+        order.pins(request.models, self.settings, self.journal)
         key = self._key(request, inputs)
         job = self.journal.submit(request, key, inputs, limits, seen)
         self._backups.save(job.id, Backup(request, key, tuple(inputs), limits))
@@ -80,14 +82,9 @@ class Broker:
 
     def _identify(self, path: Path) -> tuple[FileId, str]:
         try:
-            file_id = FileId.of(path)
-            known = self.journal.known_hash(path, file_id)
-            if known is None:
-                known = file_sha256(path)
-                self.journal.remember_hash(path, file_id, known)
+            return identify(self.journal, path)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}") from error
-        return file_id, known
 
     def plan(self, on: str, input_bytes: int) -> list[Candidate]:
         """The targets in the order they would be tried. Raises UsageError for an unknown one."""

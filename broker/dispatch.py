@@ -59,6 +59,7 @@ class Dispatch:
         try:
             if self._is_anything_left():
                 yield from self._prepare()
+            if self._is_anything_left():  # else none of the inputs is what it should be
                 yield from self._walk()
         except (OutOfReach, Overtaken):
             raise

@@ -25,6 +25,7 @@ from broker.ledger import Ledger
 from broker.policy import FOLLOWER_PAUSE, Patience
 from broker.stop import Stop
 from executors.base import ExecutorError
+from executors.unasked import OFFLINE
 
 PASSING = (OutOfReach, LimitError)
 """What a follower waits for the end of: a target that is away, a full disk here."""
@@ -57,9 +58,15 @@ def revive(broker: Broker) -> None:
     """Start a follower for each detached job that has lost its own, and a keeper for each rented machine."""
     keeper.revive(broker.settings, broker.targets)
     for job in broker.journal.open_jobs():
-        if job.detached and not broker.driven(job.id):
+        if job.detached and not broker.driven(job.id) and not _runs_unasked(broker, job):
             with suppress(OffloadError):  # the command at hand is about something else, and the next one tries again
                 start(broker, job)
+
+
+def _runs_unasked(broker: Broker, job: Job) -> bool:
+    # A follower that may ask nobody would wait for ever, and keep others from the job.
+    running = [attempt.target for attempt in broker.journal.attempts(job.id) if attempt.state == "running"]
+    return any(name in broker.targets and broker.targets[name].kind == OFFLINE for name in running)
 
 
 def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:

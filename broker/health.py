@@ -16,6 +16,7 @@ from typing import Any
 from broker.database import Database
 from broker.targets import LOCAL, Target
 from executors.base import Probe
+from executors.unasked import OFFLINE
 
 FRESH_SECONDS = 30.0
 """How long an answer is good for."""
@@ -34,7 +35,7 @@ class Health:
 
     def probe(self, target: Target) -> Probe:
         """What is known of a target: from a moment ago, or from asking it now unless its breaker is open."""
-        if target.name == LOCAL:
+        if target.name == LOCAL or target.kind == OFFLINE:
             return _look(target)  # costs nothing, and is never worth a doubt
         row = self._row(target)
         # A clock set back must not keep a target away for longer than a pause can last.
@@ -49,6 +50,8 @@ class Health:
     def ask(self, target: Target) -> Probe:
         """Probe the target now, and remember whether it answers."""
         probe = _look(target)
+        if target.kind == OFFLINE:  # it tells nothing about the target
+            return probe
         if probe.reachable:
             probe = self._with_known(target, probe)
             self._remember(target, 0, "", FRESH_SECONDS, probe)

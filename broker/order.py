@@ -6,16 +6,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker import models, orphans
+from broker.errors import MissingHere
+from broker.hashes import identify
 from broker.job import Item, Job
+from broker.journal import Journal
 from broker.models.pin import Pin
 from broker.scripts import environment
 from broker.settings import Settings
 from executors.base import Executor
 
 
-def pins(job: Job, settings: Settings) -> dict[str, Pin]:
-    """The models of a job, exactly: role -> pin. Raises MissingHere for one that cannot be pinned."""
-    return {role: models.resolve(source, settings) for role, source in job.models.items()}
+def pins(wanted: Mapping[str, str], settings: Settings, journal: Journal) -> dict[str, Pin]:
+    """The models `wanted` (role -> source), exactly.
+
+    Raises MissingHere for one that cannot be pinned; offline, naming all that are not here.
+    """
+    found, absent = {}, []
+    for role, source in wanted.items():
+        try:
+            found[role] = models.resolve(source, settings, hashing=lambda path: identify(journal, path)[1])
+        except MissingHere:
+            if not settings.offline:
+                raise
+            absent.append(source)
+    if settings.offline:
+        absent += [pin.source for pin in found.values() if models.missing(pin, settings)]
+    if absent:
+        raise models.absent(absent)
+    return found
 
 
 def order(

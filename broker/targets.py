@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +20,7 @@ from broker.settings import Settings
 from executors import executor_class
 from executors.base import Executor, ExecutorError
 from executors.rented import Rented
+from executors.unasked import OFFLINE, Unasked
 
 LOCAL = "local"
 NAME = re.compile(r"\w[\w-]*")
@@ -35,6 +36,8 @@ class Target:
 
     def executor(self) -> Executor:
         """Make the executor that drives it; nothing is connected yet. Raises ConfigError."""
+        if self.kind == OFFLINE:
+            return Unasked(self.name, self.options)
         try:
             return executor_class(self.kind)(self.name, self.options)
         except LookupError as error:
@@ -55,7 +58,8 @@ def load(settings: Settings) -> dict[str, Target]:
     fixed = _fixed(settings)
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
-        found = {name: _target(name, table, fixed) for name, table in tables.items()}
+        read = {name: _target(name, table, fixed) for name, table in tables.items()}
+        found = {name: _unasked(target) for name, target in read.items()} if settings.offline else read
     except FileNotFoundError:
         found = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, ExecutorError) as error:
@@ -141,6 +145,10 @@ def _target(name: str, table: object, fixed: Mapping[str, str]) -> Target:
         options.setdefault("cgpu", fixed["cgpu"])
         colab.Address.of(name, options)
     return Target(name, kind, options)
+
+
+def _unasked(target: Target) -> Target:
+    return target if target.kind == "local" else replace(target, kind=OFFLINE)
 
 
 def _word(value: object) -> str:

@@ -44,7 +44,11 @@ def test_remote_scripts_are_data_to_everything_else(layer: str) -> None:
 def test_remote_scripts_import_the_standard_library_their_header_and_their_neighbours() -> None:
     folder = ROOT / "remote_scripts"
     neighbours = {path.stem for path in folder.glob("*.py")} | {"_runner"}
-    declared = {"av", "ffmpeg", "imageio_ffmpeg", "cv2", "matplotlib", "numpy"}
+    pictures, learning = (
+        {"av", "ffmpeg", "imageio_ffmpeg", "cv2", "matplotlib", "numpy", "PIL"},
+        {"torch", "torchvision"},
+    )
+    declared = pictures | learning | {"transformers", "open_clip", "whisper", "faster_whisper"}
     for path in files("remote_scripts"):
         allowed = set(sys.stdlib_module_names) | neighbours | (set() if "_runner" in path.parts else declared)
         assert imported(path) <= allowed, f"{path} imports {imported(path) - allowed}"

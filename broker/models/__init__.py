@@ -12,6 +12,16 @@ file. From then on a model is those files, on every machine; where they come fro
 
 from __future__ import annotations
 
-from broker.models.pinning import resolve
+from collections.abc import Iterable
 
-__all__ = ["resolve"]
+from broker.errors import MissingHere
+from broker.models import catalogue
+from broker.models.pinning import resolve
+from broker.models.store import missing
+
+__all__ = ["absent", "missing", "resolve"]
+
+
+def absent(sources: Iterable[str]) -> MissingHere:
+    """The error that models are not here, of which there may be several."""
+    return catalogue.absent([catalogue.about(source) for source in sources])

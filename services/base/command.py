@@ -93,6 +93,7 @@ def _common() -> list[click.Option]:
         "--no-fallback": "do not go on elsewhere when the first target fails",
         "--dry-run": "print where it would run and why, and do nothing",
         "--detach": "leave the job to the background, and print its id",
+        "--offline": "ask nobody: only what is here is used",
         "--json": "print the receipt as one JSON document",
         "--overwrite": "replace outputs that exist",
         "--skip-existing": "leave inputs alone whose outputs exist",
@@ -137,6 +138,8 @@ def _callback(service: Service, values: dict[str, Any]) -> int:
     context = click.get_current_context()
     typed = [*_program(context), *_given(context)]
     words = values.pop("inputs")
+    if values.pop("offline"):
+        os.environ["OFFLOAD_OFFLINE"] = "1"  # for whoever goes on in the background, too
     choices = Choices(**{name: values.pop(name) for name in Choices.__dataclass_fields__})
     return Use(service, parse(service.params, values), choices, words, typed).code()
 

@@ -18,7 +18,7 @@ from broker import schema
 from broker.broker import Broker
 from broker.database import Database
 from broker.errors import Busy, ConfigError, LimitError, Overtaken, UsageError
-from broker.job import FileId, Input, Request, State
+from broker.job import FileId, Input, Payload, Request, State
 from broker.journal import Journal
 from broker.ledger import LOG_CHARS, Ledger
 from broker.reports import Checkpoint
@@ -157,6 +157,7 @@ def test_only_the_latest_driver_may_write(path: Path) -> None:
             lambda: late.end_attempt(attempt, "done", "", {}),
             lambda: late.note_versions(attempt, {"a": 1}),
             lambda: late.keep_log(attempt, "said"),
+            lambda: late.note_payload(0, Payload("short.dat", 5, SHA)),
             lambda: late.note_checkpoint(attempt, Checkpoint(0, "piece", 5, SHA)),
             lambda: late.drop_checkpoint(Checkpoint(0, "piece", 5, SHA)),
             lambda: late.note_progress(0, 0.5),
@@ -289,7 +290,7 @@ def test_a_hash_is_known_until_the_file_changes(path: Path) -> None:
 def test_an_input_is_hashed_once(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = request(tmp_path / "media", b"one")
     broker.submit(wanted)
-    monkeypatch.setattr("broker.broker.file_sha256", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr("broker.hashes.file_sha256", lambda path: pytest.fail("hashed again"))
     broker.submit(wanted)
 
 

@@ -211,7 +211,7 @@ def test_then_without_a_gpu_then_by_the_next_target(box: Box, broker: Broker, tm
         ("box", "lost"),
         ("local", "done"),
     ]
-    assert "without a GPU" in reasons(broker)[2][2]
+    assert "without its GPU" in reasons(broker)[2][2]
 
 
 def test_where_it_never_suffices_the_job_fails(broker: Broker, tmp_path: Path) -> None:

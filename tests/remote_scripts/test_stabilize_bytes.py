@@ -13,7 +13,7 @@ from tests import media
 from .runs import stabilize, wrapped_ffmpeg
 
 ROOT = Path(__file__).parents[2]
-CLIPS = (ROOT / "examples/handheld.mp4", ROOT.parent / "shared/data/handheld-forest.mp4")
+SAMPLE, FOREST = ROOT / "examples/handheld.mp4", ROOT.parent / "shared/data/handheld-forest.mp4"
 
 
 @pytest.fixture(scope="session", params=["mp4", "mov", "mkv"])
@@ -43,7 +43,7 @@ def test_bytes_are_the_same_on_one_core_and_on_two(clip: Path, container: str, o
         assert run.output().read_bytes() == once
 
 
-@pytest.mark.parametrize("clip", CLIPS, ids=[path.stem for path in CLIPS])
+@pytest.mark.parametrize("clip", [SAMPLE, pytest.param(FOREST, marks=pytest.mark.soak)], ids=lambda path: path.stem)
 def test_a_whole_clip_has_the_same_bytes_on_one_core_and_on_two(clip: Path, tmp_path: Path) -> None:
     if not clip.exists():
         pytest.skip(f"{clip.name} is not here")

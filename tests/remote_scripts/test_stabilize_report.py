@@ -88,6 +88,7 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return stabilize(tmp_path_factory.mktemp("forest") / "job", FOREST, report=True, crf=18, preset="medium")
 
 
+@pytest.mark.soak
 def test_real_footage_gets_as_steady_as_was_measured_when_the_defaults_were_chosen(forest: Run) -> None:
     """Chosen at 1.61 -> 0.97 px, ITF 16.7 -> 18.8 dB, crop 0.90, with another tracker."""
     decoded = forest.done()["measured"]["decoded"]
@@ -99,6 +100,7 @@ def test_real_footage_gets_as_steady_as_was_measured_when_the_defaults_were_chos
     assert decoded["border"]["after"] == 0
 
 
+@pytest.mark.soak
 def test_on_real_footage_the_path_says_what_the_pictures_say(forest: Run) -> None:
     measured = forest.done()["measured"]
     assert measured["frames"] == 916
