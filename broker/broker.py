@@ -162,7 +162,7 @@ class Broker:
     def _here(self) -> Candidate:
         """This machine, where every job is prepared."""
         target = self.targets[targets.LOCAL]
-        return Candidate(target, self.journal.health.probe(target), "preparing what it works on", 0)
+        return Candidate(target, self.journal.health.probe(target), "preparing the inputs", 0)
 
     @property
     def _leases(self) -> Path:
