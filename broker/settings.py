@@ -75,22 +75,25 @@ class Usual:
     """Where other programs look for models: the hub they ask, and their caches, by the variables they read."""
 
     hub: str
-    hub_cache: Path
-    whisper_cache: Path
-    torch_cache: Path
+    hub_caches: tuple[Path, ...]
+    file_caches: tuple[Path, ...]
 
 
 def usual(environ: Mapping[str, str] = os.environ) -> Usual:
     """Read the variables of huggingface_hub, openai-whisper and torch, as they do."""
-    cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    hub = Path(environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub")
-    torch = Path(environ.get("TORCH_HOME") or cache / "torch")
+    caches = _places(environ.get("XDG_CACHE_HOME"), "~/.cache")
+    homes = _places(environ.get("HF_HOME"), *(cache / "huggingface" for cache in caches))
+    torch = _places(environ.get("TORCH_HOME"), *(cache / "torch" for cache in caches))
+    named = (environ.get("HF_HUB_CACHE"), environ.get("HUGGINGFACE_HUB_CACHE"))
     return Usual(
         hub=(environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
-        hub_cache=hub.expanduser(),
-        whisper_cache=cache / "whisper",
-        torch_cache=torch.expanduser() / "hub" / "checkpoints",
+        hub_caches=_places(*named, *(home / "hub" for home in homes)),
+        file_caches=_places(*(cache / "whisper" for cache in caches), *(home / "hub/checkpoints" for home in torch)),
     )
+
+
+def _places(*named: str | Path | None) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(Path(name).expanduser() for name in named if name))
 
 
 def _set(environ: Mapping[str, str], name: str) -> bool:

@@ -63,14 +63,14 @@ def find(service: str, word: str, engine: str = "") -> Entry:
     name, at, revision = word.partition("@")
     named = _named(service, name, engine)
     if named and (not at or (named.source.startswith(HUB) and REVISION.fullmatch(at + revision))):
-        return replace(named, source=named.source + at + revision)
+        return replace(named, name=named.name + at + revision, source=named.source + at + revision)
     path = Path(word.removeprefix(PATH)).expanduser()
     if word and path.exists():
         return Entry(word, f"{PATH}{path.absolute()}")
     if word.startswith(("http://", "https://")):
-        return _listed(word) or Entry(word.rpartition("/")[2], word)
+        return about(word)
     if REPOSITORY.fullmatch(word.removeprefix(HUB)) and not word.startswith("."):
-        return _listed(HUB + word.removeprefix(HUB)) or Entry(word.removeprefix(HUB), HUB + word.removeprefix(HUB))
+        return about(HUB + word.removeprefix(HUB))
     raise _unknown(service, word, engine)
 
 
@@ -83,13 +83,6 @@ def _named(service: str, name: str, engine: str) -> Entry | None:
 
 def _fitting(service: str, engine: str) -> list[Entry]:
     return [entry for entry in entries() if service in ("", entry.service) and engine in ("", entry.engine)]
-
-
-def _listed(source: str) -> Entry | None:
-    """The entry of that very source, or of its repository at whatever revision."""
-    repository = source.partition("@")[0]
-    found = next((entry for entry in entries() if entry.source == repository), None)
-    return found and replace(found, source=source)
 
 
 def _unknown(service: str, word: str, engine: str) -> UsageError:
@@ -112,9 +105,12 @@ def default(service: str, engine: str = "") -> Entry:
 
 
 def about(source: str) -> Entry:
-    """The entry that a source belongs to, at whatever revision; else one of its name and source."""
-    name = source.removeprefix(HUB) if source.startswith(HUB) else source.rstrip("/").rpartition("/")[2]
-    return _listed(source) or Entry(name, source)
+    """The entry of a source, or of its repository at that revision; else one of a name, by which `find` finds it."""
+    repository, at, revision = source.partition("@")
+    found = next((entry for entry in entries() if entry.source == repository), None)
+    if found:
+        return replace(found, name=found.name + at + revision, source=source)
+    return Entry(Path(source).name if source.startswith(PATH) else source.removeprefix(HUB), source)
 
 
 def absent(entries: Sequence[Entry], why: str = "") -> MissingHere:

@@ -27,8 +27,8 @@ def pin(source: str, name: str, settings: Settings) -> Pin:
     The revision that lies in the user's cache already is preferred to a newer one: nothing need be fetched.
     Raises as `pinning.resolve` does.
     """
-    repository, _, revision = source.removeprefix(HUB).partition("@")
-    cached = _snapshot(repository, revision or "main")
+    revision = source.partition("@")[2]
+    cached = snapshot(source)
     why = ""
     if not settings.offline:
         try:
@@ -101,13 +101,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
-def _snapshot(repository: str, revision: str) -> Path | None:
-    """The folder of a revision in the user's own cache, if its weights are there."""
-    home = places.usual().hub_cache / f"models--{repository.replace('/', '--')}"
-    reference = home / "refs" / revision
-    commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
-    folder = home / "snapshots" / commit
-    return folder if folder.is_dir() and choose(_names(folder)) else None
+def snapshot(source: str) -> Path | None:
+    """The folder of a repository's revision in a cache of the user's, if its weights are there."""
+    revision = source.partition("@")[2] or "main"
+    for cache in places.usual().hub_caches:
+        home = cache / store.repository(source)
+        reference = home / "refs" / revision
+        commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
+        folder = home / "snapshots" / commit
+        if folder.is_dir() and choose(_names(folder)):
+            return folder
+    return None
 
 
 def _names(folder: Path) -> list[str]:

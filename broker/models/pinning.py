@@ -8,6 +8,7 @@ from pathlib import Path
 
 from broker.errors import InputError
 from broker.models import catalogue, lock, store
+from broker.models.catalogue import Entry
 from broker.models.choice import choose
 from broker.models.pin import HUB, PATH, File, Pin
 from broker.settings import Settings
@@ -34,6 +35,17 @@ def resolve(source: str, settings: Settings, name: str = "", hashing: Hashing = 
     return lock.find(settings, source) or lock.add(settings, _now(source, settings, name))
 
 
+def known(source: str, settings: Settings) -> Pin | None:
+    """What a source is, as far as that is settled already. Asks nobody, and settles nothing."""
+    return lock.find(settings, source) or _published(catalogue.about(source))
+
+
+def _published(entry: Entry) -> Pin | None:
+    """The pin of one file whose hash was published with its address."""
+    file = File(_file_name(entry.source), entry.sha256, url=entry.source)
+    return Pin(entry.source, entry.name, "", (file,)) if entry.sha256 else None
+
+
 def _now(source: str, settings: Settings, name: str) -> Pin:
     entry = catalogue.about(source)
     name = name or entry.name
@@ -41,8 +53,9 @@ def _now(source: str, settings: Settings, name: str) -> Pin:
         from broker.models import hub  # its client is slow to import, and need not be installed
 
         return hub.pin(source, name, settings)
-    if entry.sha256:
-        return Pin(source, name, "", (File(_file_name(source), entry.sha256, url=source),))
+    published = _published(entry)
+    if published:
+        return published
     if settings.offline:
         raise catalogue.absent([entry])
     sha256, size = store.download(settings, source)

@@ -41,11 +41,16 @@ def places_of(settings: Settings, source: str, revision: str, path: str, sha256:
     usual = places.usual()
     candidates = [folder(settings) / sha256]
     if source.startswith(HUB):
-        home = f"models--{source.removeprefix(HUB).partition('@')[0].replace('/', '--')}"
-        candidates.append(usual.hub_cache / home / "snapshots" / revision / path)
+        for home in (cache / repository(source) for cache in usual.hub_caches):
+            candidates += [home / "snapshots" / revision / path, home / "blobs" / sha256]
     elif "://" in source:
-        candidates += [usual.whisper_cache / path, usual.torch_cache / path]
+        candidates += [cache / path for cache in usual.file_caches]
     return (place for place in candidates if place.is_file())
+
+
+def repository(source: str) -> str:
+    """The folder of a repository in a cache of the hub's client."""
+    return f"models--{source.removeprefix(HUB).partition('@')[0].replace('/', '--')}"
 
 
 def find(settings: Settings, source: str, revision: str, path: str, sha256: str) -> Path | None:

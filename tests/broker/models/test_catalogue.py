@@ -67,7 +67,15 @@ def test_a_revision_may_be_chosen() -> None:
     entry = find("caption", "moondream2@" + "a" * 40)
     assert entry.source == "hf:vikhyatk/moondream2@" + "a" * 40
     assert entry.trust_remote_code
-    assert find("caption", "Salesforce/blip-image-captioning-base@v1").frame == "384x384"
+    same = find("caption", "Salesforce/blip-image-captioning-base@v1")
+    assert same == find("caption", "blip-base@v1") == catalogue.about(same.source)
+    assert (same.name, same.frame) == ("blip-base@v1", "384x384")
+
+
+@pytest.mark.parametrize("word", ["base", "blip-base@v1", "owner/other", "owner/other@v2", "https://example.org/x.pt"])
+def test_what_a_model_is_called_is_a_word_that_finds_it(word: str) -> None:
+    entry = find("", word)
+    assert find("", catalogue.about(entry.source).name) == entry
 
 
 def test_any_repository_or_path_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
