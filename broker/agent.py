@@ -97,6 +97,14 @@ class Agent:
         """Delete what nobody asked for in `days`, and the oldest blobs beyond `most` bytes."""
         self._call("gc", {"days": days, "bytes": most}, VERB_SECONDS * 5)
 
+    def models(self, sha256s: list[str]) -> dict[str, bool]:
+        """For each file of a model: whether the target has it, and need not fetch it or be sent it."""
+        return {sha256: here is True for sha256, here in self._call("models", {"sha256": sha256s})["here"].items()}
+
+    def forget(self, sha256s: list[str]) -> int:
+        """Delete files of models, but for jobs that have them. Returns how many bytes that freed."""
+        return int(self._call("forget", {"sha256": sha256s})["bytes"])
+
     def jobs(self) -> list[dict[str, Any]]:
         """Jobs on the target: {job, state, age}."""
         found: list[dict[str, Any]] = self._call("ls", {})["jobs"]

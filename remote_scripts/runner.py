@@ -12,8 +12,10 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
     assemble   {sha256, size, parts}                      joins parts into a blob, after checking its sha256
     prepare    {environment}                              the interpreter a script would get, or, where it is not
                                                           `ready`, the one its environment would be built on
+    models     {sha256: [...]}                            for each file of a model: whether it is here
+    forget     {sha256: [...]}                            deletes these files of models
     start      {job, script, spec, inputs, environment,   starts the job detached; the same job again is not an error
-                client}
+                client, models, offline}
     events     {job, since, wait}                         event lines from byte `since`, then {next, state, ...};
                                                           with {ending} once it has ended and all has been read
     cancel     {job, grace}                               ends the whole process tree, politely for `grace` seconds
@@ -28,9 +30,13 @@ An environment is {requires_python, dependencies, install: the command to tell a
 names those that the target's own may serve for; with `build`, what is not
 here is installed by the job, for itself and those after it, from the blobs `wheels: [{name, blob}]` where given.
 
+A model is {role, name, source, revision, files: [{path, sha256, size, url}]}, with `paths` to those of them that are a
+user's own files on this machine. What is not here is fetched by the job, unless it is `offline`.
+
 Error kinds: bad_request, no_job, no_space, integrity (send it again), changed (an input is not the file it was),
 missing (something is not installed; the message names the command that installs it), offline (the same, and wheels
-from elsewhere would do: the job's event `wants` tells which), failed.
+from elsewhere would do: the job's event `wants` tells which), no_model (a model cannot be had; the message says why,
+and the job's event `lacks` which files would do), failed.
 """
 
 from __future__ import annotations
@@ -51,6 +57,8 @@ MODULES = {
     "parts": "blobs",
     "assemble": "blobs",
     "gc": "blobs",
+    "models": "store",
+    "forget": "store",
     "start": "jobs",
     "events": "events",
     "cancel": "jobs",

@@ -101,7 +101,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 def gc(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     """Delete ended jobs, environments, parts and leftovers older than `days`; the oldest blobs beyond `bytes`."""
-    from _runner import environment  # for this verb alone
+    from _runner import environment, store  # for this verb alone
 
     cutoff = time.time() - float(request["days"]) * 86400
     with _locked(root):
@@ -110,6 +110,7 @@ def gc(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
         for entry in stale:
             shutil.rmtree(str(entry), ignore_errors=True)
         deleted = [entry.name for entry in stale] + list(environment.sweep(root, cutoff))
+        deleted += store.sweep(root, cutoff)
         deleted += _trim_blobs(root / "blobs", cutoff, int(request["bytes"]))
     return {"deleted": deleted[:NAMED], "count": len(deleted)}
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterable
 
 from _runner import layout, processes, state
 from _runner.layout import RunnerError
@@ -49,9 +49,10 @@ def _create(root: Path, folder: Path, request: Dict[str, Any]) -> None:
     try:
         for entry in request["inputs"]:
             _place_input(root, entry, draft)
+        _check_models(request.get("models") or (), draft)
         (draft / "wanted").touch()
         layout.reserve(draft)
-        wanted = {name: request.get(name) for name in ("script", "environment", "client")}
+        wanted = {name: request.get(name) for name in ("script", "environment", "client", "models", "offline")}
         layout.write_json(draft / "start.json", wanted)
         layout.write_json(draft / "job.json", request["spec"])
         draft.replace(folder)
@@ -70,6 +71,13 @@ def _place_input(root: Path, entry: Dict[str, Any], folder: Path) -> None:
         path = layout.checkpoint_path(folder, index, checkpoint["name"])
         path.parent.mkdir(parents=True, exist_ok=True)
         _place(root, checkpoint, path)  # one that is not the file it was is done again
+
+
+def _check_models(models: Iterable[Dict[str, Any]], folder: Path) -> None:
+    # Now, while somebody listens: they are brought by the supervisor.
+    found = [layout.model_path(folder, model["role"], file["path"]) for model in models for file in model["files"]]
+    if len(set(found)) < len(found):
+        raise ValueError("two files of a model have one name")
 
 
 def _place(root: Path, entry: Dict[str, Any], path: Path) -> bool:

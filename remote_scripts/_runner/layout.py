@@ -13,6 +13,7 @@ _JOB = re.compile(r"[a-z0-9]{4,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCRIPT = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_]+\.py")
 _SUFFIX = re.compile(r"(\.[a-z0-9]{1,15})?")
+_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _CHECKPOINT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -42,6 +43,11 @@ def parts_dir(root: Path, sha256: str) -> Path:
     return root / "parts" / _matching(_SHA256, sha256, "sha256")
 
 
+def content_path(root: Path, sha256: str) -> Path:
+    """File of a model's content."""
+    return root / "models" / _matching(_SHA256, sha256, "sha256")
+
+
 def script_path(root: Path, script: str) -> Path:
     """File of a script, `<hash>/<name>.py`."""
     return root / "scripts" / _matching(_SCRIPT, script, "script")
@@ -55,6 +61,19 @@ def input_name(index: int, suffix: str) -> str:
 def checkpoint_path(folder: Path, index: int, name: str) -> Path:
     """Where a job in `folder` finds a piece of an input that an earlier attempt finished."""
     return folder / "in" / "checkpoints" / ("%d" % index) / _matching(_CHECKPOINT, name, "checkpoint")
+
+
+def model_path(folder: Path, role: str, path: str) -> Path:
+    """Where a job in `folder` finds the file `path` of the model that has a role in it."""
+    names = path.split("/") if isinstance(path, str) else []
+    if not names or not all(map(_is_plain, names)):
+        raise ValueError("not a path in a model: %.200r" % (path,))
+    return folder.joinpath("models", _matching(_ROLE, role, "role"), *names)
+
+
+def _is_plain(name: str) -> bool:
+    # A user's own files may be called anything; nothing that is hidden, and no `..`, is among a model's.
+    return bool(name) and name[0] not in ".-" and "\\" not in name and name.isprintable() and len(name.encode()) <= 255
 
 
 def _matching(pattern: "re.Pattern[str]", name: Any, what: str) -> str:

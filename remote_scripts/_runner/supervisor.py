@@ -14,6 +14,8 @@ from typing import Any, Dict, Iterator
 from _runner import environment, layout, processes
 
 HEARTBEAT = 5.0
+SECRET = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
+"""Variables that are none of a script's business."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
@@ -79,18 +81,43 @@ def _terminate(number: int, frame: Any) -> None:
 def _run(root: Path, folder: Path) -> int:
     wanted = layout.read_json(folder / "start.json")
     with _heartbeat(folder), environment.provided(root, folder, wanted["environment"]) as python:
-        process = _start(folder, python, layout.script_path(root, wanted["script"]))
+        _provide_models(root, folder, wanted)
+        surroundings = _surroundings(root, folder.name, bool(wanted.get("offline")))
+        process = _start(folder, python, layout.script_path(root, wanted["script"]), surroundings)
         if not (folder / "wanted").exists():  # cancelled when there was nothing to end yet
             processes.end(folder.name, grace=0)
         return _wait(process)
 
 
-def _start(folder: Path, python: str, script: Path) -> "subprocess.Popen[bytes]":
+def _provide_models(root: Path, folder: Path, wanted: Dict[str, Any]) -> None:
+    if wanted.get("models"):
+        from _runner import models  # slow to import, and most jobs have none
+
+        models.provide(root, folder, wanted)
+
+
+def _surroundings(root: Path, job: str, offline: bool) -> Dict[str, str]:
+    # Libraries are kept from fetching anything, and from what others have left in the user's caches.
+    inherited = {name: value for name, value in processes.marked(job).items() if name not in SECRET}
+    home = root / "models" / ".home"
+    return {
+        **inherited,
+        "HF_HOME": str(home / "huggingface"),
+        "HF_HUB_CACHE": str(home / "huggingface" / "hub"),
+        "TORCH_HOME": str(home / "torch"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **({"OFFLOAD_OFFLINE": "1"} if offline else {}),
+    }
+
+
+def _start(folder: Path, python: str, script: Path, surroundings: Dict[str, str]) -> "subprocess.Popen[bytes]":
     with _deaf(), open(folder / "events.jsonl", "ab") as events, open(folder / "log.txt", "ab") as log:  # noqa: PTH123
         return subprocess.Popen(
             [python, str(script), "job.json"],
             cwd=str(folder),
-            env=processes.marked(folder.name),
+            env=surroundings,
             stdin=subprocess.DEVNULL,
             stdout=events,
             stderr=log,
