@@ -14,6 +14,7 @@ VERBS = {
     "completion": "Make the shell complete verbs, options, targets and jobs.",
     "doctor": "Check that everything the services need is here.",
     "jobs": "Look at jobs, end them, forget them.",
+    "models": "The models that services use: fetch, check, delete.",
     "targets": "The places a job can run.",
 }
 
