@@ -129,7 +129,7 @@ class Agent:
 def refusal(error: Mapping[str, str], target: str) -> Exception:
     """Make of a runner's error the one the broker acts on."""
     kind, message = str(error.get("kind")), plain(error.get("message"))
-    if kind in ("missing", "offline"):
+    if kind in ("missing", "offline", "no_model"):
         return MissingHere(f"{target}: {message.partition('; install with: ')[0]}", message.partition("with: ")[2])
     if kind == "no_space":
         return NoSpace(f"{target}: the disk is full")

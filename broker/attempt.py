@@ -155,6 +155,8 @@ class Run:
 
     def _lacking(self, ending: Mapping[str, Any]) -> Lacks | None:
         """What the target said it lacks and cannot get, if that is what ended the script; each thing once."""
+        if self._executor.local_path("jobs") is not None:
+            return None  # it is this machine: what is not here is nowhere to be sent from
         return self._lacks.pop(str(ending.get("error", {}).get("kind")), None)
 
     # What an attempt is about

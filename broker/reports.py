@@ -54,9 +54,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Models:
-    """Files of models, by sha256, that the target lacks and cannot fetch."""
+    """Files of models, by sha256, that the target lacks and cannot fetch, and why."""
 
     files: frozenset[str]
+    why: str
 
 
 Report = Progress | Note | Versions | Wants | Models | Checkpoint | Done | ItemFailed
@@ -120,7 +121,7 @@ def _models(event: Mapping[str, Any]) -> Models:
     files = [_sha256(sha256) for model in event["models"] for sha256 in model["files"]]
     if len(files) > MOST_FILES:
         raise ValueError(len(files))
-    return Models(frozenset(files))
+    return Models(frozenset(files), "; ".join(dict.fromkeys(plain(model["why"]) for model in event["models"])))
 
 
 def _done(event: Mapping[str, Any]) -> Done:

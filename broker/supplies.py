@@ -71,7 +71,7 @@ class ModelFiles:
             wanted = self.lacks.files & {file.sha256 for file in pin.files}
             here = store.here(pin, settings)
             if wanted - here.keys():
-                words = f"{executor.name} cannot fetch the model {pin.name}, and it is not here to be sent"
+                words = f"the model {pin.name} is not here to be sent, and not on {executor.name}: {self.lacks.why}"
                 raise MissingHere(words, f"offload models prefetch {pin.name}")
             uploads |= {sha256: _upload(here[sha256], sha256) for sha256 in wanted}
         staging.send(executor, agent, uploads, stop)
