@@ -33,6 +33,8 @@ def load(folder: Path, device: str, trusted: bool) -> Captioner:
     Raises ItemError for one that cannot be loaded, and for one with code of its own that is not `trusted`; ImportError
     where a package is missing.
     """
+    if not (folder / "config.json").is_file():
+        raise ItemError("the model has no config.json: it must be a folder such as a repository of the hub, whole")
     try:
         return _load(folder, device, trusted)
     except (ItemError, ImportError):

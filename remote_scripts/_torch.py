@@ -69,8 +69,8 @@ def hide_torchvision() -> None:
 def needing(extra: str) -> Iterator[None]:
     """Have what torch and its like end with told as what it is: for the whole of a script's work on an item.
 
-    An ImportError becomes Missing, with what to type (`extra` names the optional dependencies), and every way that torch
-    has of having no memory left becomes MemoryError.
+    An ImportError becomes Missing, with what to type (`extra` names the optional dependencies), and running out of
+    memory, in whichever of torch's ways, MemoryError.
     """
     try:
         yield

@@ -103,7 +103,7 @@ def _write(job: Job, item: Item, document: dict[str, Any]) -> Iterator[Path]:
         "json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         "txt": document["description"] + "\n",
     }
-    for format_ in job.params["format"] or [item.options["format"]]:
+    for format_ in dict.fromkeys(job.params["format"] or [item.options["format"]]):
         path = item.out / f"captions.{format_}"
         path.write_text(texts[format_], "utf-8")
         yield path
