@@ -26,8 +26,8 @@ Embeddings are directions of length 1: that of each frame, and their mean, made 
 little-endian numbers, row after row. A tag's direction is the mean over its phrases, each in each template. Its
 `similarity` is the cosine to the clip's mean. Its `score` is its share among all tags, by softmax of cosine / 0.01
 (the temperature that CLIP is trained to), a frame at a time, and then the mean over the frames: a tag of a quarter of
-the clip can have 0.25. `seconds` are the frames in which it is strongest, three at most, the strongest first, and none
-that has less than half of the strongest. Moods, which are all told, are weighed among themselves in the same way.
+the clip can have 0.25. `seconds` are the times of the frames that are most similar to it, three at most, the strongest
+first. Moods, which are all told, are weighed among themselves in the same way.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ import functools
 import json
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -157,14 +157,14 @@ def _weigh(
     """Name, score, similarity and strongest seconds of each word, the highest score first."""
     if not words.names:
         return []
-    shares = _softmax(frames @ words.directions.T / TEMPERATURE)
-    scores, similar = shares.mean(axis=0), words.directions @ mean
+    cosines = frames @ words.directions.T
+    scores, similar = _softmax(cosines / TEMPERATURE).mean(axis=0), words.directions @ mean
     entries = [
         {
             name: word,
             "score": round(float(scores[number]), DIGITS),
             "similarity": round(float(similar[number]), DIGITS),
-            "seconds": list(_strongest(times, shares[:, number])),
+            "seconds": _strongest(times, cosines[:, number]),
         }
         for number, word in enumerate(words.names)
     ]
@@ -172,11 +172,9 @@ def _weigh(
     return sorted(entries, key=lambda entry: (-entry["score"], -entry["similarity"]))
 
 
-def _strongest(times: Sequence[float], shares: np.ndarray) -> Iterator[float]:
-    rounded = shares.round(DIGITS)
-    for place in np.argsort(-rounded, kind="stable")[:MOST_SECONDS]:
-        if rounded[place] >= rounded.max() / 2:
-            yield round(times[place], 3)
+def _strongest(times: Sequence[float], cosines: np.ndarray) -> list[float]:
+    best = np.argsort(-cosines.round(DIGITS), kind="stable")[:MOST_SECONDS]
+    return [round(times[place], 3) for place in best]
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:
