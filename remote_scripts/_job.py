@@ -43,6 +43,11 @@ from typing import Any
 
 CHECKPOINT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 """Names a checkpoint may have."""
+NETWORK = frozenset(
+    f"socket.{name}"
+    for name in ("connect", "getaddrinfo", "gethostbyaddr", "gethostbyname", "getnameinfo", "sendmsg", "sendto")
+)
+"""What Python announces of a program that asks another machine."""
 
 
 class ItemError(Exception):
@@ -61,6 +66,10 @@ class Missing(ItemError):
     """Something the job needs is not installed here. The message says how to install it."""
 
     kind = "missing"
+
+
+class Offline(OSError):
+    """The job was asked to run without the network, and something in it would not."""
 
 
 class LimitExceeded(ItemError):
@@ -133,11 +142,28 @@ class Job:
 
 def run(do: Callable[[Job, Item], Result]) -> int:
     """Do every item of the job named on the command line; returns the exit status."""
+    _stay_offline()
     with _events() as stream:
         job = Job(json.loads(Path(sys.argv[1]).read_text("utf-8")), stream)
         for item in job.items:
             _run_item(job, item, do)
     return 0
+
+
+def _stay_offline() -> None:
+    # A library that would ask a server all the same fails and is named, instead of making us wait for an answer.
+    if os.environ.get("OFFLOAD_OFFLINE") == "1":
+        sys.addaudithook(_refuse_network)
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in NETWORK and not _stays_here(arguments[0]):
+        where = next((word for word in arguments if isinstance(word, str | tuple)), "a server")
+        raise Offline(f"this job is offline, and may not ask {where} ({event})")
+
+
+def _stays_here(socket: Any) -> bool:
+    return getattr(getattr(socket, "family", None), "name", "") == "AF_UNIX"
 
 
 def _item(entry: dict[str, Any]) -> Item:
