@@ -28,7 +28,7 @@ TIMED = {"upload": {"stage_in"}, "run": {"stage_in", "run"}, "download": {"stage
 
 def configure(dirs: Path, server: Server, **changed: object) -> None:
     """Make the server the one target, `box`; `changed` options are given another value."""
-    options: dict[str, Any] = {**server.options(**changed), "silence": SILENCE}
+    options: dict[str, Any] = {"silence": SILENCE, **server.options(**changed)}
     lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
     (dirs / "config/targets.toml").write_text("\n".join(["[box]", *lines]))
 

@@ -1,0 +1,17 @@
+"""Services with models on Colab: the same outputs there as here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.colab.conftest import configure
+from tests.colab.double import Double
+from tests.services.everywhere import USES, Use, assert_same_there_as_here
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.service)
+def test_the_same_there_as_here(use: Use, google: Double, offload_dirs: Path, tmp_path: Path) -> None:
+    configure(offload_dirs, google, silence=60)  # what loads torch may keep a busy machine from answering
+    assert_same_there_as_here(use, tmp_path / "media", "colab")
