@@ -126,6 +126,12 @@ for name, trusted in (("cut", 0), ("lacking", 0), ("misshapen", 0), ("absent", 0
     except ItemError as error:
         said[f"{name} {trusted}"] = str(error)
     said[f"{name} {trusted} ran"] = Path(sys.argv[2]).exists()
+
+import torch
+
+Path(sys.argv[2]).unlink()
+torch.load(root / "poisoned/pytorch_model.bin", weights_only=False)
+said["poison bites"] = Path(sys.argv[2]).exists()
 print(json.dumps(said))
 """
 
@@ -141,6 +147,7 @@ def test_a_model_that_cannot_be_whole_is_refused_and_one_with_code_of_its_own_un
     assert "no config.json" in said["absent 0"]
     assert "--trust-remote-code" in said["own 0"] and not said["own 0 ran"]
     assert said["own 1"] == "short 0 765.000" and said["own 1 ran"]
+    assert said["poison bites"], "or a test that it does not would show nothing"
 
 
 EASE = """
