@@ -50,13 +50,27 @@ class Reminder(Check):
 
 
 @click.command(help="Check that everything the services need is here.")
-def doctor() -> None:
+@click.option("--offline", is_flag=True, help="let each service do a little work without a network, and say which can")
+def doctor(offline: bool) -> None:
     """Print a line per check; exit code 4 when one is not well."""
+    if offline:
+        sys.exit(_offline())
     checks = []
     for check in _checks():
         checks.append(check)
         print(f"{check.mark}  {check.name}: {plain(check.said)}", flush=True)
     sys.exit(0 if all(check.ok for check in checks) else MissingHere.exit_code)
+
+
+def _offline() -> int:
+    from offload.readiness import exit_code, readiness
+
+    found = []
+    with Broker(settings.load().model_copy(update={"offline": True})) as broker:
+        for one in readiness(broker):
+            found.append(one)
+            print("\t".join(map(plain, (one.service, one.model, one.state, one.said))).rstrip(), flush=True)
+    return exit_code(found)
 
 
 def _checks() -> Iterator[Check]:
