@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +96,9 @@ def keep(settings: Settings, path: Path) -> str:
 
 def download(settings: Settings, url: str) -> tuple[str, int]:
     """Fetch a file into our store; returns its sha256 and size. Raises UsageError, or MissingHere for a while."""
+    import urllib.error  # slow to import, and rarely needed
+    import urllib.request
+
     hint = f"offload models prefetch {url}"
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  (http or https: `find`)
