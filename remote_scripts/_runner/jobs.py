@@ -4,6 +4,7 @@ job.json      what the script reads         status.json   what the supervisor la
 events.jsonl  what the script has printed   lock          held by the living supervisor
 log.txt       its stderr                    wanted        deleted to cancel: that takes no room on a full disk
 start.json    what the supervisor reads     reserve       room for the last word on a full disk
+models/       those that the script needs
 """
 
 from __future__ import annotations

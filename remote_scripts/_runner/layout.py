@@ -14,6 +14,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCRIPT = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9_]+\.py")
 _SUFFIX = re.compile(r"(\.[a-z0-9]{1,15})?")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_MODEL_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}){0,9}")
 _CHECKPOINT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -65,15 +66,8 @@ def checkpoint_path(folder: Path, index: int, name: str) -> Path:
 
 def model_path(folder: Path, role: str, path: str) -> Path:
     """Where a job in `folder` finds the file `path` of the model that has a role in it."""
-    names = path.split("/") if isinstance(path, str) else []
-    if not names or not all(map(_is_plain, names)):
-        raise ValueError("not a path in a model: %.200r" % (path,))
-    return folder.joinpath("models", _matching(_ROLE, role, "role"), *names)
-
-
-def _is_plain(name: str) -> bool:
-    # A user's own files may be called anything; nothing that is hidden, and no `..`, is among a model's.
-    return bool(name) and name[0] not in ".-" and "\\" not in name and name.isprintable() and len(name.encode()) <= 255
+    plain = _matching(_MODEL_FILE, path, "path in a model")
+    return folder / "models" / _matching(_ROLE, role, "role") / plain
 
 
 def _matching(pattern: "re.Pattern[str]", name: Any, what: str) -> str:

@@ -108,14 +108,17 @@ class _Supply:
 
     def _kept(self, file: File) -> Optional[Path]:
         for path in (self._content(file), layout.blob_path(self._root, file["sha256"])):
-            trouble = _trouble(path, file)
-            if path.exists() and not trouble:
-                return path if path == self._content(file) else store.adopt(self._root, path)
             if path.exists():
-                path.unlink()
-                self._damaged.append("%s was damaged (%s) and is removed" % (path, trouble))
-                self._say("%s: %s" % (file["path"], self._damaged[-1]))
+                trouble = _trouble(path, file)
+                if not trouble:
+                    return path if path == self._content(file) else store.adopt(self._root, path)
+                self._discard(path, file, trouble)
         return None
+
+    def _discard(self, path: Path, file: File, trouble: str) -> None:
+        path.unlink(missing_ok=True)
+        self._damaged.append("%s was damaged (%s) and is removed" % (path, trouble))
+        self._say("%s: %s" % (file["path"], self._damaged[-1]))
 
     def _own(self, model: Model, file: File) -> Optional[Path]:
         path = (model.get("paths") or {}).get(file["path"])
@@ -144,7 +147,7 @@ class _Supply:
     def _check_room(self, model: Model, missing: List[File]) -> None:
         needed = sum(max(0, (file.get("size") or 0) - store.arrived(self._root, file["sha256"])) for file in missing)
         free = shutil.disk_usage(str(self._root)).free - layout.RESERVE_BYTES
-        if needed > free:
+        if needed > max(free, 0):
             words = (model["name"], _words(needed), _words(max(free, 0)))
             raise RunnerError("no_space", "%s needs %s more, and %s are free where the job runs" % words)
 

@@ -131,7 +131,9 @@ def link(path: Path, place: Path) -> None:
     # A hard link outlives its content's removal here; a copy would cost gigabytes.
     try:
         os.link(str(path), str(place))
-    except OSError:
+    except FileNotFoundError:  # somebody has just removed it
+        raise
+    except OSError:  # a file system without links
         place.symlink_to(path)
 
 
