@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def load(folder: Path, device: str) -> Clip:
 
     Raises ItemError for one that cannot be loaded, ImportError where a package is missing.
     """
-    weights = _weights(folder)
+    weights, config = _weights(folder), _config(folder)
+    _leave_out(config)
     _torch.mend_torchvision()  # open_clip does not go without it
     import open_clip
     from safetensors import SafetensorError
@@ -89,17 +91,29 @@ def load(folder: Path, device: str) -> Clip:
     return Clip(model.eval(), tokenizer, device, sha256(weights))
 
 
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / CONFIG).read_text("utf-8"))["model_cfg"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ItemError(f"the model's {CONFIG} is damaged: {error}") from error
+    return found
+
+
 def _weights(folder: Path) -> Path:
     if not (folder / CONFIG).is_file():
         raise ItemError(f"the model is none of open_clip's: a folder that holds {CONFIG} and the weights is")
-    try:
-        json.loads((folder / CONFIG).read_text("utf-8"))
-    except ValueError as error:
-        raise ItemError(f"the model's {CONFIG} is damaged: {error}") from error
     found = [path for pattern in WEIGHTS for path in sorted(folder.glob(pattern))]
     if not found:
         raise ItemError("the model's folder holds no weights")
     return found[0]
+
+
+def _leave_out(config: dict[str, Any]) -> None:
+    """Have open_clip take packages for absent that this model does without: they take seconds to import."""
+    if not any(name.startswith("hf_") for name in config.get("text_cfg", {})):
+        sys.modules.setdefault("transformers", None)  # type: ignore[arg-type]
+    if "timm_model_name" not in config.get("vision_cfg", {}):
+        sys.modules.setdefault("timm", None)  # type: ignore[arg-type]
 
 
 def _rule(size: int | Sequence[int], mode: str) -> str:
