@@ -83,10 +83,13 @@ def _quietest(samples: np.ndarray) -> int:
 
 
 def stretches(samples: np.ndarray) -> list[tuple[float, float]]:
-    """Where somebody may be speaking, as (start, end) in seconds: wherever it is louder than the background."""
+    """Where somebody may be speaking, as (start, end) in seconds: wherever it is louder than the background.
+
+    None reaches beyond the last whole hop: whisper would look for ever for what is there.
+    """
     energy = _energy(samples)
     if not len(energy):
-        return [(0.0, len(samples) / RATE)]
+        return []
     background = int(np.sort(energy)[len(energy) * FLOOR // 100])
     loud = np.flatnonzero(energy > max(ABOVE * background, SOUND * SOUND * HOP))
     found: list[list[int]] = []
@@ -95,5 +98,5 @@ def stretches(samples: np.ndarray) -> list[tuple[float, float]]:
             found[-1][1] = hop + 1
         else:
             found.append([hop, hop + 1])
-    end = len(samples) / RATE
-    return [(max(0, first - MARGIN) * HOP / RATE, min(end, (last + MARGIN) * HOP / RATE)) for first, last in found]
+    around = ((max(0, first - MARGIN), min(len(energy), last + MARGIN)) for first, last in found)
+    return [(first * HOP / RATE, last * HOP / RATE) for first, last in around]
