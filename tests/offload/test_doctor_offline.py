@@ -87,13 +87,14 @@ def test_a_service_whose_model_is_here_works_where_the_kernel_has_no_network(
     assert [*here.iterdir(), *(offload_dirs / "cache" / "local" / "jobs").iterdir()] == []
 
 
-def test_a_model_that_cannot_be_loaded_is_no_ready_one(here: Path, cached: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_no_ready_one(here: Path, cached: Path, hub: Hub) -> None:
     (cached / "config.json").write_text("{")
     said, rows = table(here)
     assert rows["caption"][:2] == ["blip-base", "failed"]
     assert rows["caption"][2].startswith("the model cannot be loaded: ")
     assert "jobs logs" not in rows["caption"][2]  # of a journal that is gone
     assert said.code == 6
+    assert hub.asked == []
 
 
 @pytest.mark.parametrize(

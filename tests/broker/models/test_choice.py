@@ -50,4 +50,4 @@ def test_the_model_is_chosen(case: str) -> None:
 
 def test_code_is_taken_only_where_it_is_asked_for() -> None:
     there = ["config.json", "model.safetensors", "modeling.py", "deep/inside.py"]
-    assert choose(there, code=True) == sorted(there)
+    assert choose([*there, "../out.py", "/out.py", "a/../../out.py", ".hidden.py"], code=True) == sorted(there)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ def test_what_was_written_is_read(config: Settings) -> None:
 def test_the_first_pin_counts(config: Settings) -> None:
     first = lock.add(config, a_pin("hf:a/b", 1))
     assert lock.add(config, a_pin("hf:a/b", 2)) == first
+
+
+def test_nobody_writes_while_another_does(config: Settings) -> None:
+    answers: list[Pin] = []
+    other = threading.Thread(target=lambda: answers.append(lock.add(config, a_pin("hf:a/b", 2))))
+    with lock._change(config) as content:
+        other.start()
+        other.join(1)
+        content.models["hf:a/b"] = lock._written(a_pin("hf:a/b", 1))
+    other.join()
+    assert answers == [a_pin("hf:a/b", 1)]
 
 
 def _pin_all(config: Settings, number: int) -> list[str]:
