@@ -43,6 +43,11 @@ class Engine:
         """Whether the model knows English only."""
         return not self._model.model.is_multilingual
 
+    def knows(self, language: str) -> bool:
+        """Whether the model was taught that language: a newer one knows more."""
+        token = self._model.hf_tokenizer.token_to_id(f"<|{language}|>")
+        return language == "en" if self.english else token is not None
+
     def language(self, samples: Any) -> str:
         """Code of the language spoken in the first 30 s of `samples`."""
         with _errors():

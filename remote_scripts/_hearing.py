@@ -3,6 +3,7 @@
 An engine is made as `Engine(folder of the model, parameters of the job, ease)`, once a job, and offers
 
     english                     whether its model knows English only
+    knows(language)             whether its model was taught that language
     language(samples)           code of the language spoken in (the first 30 s of) `samples`
     stretches(window)           where somebody speaks, as (start, end) in seconds
     hear(samples, language, prompt, stretches, tell)

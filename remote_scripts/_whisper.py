@@ -35,6 +35,11 @@ class Engine:
         """Whether the model knows English only."""
         return not self._model.is_multilingual
 
+    def knows(self, language: str) -> bool:
+        """Whether the model was taught that language: a newer one knows more."""
+        taught = list(self._whisper.tokenizer.LANGUAGES)[: self._model.num_languages]
+        return language == "en" if self.english else language in taught
+
     def language(self, samples: Any) -> str:
         """Code of the language spoken in the first 30 s of `samples`."""
         if self.english:

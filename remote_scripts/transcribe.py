@@ -101,9 +101,12 @@ def transcribe(job: Job, item: Item) -> Result:
 @functools.cache
 def _engine(job: Job) -> Any:
     """The engine, loaded once for all items."""
-    engine = importlib.import_module(ENGINES[job.params["engine"]]).Engine(job.models["model"], job.params, job.ease)
-    if engine.english and (job.params["language"] not in ("auto", "en") or job.params["translate"]):
-        raise ItemError("the model knows English only: it can neither hear another language nor translate")
+    params = job.params
+    engine = importlib.import_module(ENGINES[params["engine"]]).Engine(job.models["model"], params, job.ease)
+    if params["language"] != "auto" and not engine.knows(params["language"]):
+        raise ItemError(f"the model {params['model']} was not taught the language {params['language']}")
+    if engine.english and params["translate"]:
+        raise ItemError(f"the model {params['model']} knows English only: it cannot translate")
     return engine
 
 
