@@ -58,7 +58,7 @@ def order(
         "models": [_model(role, pin, shared) for role, pin in sorted(found.items())],
         "offline": settings.offline,
         # This machine is the user's to install things on; any other gets what is missing by itself.
-        "environment": environment(job.script, job.extras, build=not shared),
+        "environment": environment(job.script, job.extras, build=not shared and not settings.offline),
         "client": orphans.client(settings.state_dir),
     }
 
