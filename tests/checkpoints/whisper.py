@@ -1,7 +1,7 @@
 """Tiny whisper checkpoints in both genuine formats, with seeded random weights.
 
-Those that `speak` have a text in their weights, by position, whatever they hear: they are sure of it, so that nothing
-is drawn at random. The others babble: every temperature is tried in vain.
+They have a text in their weights, by position, whatever they hear. Those that are `sure` of it say it, and nothing is
+drawn at random. Those that are not try every temperature in vain.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 SPEECH = " And so my fellow Americans", " ask not what your country can do for you"
 TIMES = (0.0, 4.0, 11.0)  # seconds, around the two
 WIDTH, HEADS = 32, 2
-SURE = 6.0  # how much more likely the text is than any other
+SURE, UNSURE = 6.0, 2.0  # how much more likely the text is than any other
 BANDS = 80
 
 
-def write(path: Path, *, speaks: bool = True, english: bool = False, language: str = "en") -> Path:
+def write(path: Path, *, sure: float = SURE, english: bool = False, language: str = "en") -> Path:
     """Write a checkpoint of openai-whisper; `language` is what it takes all speech for."""
     import torch
     from whisper.model import ModelDimensions, Whisper
@@ -32,8 +32,7 @@ def write(path: Path, *, speaks: bool = True, english: bool = False, language: s
         model = Whisper(dims)
         for parameter in model.parameters():
             parameter.data.normal_(0, 0.05)
-        if speaks:
-            _teach(model, _program(english, language))
+        _teach(model, _program(english, language), sure)
     torch.save({"dims": asdict(dims), "model_state_dict": model.half().state_dict()}, path)
     return path
 
@@ -54,14 +53,14 @@ def _program(english: bool, language: str) -> list[int]:
     return lead + text * (448 // len(text) + 1)
 
 
-def _teach(model: Any, program: list[int]) -> None:
+def _teach(model: Any, program: list[int], sure: float) -> None:
     import torch
 
     decoder = model.decoder
     words = decoder.token_embedding.weight.data
     words.sub_(words.mean(1, keepdim=True)).div_(words.norm(dim=1, keepdim=True))
     decoder.positional_embedding.data.copy_(20 * words[torch.tensor(program[:448])])
-    decoder.ln.weight.data.fill_(SURE)
+    decoder.ln.weight.data.fill_(sure)
     decoder.ln.bias.data.zero_()
 
 
