@@ -198,7 +198,10 @@ def _cue(segment: Heard, start: int) -> Cue:
 
 
 class Meter:
-    """Progress in seconds of sound, at most two events a second. What was kept from before does not count as speed."""
+    """Progress in seconds of sound: at the end of a window, and else at most two events a second.
+
+    What was kept from before does not count as speed.
+    """
 
     def __init__(self, job: Job, item: Item, length: float) -> None:
         self._job, self._item, self._length = job, item, length
@@ -209,8 +212,10 @@ class Meter:
         """Say that all up to `seconds` has been heard."""
         now = time.monotonic()
         self._reached = max(self._reached, seconds)
-        if now - self._last < EVENT_SECONDS:
-            return
+        if now - self._last >= EVENT_SECONDS:
+            self._say(now)
+
+    def _say(self, now: float) -> None:
         self._last = now
         speed = (self._reached - self._free) / (now - self._begun)
         left = max(0.0, self._length - self._reached)
@@ -221,7 +226,8 @@ class Meter:
         """Say that a window is over at `seconds`, and whether it was free of work."""
         if free:
             self._free += seconds - self._reached
-        self.tell(seconds)
+        self._reached = seconds
+        self._say(time.monotonic())
 
 
 def _write(job: Job, item: Item, cues: Sequence[Cue], measured: dict[str, Any]) -> tuple[Path, ...]:

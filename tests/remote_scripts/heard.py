@@ -66,17 +66,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sound(path: Path, *pieces: tuple[float, float]) -> Path:
-    """Write a tone that wavers as a voice does, piece by piece: (seconds, loudness 0-1)."""
+def sound(path: Path, *pieces: tuple[float, float], hiss: float = 0) -> Path:
+    """Write a tone that wavers as a voice does, piece by piece: (seconds, loudness 0-1), over a steady hiss."""
     parts = []
     for seconds, loudness in pieces:
         time = np.arange(round(seconds * RATE)) / RATE
         parts.append(loudness * np.sin(2 * np.pi * 220 * time) * (1 + np.sin(2 * np.pi * 4 * time)) / 2)
+    whole = np.concatenate(parts)
+    whole += hiss * np.random.default_rng(1).uniform(-1, 1, len(whole))
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes((np.concatenate(parts) * 32767).astype("<i2").tobytes())
+        file.writeframes((whole * 32767).astype("<i2").tobytes())
     return path
 
 
@@ -111,14 +113,15 @@ def job(
 
 def begin(folder: Path, *missing: str) -> subprocess.Popen[str]:
     """Start transcribe.py in its job directory, alone in the world."""
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "transcribe.py"), "job.json"],
-        cwd=folder,
-        env={**os.environ, **alone(folder, *missing)},
-        stdout=subprocess.PIPE,
-        stderr=(folder / "log").open("w"),
-        text=True,
-    )
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPTS / "transcribe.py"), "job.json"],
+            cwd=folder,
+            env={**os.environ, **alone(folder, *missing)},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
 
 
 def finish(folder: Path, *missing: str) -> Run:
