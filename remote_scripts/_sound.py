@@ -98,7 +98,7 @@ class Track:
         return _placed(self._decoded(), (self._container.start_time or 0) / av.time_base, self.seconds)
 
     def check_whole(self) -> None:
-        """After the last frame: raise BadInput if the file is damaged or ends before it should."""
+        """After the last frame: raise BadInput if the file is damaged, ends before it should, or held nothing."""
         if self._middle or self._lead > 1 or self._tail > 1:
             lost = self._lead + self._middle + self._tail
             raise _broken(f"damaged: {lost} of its {self._packets} packets of sound cannot be decoded")
@@ -106,6 +106,8 @@ class Track:
             raise _broken(f"cut short: it says it lasts {self.seconds:.1f} s, and it ends before")
         if self._damage:
             raise _broken(f"damaged or cut short ({self._damage})")
+        if not self._frames:
+            raise BadInput("the input has no sound: there is nothing in its audio track")
 
     def _is_short(self) -> bool:
         names = self._container.format.name.split(",")

@@ -131,15 +131,18 @@ def test_damage_is_refused_and_nothing_is_left(formats: list[Path], tmp_path: Pa
 
 def test_what_has_no_sound_says_so(tmp_path: Path) -> None:
     mute = clip(tmp_path / "mute.mp4", sound=False)
-    text, empty = tmp_path / "text.mp3", tmp_path / "empty.mp3"
+    text, flac, empty = tmp_path / "text.mp3", tmp_path / "text.flac", tmp_path / "empty.mp3"
     text.write_text("hello " * 100)
+    flac.write_text("hello " * 100)
     empty.write_bytes(b"")
     playlist = tmp_path / "list.mp3"
     playlist.write_text("#EXTM3U\n/etc/passwd\n")
-    run = extract(tmp_path / "job", mute, text, empty, playlist)
-    said = [run.failure(index) for index in range(4)]
+    run = extract(tmp_path / "job", mute, text, empty, playlist, flac)
+    said = [run.failure(index) for index in range(5)]
     assert {kind for kind, _ in said} == {"bad_input"}
-    for (_, error), words in zip(said, ("no sound", "not a file with sound", "empty", "playlist"), strict=True):
+    for (_, error), words in zip(
+        said, ("no sound", "not a file with sound", "empty", "playlist", "nothing in its"), strict=True
+    ):
         assert words in error
 
 
