@@ -117,6 +117,8 @@ def broken(folder: Path, formats: list[Path]) -> Iterator[Path]:
             yield truncate(path, folder / f"short{path.suffix}", 0.5)
         if path.suffix in (".mp3", ".m4a", ".flac", ".ogg", ".mka"):
             yield rot(path, folder / f"rotten{path.suffix}")
+        if path.suffix == ".flac":
+            yield rot(path, folder / "one-byte.flac", 0.5, 0.51, every=10**9)
 
 
 def test_damage_is_refused_and_nothing_is_left(formats: list[Path], tmp_path: Path) -> None:

@@ -215,9 +215,8 @@ def test_preparing_needs_no_more_than_av_and_torch_is_the_targets_own() -> None:
 
 
 def test_help_loads_nothing_heavy(here: Path) -> None:
-    code = (
-        "import sys; from services.base.command import command; from services.transcribe import SERVICE; command(SERVICE);"
-        " print([name for name in ('torch', 'av', 'numpy', 'whisper', 'ctranslate2') if name in sys.modules])"
-    )
+    heavy = ("torch", "av", "numpy", "whisper", "ctranslate2")
+    make = "from services.base.command import command; from services.transcribe import SERVICE; command(SERVICE)"
+    code = f"import sys; {make}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
