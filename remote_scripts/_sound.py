@@ -22,10 +22,10 @@ INDEXED = ("mov", "avi")  # formats whose index lists every packet
 GAP = 0.05  # seconds: a smaller difference between time stamps and samples is rounding
 SLACK = 1.0  # seconds that a stated length may be wrong
 DAMAGE = re.compile(
-    r"CRC mismatch|filesize and duration do not match|File ended prematurely|Invalid track number"
+    r"CRC mismatch|CRC error|filesize and duration do not match|File ended prematurely|Invalid track number"
     r"|as first byte of an EBML number|exceeds containing master"
 )
-"""What a demuxer says where it steps over what it cannot read, and tells of it in no other way."""
+"""What libav says where it steps over what it cannot read, and tells of it in no other way."""
 
 
 @contextmanager
@@ -171,6 +171,7 @@ def _choose(container: av.container.InputContainer) -> av.AudioStream:
         raise BadInput("the input's audio codec is not known here; convert it to AAC first")
     if best.codec_context.name == "flac":
         best.codec_context.options = {"err_detect": "crccheck+explode"}  # or damage is decoded to noise
+        best.codec_context.thread_count = 1  # or what it says goes where nobody listens
     return best
 
 
