@@ -357,3 +357,19 @@ def test_sizing_is_that_of_the_models_own_preprocessors() -> None:
     assert part("_pictures").fit(picture, picture.size, "64") == expected
     squashed = picture.resize((48, 48), Image.Resampling.BICUBIC)
     assert part("_pictures").fit(picture, picture.size, "48x48") == squashed
+
+
+@pytest.mark.parametrize("kind", ["short groups", "hevc, open groups", "transport stream", "hidden frames"])
+def test_no_more_is_decoded_than_leads_to_the_frames(kind: str, tmp_path: Path) -> None:
+    suffix, video = KINDS[kind]
+    clip = numbered(tmp_path / f"clip.{suffix}", 6, *video)
+    moments, probe, limit = part("_moments"), part("_media").probe, 10**8
+    media_ = probe(clip, limit, 60)
+    line = moments.timeline(clip, media_, limit)
+    wanted = [line.at(second) for second in (2.5, 5.5)]
+    spans = moments._spans(line, wanted)
+    place = {packet.stamp: number for number, packet in enumerate(line.packets)}
+    decoded = sum(place[last] - place[first] + 1 for first, last in spans)
+    assert decoded <= (40 if kind == "short groups" else len(line.packets))
+    found = {stamp: frame.pts for stamp, frame in moments.shown(clip, media_, limit, line, wanted)}
+    assert found == {stamp: stamp for stamp in wanted}
