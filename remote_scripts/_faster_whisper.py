@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import _torch
-from _hearing import SEED, TEMPERATURES, BadModel, Heard
+from _hearing import NO_BATCH, SEED, TEMPERATURES, BadModel, Heard
 from _job import ItemError, Missing
 from _windows import Window
 
@@ -31,7 +31,9 @@ class Engine:
 
         self._packages = ctranslate2, faster_whisper
         self._folder, self._params = folder, params
-        self._device = _torch.GPU if ease < _torch.NO_GPU and ctranslate2.get_cuda_device_count() else _torch.CPU
+        self._device = (
+            _torch.GPU if NO_BATCH * ease < _torch.NO_GPU and ctranslate2.get_cuda_device_count() else _torch.CPU
+        )
         self._threads = params["threads"] or max(1, _cores() - 1)
         _check_files(folder)
         self._check_type()

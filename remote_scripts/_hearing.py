@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from _job import ItemError
 
 SEED = 0
+NO_BATCH = 2  # steps of `ease` that one counts for: there is no batch to make smaller before doing without the GPU
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Tried in order until the text is neither repetitive nor improbable. Only the first does not draw at random."""
 LOST = 0.5  # a temperature above which what was heard is no guide to what follows (whisper's own figure)

@@ -80,6 +80,7 @@ class Track:
         self._stream = _choose(container)
         self._packets = self._frames = 0
         self._lead = self._middle = self._tail = 0  # packets that cannot be decoded: at the start, within, at the end
+        self._whole = False  # whether a packet has been decoded
         self._end = 0.0
         self._damage = ""
 
@@ -121,7 +122,7 @@ class Track:
         for packet in self._demuxed():
             if packet.pts is not None:
                 self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream_index == self._stream.index:
+            if packet.stream.index == self._stream.index:  # packets that end a stream have no index of their own
                 yield from self._decode(packet)
 
     def _demuxed(self) -> Iterator[av.Packet]:
@@ -141,15 +142,17 @@ class Track:
 
     def _decode(self, packet: av.Packet) -> list[av.AudioFrame]:
         self._packets += bool(packet.size)
+        bad = packet.is_corrupt
         try:
-            frames = [] if packet.is_corrupt else packet.decode()
+            frames = packet.decode()
         except av.error.FFmpegError:
-            frames = []
+            frames, bad = [], True
+        if bad:
             self._tail += 1
-        self._tail += packet.is_corrupt
-        if frames:
-            self._lead, self._middle = (self._lead, self._middle + self._tail) if self._frames else (self._tail, 0)
-            self._tail, self._frames = 0, self._frames + len(frames)
+        elif frames:
+            self._lead, self._middle = (self._lead, self._middle + self._tail) if self._whole else (self._tail, 0)
+            self._whole, self._tail = True, 0
+        self._frames += len(frames)
         return frames
 
 
@@ -169,9 +172,9 @@ def _choose(container: av.container.InputContainer) -> av.AudioStream:
     best = max(container.streams.audio, key=lambda stream: bool(stream.disposition & av.stream.Disposition.default))
     if best.codec_context is None:
         raise BadInput("the input's audio codec is not known here; convert it to AAC first")
+    best.codec_context.thread_count = 1  # or what it says goes where nobody listens
     if best.codec_context.name == "flac":
         best.codec_context.options = {"err_detect": "crccheck+explode"}  # or damage is decoded to noise
-        best.codec_context.thread_count = 1  # or what it says goes where nobody listens
     return best
 
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import _torch
-from _hearing import SEED, TEMPERATURES, BadModel, Heard
+from _hearing import NO_BATCH, SEED, TEMPERATURES, BadModel, Heard
 from _windows import Window, stretches
 
 FRAMES = 100  # a second: what whisper counts its progress in
@@ -25,7 +25,7 @@ class Engine:
 
     def __init__(self, folder: Path, params: dict[str, Any], ease: int) -> None:
         with _torch.needing("transcribe"):
-            self._device = _torch.ready(params["threads"], ease)
+            self._device = _torch.ready(params["threads"], NO_BATCH * ease)
             self._whisper = importlib.import_module("whisper")
         self._params = params
         self._model = _load(self._whisper, _checkpoint(folder), self._device)

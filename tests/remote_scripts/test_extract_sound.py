@@ -108,6 +108,22 @@ def test_the_default_track_is_heard(talk: Path, tmp_path: Path) -> None:
     assert loud(samples(extract(tmp_path / "job", both)))[0] > 0.9
 
 
+def test_covers_chapters_and_streams_without_an_end_are_no_damage(talk: Path, tmp_path: Path) -> None:
+    chapters, cover = tmp_path / "chapters.txt", tmp_path / "cover.png"
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=2000\ntitle=one\n")
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64", "-frames:v", "1", cover)
+    ffmpeg("-i", talk, "-i", chapters, "-map_metadata", "1", tmp_path / "a.m4b")
+    picture = ("-i", cover, "-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic")
+    for name in ("b.mp3", "c.flac"):
+        ffmpeg("-i", talk, *picture, tmp_path / name)
+    data = talk.read_bytes()  # a recorder that was never told the end leaves the length open
+    (tmp_path / "d.wav").write_bytes(data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:])
+    inputs = sorted(tmp_path.glob("?.*"))
+    run = extract(tmp_path / "job", *inputs)
+    for index, path in enumerate(inputs):
+        assert loud(samples(run, index))[1] == pytest.approx(2.97, abs=0.1), path
+
+
 # What is not whole, and what has no sound
 
 
