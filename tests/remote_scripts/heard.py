@@ -8,6 +8,7 @@ import subprocess
 import sys
 import wave
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Another process makes them: this one does not load torch for it.
     """
-    folder = tmp_path_factory.mktemp("whisper")
+    return _made(tmp_path_factory.getbasetemp() / "whisper-models")
+
+
+@cache
+def _made(folder: Path) -> Path:
+    """The models, once, however many files of tests have the fixture."""
+    folder.mkdir()
     subprocess.run([sys.executable, "-c", MAKE.format(folder=str(folder))], cwd=ROOT, check=True)
     return folder
 
