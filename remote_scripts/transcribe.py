@@ -12,7 +12,7 @@
 """Write down what is said: subtitles and transcripts, from one list of cues.
 
     params:  engine (whisper or faster-whisper), model (its name, for people), language (a code, or auto), translate,
-             formats (txt, srt, vtt, tsv, json; none: the item's own), word_timestamps, vad, initial_prompt,
+             format (txt, srt, vtt, tsv, json; none: the item's own), word_timestamps, vad, initial_prompt,
              compute_type (of faster-whisper), beam_size (1: greedy), threads (0: all cores but one), window (seconds)
     limits:  pixels, seconds (of sound)
     models:  model (one .pt file, or a folder in CTranslate2's format)
@@ -240,7 +240,7 @@ def _write(job: Job, item: Item, cues: Sequence[Cue], measured: dict[str, Any]) 
         "duration": measured["seconds"],
     }
     paths = []
-    for format_ in params["formats"] or [item.options["format"]]:
+    for format_ in params["format"] or [item.options["format"]]:
         paths.append(item.out / f"transcript.{format_}")
         paths[-1].write_text(_subtitles.FORMATS[format_](cues, about), "utf-8", newline="\n")
     return tuple(paths)

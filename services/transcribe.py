@@ -37,7 +37,7 @@ UNTAUGHT = ("turbo",)
 class Transcribe(Params):
     """Parameters of transcribe."""
 
-    formats: Annotated[
+    format: Annotated[
         Annotated[tuple[Literal["txt", "srt", "vtt", "tsv", "json"], ...], Listed] | None,
         Field(
             description="which, with commas between them: srt,vtt,json  [default: as the output is named, else srt]",
@@ -76,7 +76,7 @@ class Transcribe(Params):
         int, Field(ge=30, le=3600, description="seconds of sound done at a time: none is ever done twice")
     ] = 300
 
-    @field_validator("formats")
+    @field_validator("format")
     @classmethod
     def _some_formats(cls, formats: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if formats == ():
@@ -139,7 +139,7 @@ def _check_form(source: str, engine: str) -> None:
 
 
 def _outputs(dest: Path, params: Transcribe) -> Mapping[str, Path]:
-    formats = params.formats or (_format(dest),)
+    formats = params.format or (_format(dest),)
     return {f"transcript.{format_}": dest.with_suffix(f".{format_}") for format_ in formats}
 
 

@@ -26,7 +26,7 @@ PARAMS = {
     "model": "tiny",
     "language": "auto",
     "translate": False,
-    "formats": ["txt", "srt", "vtt", "tsv", "json"],
+    "format": ["txt", "srt", "vtt", "tsv", "json"],
     "word_timestamps": False,
     "vad": False,
     "initial_prompt": "",

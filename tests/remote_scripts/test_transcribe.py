@@ -113,7 +113,7 @@ def test_two_threads_write_what_one_does(engine: str, models: Path, inputs: list
 
 
 def test_a_language_given_is_not_listened_for(models: Path, inputs: list[Path], tmp_path: Path) -> None:
-    run = transcribe(tmp_path / "job", models / "tiny", inputs[0], language="fr", formats=None)
+    run = transcribe(tmp_path / "job", models / "tiny", inputs[0], language="fr", format=None)
     assert run.done()["measured"]["language"] == "fr"
     assert [file["name"] for file in run.done()["files"]] == ["transcript.srt"]  # as the item's own options say
 
@@ -131,7 +131,7 @@ def test_translation_is_said_in_the_result(models: Path, inputs: list[Path], tmp
 
 def test_an_english_model_takes_all_for_english(models: Path, inputs: list[Path], tmp_path: Path) -> None:
     for name in ("english", "english.pt"):
-        run = transcribe(tmp_path / name, models / name, inputs[0], formats=["json"])
+        run = transcribe(tmp_path / name, models / name, inputs[0], format=["json"])
         assert read_json(made(run, "json")) == SAID
         assert run.done()["measured"]["language"] == "en"
     for how in ({"language": "de"}, {"translate": True}):

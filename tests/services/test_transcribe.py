@@ -186,7 +186,7 @@ def test_the_catalogue_has_the_models_that_the_help_names() -> None:
     ],
 )
 def test_a_file_for_each_format(dest: str, formats: str | None, made: list[str]) -> None:
-    found = SERVICE.outputs(Path(dest), parse(Transcribe, {"formats": formats}))
+    found = SERVICE.outputs(Path(dest), parse(Transcribe, {"format": formats}))
     assert [str(path) for path in found.values()] == made
     assert all(name == f"transcript{Path(path).suffix}" for name, path in zip(found, made, strict=True))
 
