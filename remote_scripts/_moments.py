@@ -68,7 +68,8 @@ def timeline(path: Path, media: Media, pixels: int) -> Timeline:
     """List the packets of the video. Raises BadInput when the file is damaged or cut short."""
     with _overheard() as said, open_input(path, pixels) as container:
         stream = container.streams[media.index]
-        told, found = True, []
+        # AVI knows the order of packets only: what it says of B-frames' times is wrong.
+        told, found = container.format.name != "avi", []
         for number, packet in enumerate(_packets(container, stream)):
             told = told and packet.pts is not None
             stamp = packet.pts if told else packet.dts if packet.dts is not None else number

@@ -45,6 +45,8 @@ def shown_at(path: Path, moments: list[float]) -> list[int]:
     """Which frames a clip shows at some times, found by decoding all of it."""
     with av.open(str(path)) as container:
         stamps = [frame.time for frame in container.decode(video=0)]
+    if path.suffix == ".avi":  # which tells no times, only an order
+        stamps = [place / 25 for place in range(len(stamps))]
     return [max(n for n, stamp in enumerate(stamps) if stamp - stamps[0] <= t + 0.001) % 24 for t in moments]
 
 
@@ -58,6 +60,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=12:crf=4:open-gop=1"),
     ),
     "transport stream": ("ts", (*X264, "-g", "12", "-bf", "2", "-crf", "4")),
+    "no times at all": ("avi", (*X264, "-g", "12", "-bf", "2", "-crf", "4")),
     "no times": ("avi", ("-c:v", "mpeg4", "-q:v", "2", "-bf", "2", "-g", "12")),
     "hidden frames": (
         "webm",
