@@ -33,7 +33,7 @@ def job(folder: Path, engine: str, model: Path, sound: Path) -> Path:
     for file in model.iterdir() if model.is_dir() else [model]:
         (folder / "models/model" / file.name).symlink_to(file)
     params = {"engine": engine, "model": "base", "language": "en", "format": ["srt"], "threads": os.cpu_count()}
-    others = {"task": "transcribe", "translate": False, "word_timestamps": False, "vad": False, "initial_prompt": None}
+    others = {"task": "transcribe", "translate": False, "word_timestamps": False, "vad": False, "initial_prompt": ""}
     more = {"beam_size": 1, "compute_type": "float32", "window": 300}
     spec = {"params": params | others | more, "limits": {"pixels": 1, "seconds": 1e6}, "models": ["model"]}
     items = [{"index": 0, "input": "in/0.flac", "options": {}}]
@@ -43,7 +43,7 @@ def job(folder: Path, engine: str, model: Path, sound: Path) -> Path:
 
 def written(jobs: list[Path]) -> str:
     """What the engines wrote, compared."""
-    faster, reference = (next(folder.glob("out/0/*.srt")).read_text() for folder in jobs)
+    faster, reference = ((folder / "out/0/transcript.srt").read_text() for folder in jobs)
     return f"both wrote the same {reference.count('-->')} cues" if faster == reference else "they wrote different cues"
 
 
