@@ -27,7 +27,10 @@ def complete(here: Path, line: str) -> set[str]:
     ("line", "offered"),
     [
         ("offload st", {"plain,stabilize"}),
-        ("offload ", {f"plain,{verb}" for verb in ("completion", "doctor", "jobs", "models", "targets", *names())}),
+        (
+            "offload ",
+            {f"plain,{verb}" for verb in ("completion", "doctor", "jobs", "models", "search", "targets", *names())},
+        ),
         ("offload jobs ", {f"plain,{verb}" for verb in ("attach", "cancel", "logs", "ls", "retry", "rm", "show")}),
         ("offload stabilize --skip", {"plain,--skip-existing"}),
         ("offload stabilize --preset very", {"plain,veryfast", "plain,veryslow"}),
