@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker import models, orphans
-from broker.errors import MissingHere
+from broker.errors import InputError, MissingHere
 from broker.hashes import identify
 from broker.job import Item, Job
 from broker.journal import Journal
@@ -14,6 +14,18 @@ from broker.models.pin import Pin
 from broker.scripts import environment
 from broker.settings import Settings
 from executors.base import Executor
+
+
+def unchanged(job: Job, settings: Settings, journal: Journal) -> dict[str, Pin]:
+    """The models of a job, as `pins`. Raises InputError for one that is not what it was when the job was made."""
+    found = pins(job.models, settings, journal)
+    for role, pin in found.items():
+        if job.digests.get(role, pin.digest) != pin.digest:
+            words = (
+                f"the model {pin.name} is not what it was when the job was made, and its outputs may be of one alone"
+            )
+            raise InputError(words, "type the command again: it makes a new job")
+    return found
 
 
 def pins(wanted: Mapping[str, str], settings: Settings, journal: Journal) -> dict[str, Pin]:
