@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.hub as double
 from tests.hub import Hub, sha256
 from tests.offload.typed_models import OTHER, hashes, models, stored
 from tests.services.typed import OFFLOAD, type_
@@ -75,3 +76,28 @@ def test_a_file_of_ones_own_has_no_pin_and_no_advice_that_cannot_help(here: Path
 def test_offline_the_catalogues_size_is_said(here: Path, hub: Hub) -> None:
     said = models(here, "prefetch", "base", OFFLOAD_OFFLINE="1")
     assert (said.code, "base (about 145 MB) is not here" in said.err) == (4, True), said.err
+
+
+def test_a_pin_that_nothing_fits_is_forgotten_by_the_command_that_is_named(
+    here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = double._sizes
+    lie = {"lfs": {"sha256": sha256(b"x"), "size": len(OTHER["model.safetensors"]), "pointerSize": 1}}
+    with monkeypatch.context() as lying:
+        lying.setattr(double, "_sizes", lambda *of: honest(*of) | (lie if of[0] == "model.safetensors" else {}))
+        said = models(here, "prefetch", "a/other")
+    assert (said.code, "not 2d711642b726... as pinned" in said.err) == (4, True), said.err
+    assert said.err.rstrip().endswith("offload models rm a/other --unpin")
+    assert models(here, "prefetch", "a/other").code == 4
+    assert models(here, "rm", "a/other", "--unpin").code == 0
+    assert models(here, "prefetch", "a/other").lines == ["a/other"]
+
+
+def test_a_hub_that_lies_is_told_from_one_that_is_away(here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(double._Handler, "_about", lambda *_: {"id": "a/other", "sha": None, "siblings": []})
+    said = models(here, "prefetch", "a/other")
+    assert (said.code, "Traceback" in said.err, "cannot be: its commit is given as 'None'" in said.err) == (
+        9,
+        False,
+        True,
+    )
