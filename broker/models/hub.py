@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from broker import settings as places
 from broker.errors import ConfigError, IntegrityError, MissingHere, OffloadError, UsageError
@@ -54,11 +55,23 @@ def pin(source: str, name: str, settings: Settings, tell: Tell = silent) -> Pin:
 
 def _from_hub(source: str, name: str, revision: str, settings: Settings, tell: Tell) -> Pin:
     repository = source.removeprefix(HUB).partition("@")[0]
-    api = _client(places.usual().hub)
+    api = _client(_endpoint())
     commit, siblings = _described(api, repository, revision)
     chosen = [siblings[path] for path in _chosen(source, siblings)]
     taking.check_room(settings, sum(one.size or 0 for one in chosen if one.lfs is None))
     return Pin(source, name, commit, tuple(_file(api, repository, commit, one, settings, tell) for one in chosen))
+
+
+def _endpoint() -> str:
+    endpoint = places.usual().hub
+    try:
+        parts = urlsplit(endpoint)
+        good = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    except ValueError:
+        good = None
+    if not good:  # which may hold a password: it is not repeated
+        raise ConfigError("HF_ENDPOINT is no address of a hub", "unset HF_ENDPOINT, or set it to https://HOST")
+    return endpoint
 
 
 def _client(endpoint: str) -> Any:

@@ -182,3 +182,13 @@ def test_why_is_said_in_words(home: Path, config: Settings, monkeypatch: pytest.
     monkeypatch.setenv("HF_ENDPOINT", "http://nowhere.invalid")
     with pytest.raises(MissingHere, match=r": Name or service not known$"):
         models.resolve(source, config)
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub", "http://[hub", "http://", "https://me:SECRET@hub"])
+def test_a_hub_without_an_address_is_a_mistake_in_the_settings(
+    home: Path, config: Settings, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(ConfigError, match="HF_ENDPOINT is no address of a hub") as caught:
+        models.resolve("hf:a/b", config)
+    assert "SECRET" not in f"{caught.value} {caught.value.hint}"

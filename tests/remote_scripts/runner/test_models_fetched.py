@@ -176,6 +176,14 @@ class TestRefusals:
         assert f"accept the conditions at {hub.endpoint}/{NAME}, and set HF_TOKEN" in said
         assert len(hub.asked) == 1
 
+    def test_a_password_in_the_hub_s_address_is_neither_used_nor_told(
+        self, root: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wanted = published(hub, gated=True)
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint.replace("://", "://me:SECRET@"))
+        said = refusal(root, wanted)
+        assert ("SECRET" in said, hub.endpoint in said) == (False, True)
+
     def test_unknown_repository(self, root: Path, hub: Hub) -> None:
         assert f"there is no repository at {hub.endpoint}/{NAME}, or it is private" in refusal(root, model("0" * 40))
 
