@@ -18,6 +18,7 @@ from broker.hashes import identify
 from broker.job import Attempt, FileId, Item, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
+from broker.models.said import Tell, silent
 from broker.plan import Candidate, plan
 from broker.scripts import bundle
 from broker.settings import Settings
@@ -29,10 +30,14 @@ HEED_SECONDS = 0.5
 
 
 class Broker:
-    """An open broker. Close it, or use it as a context. `notices` is what a person should hear of before all else."""
+    """An open broker. Close it, or use it as a context. `notices` is what a person should hear of before all else.
 
-    def __init__(self, settings: Settings) -> None:
+    `tell` hears how far it is with what takes long before there is a job.
+    """
+
+    def __init__(self, settings: Settings, tell: Tell = silent) -> None:
         self.settings = settings
+        self._tell = tell
         self.targets = targets.load(settings)
         self.journal = Journal(settings.journal)
         self.contact = Contact(self.journal, self.targets, settings)
@@ -54,8 +59,8 @@ class Broker:
     def submit(self, request: Request, seen: int | None = None) -> Job:
         """Record a job, or find that of the same request (see `Journal.submit`, also for `seen`).
 
-        Raises UsageError for an unknown target, InputError for an input that cannot be read, MissingHere for a model
-        that cannot be had.
+        Raises UsageError for an unknown target, InputError for an input that cannot be read, and what pinning a model
+        raises (`order.pins`).
         """
         request = self._settled(request)
         inputs, limits = self._identified(request), self.settings.limits
@@ -77,7 +82,7 @@ class Broker:
 
     def _settled(self, request: Request) -> Request:
         """The request, with what its models are now, and whether it may ask anybody."""
-        found = order.pins(request.models, self.settings, self.journal)
+        found = order.pins(request.models, self.settings, self.journal, self._tell)
         digests = {role: pin.digest for role, pin in found.items()}
         return replace(request, digests=digests, offline=request.offline or self.settings.offline)
 

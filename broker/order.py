@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from broker import models, orphans
@@ -11,6 +12,7 @@ from broker.hashes import identify
 from broker.job import Item, Job
 from broker.journal import Journal
 from broker.models.pin import Pin
+from broker.models.said import Tell, silent
 from broker.scripts import environment
 from broker.settings import Settings
 from executors.base import Executor
@@ -28,15 +30,20 @@ def unchanged(job: Job, settings: Settings, journal: Journal) -> dict[str, Pin]:
     return found
 
 
-def pins(wanted: Mapping[str, str], settings: Settings, journal: Journal) -> dict[str, Pin]:
-    """The models `wanted` (role -> source), exactly.
+def pins(wanted: Mapping[str, str], settings: Settings, journal: Journal, tell: Tell = silent) -> dict[str, Pin]:
+    """The models `wanted` (role -> source), exactly. `tell` hears how far it is with what takes long.
 
-    Raises MissingHere for one that cannot be pinned; offline, naming all that are not here.
+    Raises MissingHere for one that cannot be pinned, offline naming all that are not here, and what `models.resolve`
+    raises.
     """
     found, absent = {}, []
+
+    def hashing(path: Path) -> str:
+        return identify(journal, path)[1]
+
     for role, source in wanted.items():
         try:
-            found[role] = models.resolve(source, settings, hashing=lambda path: identify(journal, path)[1])
+            found[role] = models.resolve(source, settings, hashing=hashing, tell=tell)
         except MissingHere:
             if not settings.offline:
                 raise
