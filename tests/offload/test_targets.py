@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import services
 from broker import settings, targets
 from tests.services.typed import offload
 
@@ -71,7 +72,8 @@ def test_a_good_target_passes_every_step(here: Path) -> None:
     said = offload(here, "targets", "test", "box")
     assert said.code == 0, said.out + said.err
     steps = [line[6:].partition(":")[0] for line in said.lines]
-    assert steps == ["folder", "Python", "disk", "GPU", "environment of stabilize", "1 MB there and back"]
+    environments = [f"environment of {name}" for name in services.names()]
+    assert steps == ["folder", "Python", "disk", "GPU", *environments, "1 MB there and back"]
     assert "MB/s up" in said.lines[-1]
     assert not list((here / "box/parts").iterdir())
 

@@ -31,6 +31,13 @@ from tests.remote_scripts.runner.job import FOLDER, JOB, wait_for_end
 from tests.remote_scripts.runner.there import RANGE, TORCH, There, seen
 
 
+@pytest.fixture(autouse=True)
+def ours_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter of the tests, which comes first, has a torch of its own: it is not to be found."""
+    version = interpreters._version
+    monkeypatch.setattr(interpreters, "_version", lambda name: None if name == "torch" else version(name))
+
+
 @pytest.fixture
 def there(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> There:
     """An interpreter on the path, with nothing in it. It is built on by venv and pip; all wheels lie beside `tiny`."""
