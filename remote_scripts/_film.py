@@ -1,8 +1,8 @@
 """A clip through an enlarger: decoded, enlarged and encoded at the same time, and never on the disk as pictures.
 
-ffmpeg looks through the whole clip first: damage is told before the hours of work, and when each frame is shown is known.
-The clip is then cut into segments of `SEGMENT` frames, each a checkpoint. The decoder reads from the clip's beginning and
-never seeks: that is exact for every format, and cheap beside the network.
+ffmpeg looks through the whole clip first: damage is told before the hours of work, and when each frame is shown is
+known. The clip is then cut into segments of `SEGMENT` frames, each a checkpoint. The decoder reads from the clip's
+beginning and never seeks: that is exact for every format, and cheap beside the network.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 
 import _ffmpeg
 import av
-import ffmpeg
 import numpy as np
+from _ffmpeg import Tracks
 from _job import BadInput, ItemError
 from _media import HDR_TRANSFERS, UNSPECIFIED, Media, guards, open_input
 from _pictures import EXACT
@@ -50,7 +50,7 @@ class Colour:
 
 @dataclass(frozen=True)
 class Timetable:
-    """When each frame is shown and for how long the last, in units of `unit` seconds; what size frames and pixels have."""
+    """When each frame is shown, and for how long the last, in units of `unit` seconds; how large frames are."""
 
     stamps: tuple[int, ...]
     last: int
@@ -69,12 +69,28 @@ class Timetable:
         return segment.number * SEGMENT, min(len(self.stamps), (segment.number + 1) * SEGMENT)
 
 
-def watch(media: Media, pixels: int) -> list[str]:
+def command(pixels: int) -> list[str]:
+    """The beginning of each of our commands for ffmpeg: the input is its first."""
+    return [_ffmpeg.executable(), *_ffmpeg.GLOBAL, *_ffmpeg.PROGRESS, *opened(_ffmpeg.SOURCE, pixels)]
+
+
+def opened(name: str, pixels: int) -> list[str]:
+    """Arguments that open a file under the guards."""
+    guarded = (word for option, value in guards(pixels).items() for word in (f"-{option}", value))
+    return [*guarded, "-i", f"file:{name}"]
+
+
+def mapped(tracks: Tracks) -> list[str]:
+    """Arguments that take the input's other tracks."""
+    return [word for index in tracks.kept for word in ("-map", f"0:{index}")]
+
+
+def watch(media: Media, tracks: Tracks, pixels: int) -> list[str]:
     """Arguments of a pass that decodes the whole clip, and writes down when each frame is shown."""
-    source = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **guards(pixels))
-    options = {"format": "framecrc", "fps_mode": "passthrough", "enc_time_base:v": "demux"}
-    node = ffmpeg.output(source[str(media.index)], FRAMES, **options)
-    return [_ffmpeg.executable(), *_ffmpeg.GLOBAL, *_ffmpeg.PROGRESS, *node.get_args()]
+    frames = ["-map", f"0:{media.index}", "-fps_mode", "passthrough", "-enc_time_base:v", "demux", "-f", "framecrc"]
+    # The other tracks go nowhere; but they count for when the input starts.
+    unused = [*mapped(tracks), "-c", "copy", "-f", "null", "-"] if tracks.kept else []
+    return [*command(pixels), *frames, FRAMES, *unused]
 
 
 def timetable(folder: Path) -> Timetable:
@@ -134,7 +150,7 @@ class Film:
         self._arguments = _decode(media, times, pixels)
         self._next, self._frames = 0, iter(())
         width, height = enlarger.size(times.width, times.height)
-        self.size = max(2, round(width / 2) * 2), max(2, round(height / 2) * 2)  # 4:2:0 has no odd sizes
+        self.size = max(2, width // 2 * 2), max(2, height // 2 * 2)  # 4:2:0 has no odd sizes
 
     def make(self, segment: Segment, folder: Path) -> Generator[float, None, Path]:
         """Make a segment's piece in `folder`; yields the share that is done."""
@@ -163,11 +179,10 @@ class Film:
 
 
 def _decode(media: Media, times: Timetable, pixels: int) -> list[str]:
-    source = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **guards(pixels))
     scale = f"scale={times.width}:{times.height}:{EXACT_RGB}"  # a clip may change its size on the way
-    options = {"format": "rawvideo", "filter:v:0": ",".join((*_to_sdr(media), scale)), "fps_mode": "passthrough"}
-    node = ffmpeg.output(source[str(media.index)], "pipe:1", **options)
-    return [_ffmpeg.executable(), "-nostdin", "-v", "error", "-max_error_rate", "1", *node.get_args()]
+    start = [_ffmpeg.executable(), "-nostdin", "-v", "error", "-max_error_rate", "1"]
+    picture = ["-map", f"0:{media.index}", "-filter:v:0", ",".join((*_to_sdr(media), scale))]
+    return [*start, *opened(_ffmpeg.SOURCE, pixels), *picture, "-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
 
 
 def _to_sdr(media: Media) -> Iterator[str]:

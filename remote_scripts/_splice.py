@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import _ffmpeg
+import _film
 import av
-import ffmpeg
 from _ffmpeg import Tracks
 from _job import ItemError
-from _media import Media, guards
+from _media import Media
 
 JOINED = "joined.mp4"
 
@@ -73,18 +72,13 @@ def _stream(
 
 def assemble(media: Media, tracks: Tracks, pixels: int, start: Fraction, target: str) -> list[str]:
     """Arguments for ffmpeg to put `JOINED`, from `start` (seconds) on, and the input's other tracks into `target`."""
-    source = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **guards(pixels))
-    picture = ffmpeg.input(f"file:{JOINED}", itsoffset=f"{float(start):.6f}", **guards(pixels))
-    options: dict[str, Any] = {
-        "c:v:0": "copy",
-        "map_metadata": 0,
-        "map_metadata:s:v:0": f"0:s:{media.index}",
-        "map_chapters": 0,
-        "format": _ffmpeg.MUXERS[tracks.container],
-        "flags:v": "+bitexact",
-        "fflags": "+bitexact",
-        **tracks.options,
-    }
-    streams = [picture["0"], *(source[str(index)] for index in tracks.kept)]
-    node = ffmpeg.output(*streams, f"file:{target}", **options)
-    return [_ffmpeg.executable(), *_ffmpeg.GLOBAL, *_ffmpeg.PROGRESS, *node.get_args()]
+    picture = ["-itsoffset", f"{float(start):.6f}", *_film.opened(JOINED, pixels)]
+    maps = ["-map", "1:0", *_film.mapped(tracks)]
+    # Said for one track, it must be said for all.
+    says = (f"-map_metadata:s:{place} 0:s:{index}" for place, index in enumerate((media.index, *tracks.kept)))
+    options = {"c:v:0": "copy", "format": _ffmpeg.MUXERS[tracks.container], "fflags": "+bitexact", **tracks.options}
+    written = [word for name, value in options.items() for word in (f"-{name}", value)]
+    notes = ["-map_metadata", "0", "-map_chapters", "0", *" ".join(says).split()]
+    # The input's own picture goes nowhere; but it counts for when the input starts.
+    unused = ["-map", f"0:{media.index}", "-c", "copy", "-f", "null", "-"]
+    return [*_film.command(pixels), *picture, *maps, *notes, *written, f"file:{target}", *unused]

@@ -1,8 +1,8 @@
 """Large pictures through a network in parts that fit into memory, without a seam.
 
-A picture is cut into tiles of about the same size. Each is enlarged with a margin of what lies around it, and the
-margin of the result is cut off. What a network makes of a pixel depends on those near it, ever less with their distance:
-at `MARGIN` what is missing is far below a step of 8 bits.
+A picture is cut into tiles of about the same size. Each is enlarged with a margin of what lies around it, which is cut
+off the result. What a network makes of a pixel depends on those near it, ever less with their distance: at `MARGIN`
+what is missing is far below a step of 8 bits.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@
     models:  model, and denoise: what it is mixed with
     output:  upscaled<suffix>
 
-Where memory ran out the tiles are half as large, and the second time the GPU is done without. The network's own scale is
-what it is: any other size is reached from there by Lanczos.
+Where memory ran out the tiles are half as large, and the second time the GPU is done without. A network enlarges by a
+scale of its own: any other size is reached from there by Lanczos.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
             raise BadInput(f"the input is a video, which a .{container} file does not hold; use -o with a name in .mp4")
         _check_colour(media, job.params["to_sdr"])
         tracks = _tracks.choose(media, container)
-        times = _looked_through(job, item, media, folder)
+        times = _looked_through(job, item, media, tracks, folder)
         colour = _film.colour(folder, media, pixels)
         film = _film.Film(folder, media, times, colour, enlarger, job.params, pixels)
         _check_size(film.size, len(times.stamps), folder, float(job.params["crf"]))
@@ -118,9 +118,9 @@ def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
         return _joined(item, pieces, media, tracks, times, folder, film.size, pixels)
 
 
-def _looked_through(job: Job, item: Item, media: Media, folder: Path) -> _film.Timetable:
+def _looked_through(job: Job, item: Item, media: Media, tracks: _ffmpeg.Tracks, folder: Path) -> _film.Timetable:
     """Decode the whole clip once: what is damaged is told now, and not after hours of work."""
-    look = _ffmpeg.Pass(_film.watch(media, int(job.limits["pixels"])), folder)
+    look = _ffmpeg.Pass(_film.watch(media, tracks, int(job.limits["pixels"])), folder)
     for tick in look:
         check_seconds(tick.seconds, job.limits["seconds"])
     times = _film.timetable(folder)

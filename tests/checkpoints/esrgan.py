@@ -31,15 +31,15 @@ def rrdb(path: Path, blocks: int = 1, width: int = 8, seed: int = 0) -> Path:
     return path
 
 
-def compact(path: Path, layers: int = 2, width: int = 8, scale: int = 4, seed: int = 0) -> Path:
-    """Write an SRVGGNetCompact. The published ones have 16 or 32 layers, 64 wide."""
+def compact(path: Path, layers: int = 2, width: int = 8, scale: int = 4, seed: int = 0, reach: float = 1.0) -> Path:
+    """Write an SRVGGNetCompact. The published ones have 16 or 32 layers, 64 wide. One of no `reach` repeats pixels."""
     import torch
 
     last = 2 * layers + 2
     shapes = {"body.0": (width, 3)}
     shapes |= {f"body.{place}": (width, width) for place in range(2, last, 2)}
     shapes[f"body.{last}"] = (3 * scale**2, width)
-    weights = _convolutions(shapes, seed)
+    weights = {name: value * reach for name, value in _convolutions(shapes, seed).items()}
     for place in range(1, last, 2):
         weights[f"body.{place}.weight"] = torch.full((width,), 0.1)
     torch.save({"params": weights}, path)
@@ -51,6 +51,14 @@ def poisoned(path: Path) -> Path:
     import torch
 
     torch.save({"params": {"body.0.weight": Poison()}}, path)
+    return path
+
+
+def strange(path: Path) -> Path:
+    """Write tensors that are no network's."""
+    import torch
+
+    torch.save({"params": {"nothing.weight": torch.zeros(3)}}, path)
     return path
 
 
@@ -70,3 +78,45 @@ def _convolutions(shapes: dict[str, tuple[int, int]], seed: int) -> OrderedDict[
         for part, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
             weights[f"{name}.{part}"] = (2 * torch.rand(shape, generator=generator) - 1) * reach
     return weights
+
+
+def run_compact(weights: dict[str, Any], values: Any) -> Any:
+    """What SRVGGNetCompact makes of pictures (1, 3, height, width), written down once more from its paper's figure."""
+    from torch.nn.functional import conv2d, interpolate, pixel_shuffle, prelu
+
+    names = sorted({int(name.split(".")[1]) for name in weights})
+    result = values
+    for place in names:
+        weight = weights[f"body.{place}.weight"]
+        if weight.ndim == 1:
+            result = prelu(result, weight)
+        else:
+            result = conv2d(result, weight, weights[f"body.{place}.bias"], padding=1)
+    scale = round(math.sqrt(result.shape[1] / 3))
+    return pixel_shuffle(result, scale) + interpolate(values, scale_factor=scale, mode="nearest")
+
+
+def run_rrdb(weights: dict[str, Any], values: Any) -> Any:
+    """What RRDBNet makes of pictures (1, 3, height, width), the same way."""
+    import torch
+    from torch.nn.functional import conv2d, interpolate, leaky_relu
+
+    def layer(name: str, pixels: Any) -> Any:
+        return conv2d(pixels, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+    def dense(name: str, pixels: Any) -> Any:
+        known = [pixels]
+        for number in range(1, 5):
+            known.append(leaky_relu(layer(f"{name}.conv{number}", torch.cat(known, 1)), 0.2))
+        return pixels + 0.2 * layer(f"{name}.conv5", torch.cat(known, 1))
+
+    first = body = layer("conv_first", values)
+    for block in range(1 + max(int(name.split(".")[1]) for name in weights if name.startswith("body."))):
+        before = body
+        for number in (1, 2, 3):
+            body = dense(f"body.{block}.rdb{number}", body)
+        body = before + 0.2 * body
+    result = first + layer("conv_body", body)
+    for name in ("conv_up1", "conv_up2"):
+        result = leaky_relu(layer(name, interpolate(result, scale_factor=2, mode="nearest")), 0.2)
+    return layer("conv_last", leaky_relu(layer("conv_hr", result), 0.2))
