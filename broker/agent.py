@@ -132,7 +132,7 @@ def refusal(error: Mapping[str, str], target: str) -> Exception:
     if kind in ("missing", "offline", "no_model"):
         return MissingHere(f"{target}: {message.partition('; install with: ')[0]}", message.partition("with: ")[2])
     if kind == "no_space":
-        return NoSpace(f"{target}: the disk is full")
+        return NoSpace(f"{target}: {'the disk is full' if message.startswith('[Errno') else message}")
     known: dict[str, type[Exception]] = {
         "integrity": IntegrityError,
         "changed": InputError,

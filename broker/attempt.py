@@ -136,7 +136,7 @@ class Run:
         ordered = order(self._said(job), found, items, inputs, self._executor, self._settings, self._ease)
         ending = yield from self._run(agent, ordered)
         while lacks := self._lacking(ending):
-            yield Note(f"{self._attempt.target} can download nothing; the {lacks.what} it needs are sent from here")
+            yield Note(f"{self._attempt.target} can download nothing; the {lacks.what} it needs have to come from here")
             with self._timed(lacks.what):
                 ordered |= lacks.send(self._executor, agent, ordered, self._settings, self._stop)
             agent.ack(self._attempt.remote)

@@ -55,22 +55,16 @@ def order(
     return {
         "spec": {**about, **ways, "items": [_spec(item, entry) for item, entry in zip(items, inputs, strict=True)]},
         "inputs": inputs,
-        "models": [_model(role, pin, shared) for role, pin in sorted(found.items())],
+        "models": [pin.told(role, shared) for role, pin in sorted(found.items())],
         "offline": settings.offline,
         # This machine is the user's to install things on; any other gets what is missing by itself.
-        "environment": environment(job.script, job.extras, build=not shared),
+        "environment": environment(job.script, job.extras, build=not shared and not settings.offline),
         "client": orphans.client(settings.state_dir),
     }
 
 
 def _spec(item: Item, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"index": item.index, "input": f"in/{item.index}{entry['suffix']}", "options": dict(item.options)}
-
-
-def _model(role: str, pin: Pin, shared: bool) -> dict[str, Any]:
-    files = [{"path": one.path, "sha256": one.sha256, "size": one.size, "url": one.url} for one in pin.files]
-    about = {"role": role, "name": pin.name, "source": pin.told_source, "revision": pin.revision, "files": files}
-    return about | ({"paths": {name: str(path) for name, path in pin.paths.items()}} if shared and pin.paths else {})
 
 
 def told(found: Mapping[str, Pin]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from broker.errors import PARTLY, IntegrityError, Interrupted, MissingHere, Offl
 from broker.models import catalogue, hub, lock, pinning, store
 from broker.models.catalogue import Entry
 from broker.models.pin import HUB, PATH, Pin
-from broker.models.prefetch import Visit, visit
+from broker.models.prefetch import Visit, holds_nothing, visit
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL, Target
@@ -108,6 +108,8 @@ def _size(row: Mapping[str, Any]) -> str:
 
 def _there(config: Settings, known: Mapping[str, Pin], target: Target) -> dict[str, str]:
     """For each source: "yes", "partly" or "no"."""
+    if holds_nothing(target):
+        return {}
     if target.name == LOCAL:
         lacking = {source: store.missing(pin, config) for source, pin in known.items()}
     else:
@@ -189,7 +191,7 @@ class _Fetching:
             return None
 
     def _fetch(self, pins: list[Pin]) -> None:
-        with visit(self.target, self.config, self._stop) as there:
+        with visit(self.target, self.config, self._stop, take=True) as there:
             there.check_room(pins)
             for pin in pins:
                 self._check_stopped()
@@ -271,8 +273,10 @@ def rm(name: str, on: str, unpin: bool) -> None:
     target = _target(config, on)
     [pin] = _known(config, [name])
     others = {file.sha256 for other in _all(config) if other.source != pin.source for file in other.files}
-    with visit(target, config, Stop()) as there:
-        freed = there.forget({file.sha256 for file in pin.files} - others)
+    freed = 0
+    if not holds_nothing(target):
+        with visit(target, config, Stop()) as there:
+            freed = there.forget({file.sha256 for file in pin.files} - others)
     if unpin:
         lock.drop(config, pin.source)
     say(f"{freed / 1e6:.0f} MB are free again on {target.name}" if freed else f"nothing of {name} is on {target.name}")

@@ -110,12 +110,12 @@ def _tried(service: Service, model: str, options: Sequence[str], folder: Path) -
     )
     if done.returncode == 0 and done.stdout.strip():
         return Readiness(service.name, model, READY)
-    return Readiness(service.name, model, FAILED, _why(done, made))
+    state = MISSING if done.returncode == MissingHere.exit_code else FAILED
+    return Readiness(service.name, model, state, _why(done, made))
 
 
 def _why(done: subprocess.CompletedProcess[bytes], about: Path) -> str:
-    """What it said first: of its input, or why there was no job. What it says to type next is of a journal now gone."""
-    said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-    return (
-        said.removeprefix(f"{about}: ").removeprefix("error: ") or f"it ended with {done.returncode}, and said nothing"
-    )
+    """What it said first: of its input, or why there was no job, and what to type then."""
+    first, *more = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"it ended with {done.returncode}"]
+    hint = [line.strip() for line in more[:1]] if first.startswith("error: ") else []
+    return ": ".join([first.removeprefix(f"{about}: ").removeprefix("error: "), *hint])

@@ -40,17 +40,14 @@ class Tagged:
 
 
 def everything(broker: Broker) -> tuple[list[Tagged], list[Path]]:
-    """All that the journal knows to have been tagged, the latest of each clip; and those that are gone."""
+    """All that the journal knows to have been tagged, by the latest tags of each clip; and the clips that are gone."""
     found: dict[Path, Tagged] = {}
-    gone: set[Path] = set()
+    seen: set[Path] = set()
     for clip, tags, source in _published(broker):
-        if clip in found or clip in gone:
-            continue
-        if clip.is_file() and (entry := _read(clip, tags, source)):
+        seen.add(clip)
+        if clip not in found and clip.is_file() and (entry := _read(clip, tags, source)):
             found[clip] = entry
-        else:
-            gone.add(clip)
-    return list(found.values()), sorted(gone)
+    return list(found.values()), sorted(seen - found.keys())
 
 
 def among(broker: Broker, paths: Iterable[Path]) -> list[Tagged]:
@@ -76,7 +73,7 @@ def _published(broker: Broker) -> Iterator[tuple[Path, Path, str]]:
         for item in job.items if job.service == SERVICE else ():
             for output in item.outputs:
                 if output.published:
-                    yield item.source, output.dest, job.models["model"]
+                    yield item.source, output.dest, job.models.get("model", "")
 
 
 def _tags_of(path: Path, by_clip: Mapping[Path, Path]) -> Path:

@@ -74,9 +74,9 @@ def _brings_code(folder: Path) -> bool:
 
 def _shown(folder: Path, device: str) -> Captioner:
     """A model that takes a picture and nothing else."""
-    from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-    prepare = _by_pil(AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True))
+    prepare = _preparation(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = _whole(AutoModelForImageTextToText, folder, device, attn_implementation="eager")
 
@@ -91,8 +91,8 @@ def _asked(folder: Path, device: str) -> Captioner:
     """A model that is asked about a picture."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-    _by_pil(processor.image_processor)
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    processor.image_processor = _preparation(folder)  # what it does with video exists for torchvision only
     model = _whole(AutoModelForImageTextToText, folder, device, attn_implementation="eager")
     content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
     prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -137,7 +137,11 @@ def _whole(kind: Any, folder: Path, device: str, **options: Any) -> Any:
     return model.eval().to(device)
 
 
-def _by_pil(processor: Any) -> Any:
+def _preparation(folder: Path) -> Any:
+    """What makes of a picture the numbers that the model takes, by PIL."""
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
     if any("Torchvision" in base.__name__ for base in type(processor).__mro__):
         raise ItemError(
             "the model has its pictures prepared by torchvision alone, whose pixels differ from machine to machine"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import _torch
-from _hearing import SEED, TEMPERATURES, BadModel, Heard
+from _hearing import NO_BATCH, SEED, TEMPERATURES, BadModel, Heard
 from _job import ItemError, Missing
 from _windows import Window
 
@@ -31,7 +31,9 @@ class Engine:
 
         self._packages = ctranslate2, faster_whisper
         self._folder, self._params = folder, params
-        self._device = _torch.GPU if ease < _torch.NO_GPU and ctranslate2.get_cuda_device_count() else _torch.CPU
+        self._device = (
+            _torch.GPU if NO_BATCH * ease < _torch.NO_GPU and ctranslate2.get_cuda_device_count() else _torch.CPU
+        )
         self._threads = params["threads"] or max(1, _cores() - 1)
         _check_files(folder)
         self._check_type()
@@ -42,6 +44,11 @@ class Engine:
     def english(self) -> bool:
         """Whether the model knows English only."""
         return not self._model.model.is_multilingual
+
+    def knows(self, language: str) -> bool:
+        """Whether the model was taught that language: a newer one knows more."""
+        token = self._model.hf_tokenizer.token_to_id(f"<|{language}|>")
+        return language == "en" if self.english else token is not None
 
     def language(self, samples: Any) -> str:
         """Code of the language spoken in the first 30 s of `samples`."""

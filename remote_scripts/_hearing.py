@@ -3,6 +3,7 @@
 An engine is made as `Engine(folder of the model, parameters of the job, ease)`, once a job, and offers
 
     english                     whether its model knows English only
+    knows(language)             whether its model was taught that language
     language(samples)           code of the language spoken in (the first 30 s of) `samples`
     stretches(window)           where somebody speaks, as (start, end) in seconds
     hear(samples, language, prompt, stretches, tell)
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from _job import ItemError
 
 SEED = 0
+NO_BATCH = 2  # steps of `ease` that one counts for: there is no batch to make smaller before doing without the GPU
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Tried in order until the text is neither repetitive nor improbable. Only the first does not draw at random."""
 LOST = 0.5  # a temperature above which what was heard is no guide to what follows (whisper's own figure)

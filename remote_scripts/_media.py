@@ -142,7 +142,7 @@ def _why_unreadable(path: Path) -> str:
 def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
     real = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not real:
-        what = "only sound" if container.streams.audio else "nothing that can be stabilised"
+        what = "only sound" if container.streams.audio else "nothing that can be seen"
         raise BadInput(f"the input has no video stream, {what}")
     best = max(real, key=lambda stream: bool(stream.disposition & av.stream.Disposition.default))
     if best.codec_context is None:

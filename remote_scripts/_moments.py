@@ -66,15 +66,27 @@ class Timeline:
 
 def timeline(path: Path, media: Media, pixels: int) -> Timeline:
     """List the packets of the video. Raises BadInput when the file is damaged or cut short."""
-    with open_input(path, pixels) as container, av.logging.Capture() as said:
+    with _overheard() as said, open_input(path, pixels) as container:
         stream = container.streams[media.index]
-        told, found = True, []
+        # AVI knows the order of packets only: what it says of B-frames' times is wrong.
+        told, found = container.format.name != "avi", []
         for number, packet in enumerate(_packets(container, stream)):
             told = told and packet.pts is not None
             stamp = packet.pts if told else packet.dts if packet.dts is not None else number
             found.append(Packet(stamp, packet.is_keyframe, not packet.is_discard, packet.duration or 0))
         _check_whole(len(found), media, said)
         return _timeline(found, stream, told)
+
+
+@contextmanager
+def _overheard() -> Iterator[Sequence[tuple[int, str, str]]]:
+    """What the demuxer says: the only sign that some files are cut short. A decoder's threads would lock up on it."""
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said:
+            yield said
+    finally:
+        av.logging.set_level(None)
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -114,7 +126,9 @@ def shown(path: Path, media: Media, pixels: int, line: Timeline, wanted: Sequenc
         raise Missed
     rest = list(wanted)
     for frame in _sparse(path, media, pixels, line, wanted):
-        if rest and frame.pts == rest[0] and not frame.is_corrupt:
+        if frame.is_corrupt:  # and so may be all that follow from it
+            raise Missed
+        if rest and frame.pts == rest[0]:
             yield rest.pop(0), frame
     if rest:
         raise Missed
@@ -160,7 +174,7 @@ def _decoder(path: Path, media: Media, pixels: int) -> Iterator[tuple[av.contain
     with open_input(path, pixels) as container:
         stream = container.streams[media.index]
         stream.thread_type = "AUTO"
-        # Without this a decoder paints over what is damaged, and says nothing.
+        # Without this a decoder paints over some damage, and says nothing. There is damage that none can notice.
         stream.codec_context.options = {"err_detect": "explode"}
         yield container, stream
 

@@ -22,10 +22,10 @@ INDEXED = ("mov", "avi")  # formats whose index lists every packet
 GAP = 0.05  # seconds: a smaller difference between time stamps and samples is rounding
 SLACK = 1.0  # seconds that a stated length may be wrong
 DAMAGE = re.compile(
-    r"CRC mismatch|filesize and duration do not match|File ended prematurely|Invalid track number"
+    r"CRC mismatch|CRC error|filesize and duration do not match|File ended prematurely|Invalid track number"
     r"|as first byte of an EBML number|exceeds containing master"
 )
-"""What a demuxer says where it steps over what it cannot read, and tells of it in no other way."""
+"""What libav says where it steps over what it cannot read, and tells of it in no other way."""
 
 
 @contextmanager
@@ -80,6 +80,7 @@ class Track:
         self._stream = _choose(container)
         self._packets = self._frames = 0
         self._lead = self._middle = self._tail = 0  # packets that cannot be decoded: at the start, within, at the end
+        self._whole = False  # whether a packet has been decoded
         self._end = 0.0
         self._damage = ""
 
@@ -98,7 +99,7 @@ class Track:
         return _placed(self._decoded(), (self._container.start_time or 0) / av.time_base, self.seconds)
 
     def check_whole(self) -> None:
-        """After the last frame: raise BadInput if the file is damaged or ends before it should."""
+        """After the last frame: raise BadInput if the file is damaged, ends before it should, or held nothing."""
         if self._middle or self._lead > 1 or self._tail > 1:
             lost = self._lead + self._middle + self._tail
             raise _broken(f"damaged: {lost} of its {self._packets} packets of sound cannot be decoded")
@@ -106,6 +107,8 @@ class Track:
             raise _broken(f"cut short: it says it lasts {self.seconds:.1f} s, and it ends before")
         if self._damage:
             raise _broken(f"damaged or cut short ({self._damage})")
+        if not self._frames:
+            raise BadInput("the input has no sound: there is nothing in its audio track")
 
     def _is_short(self) -> bool:
         names = self._container.format.name.split(",")
@@ -119,7 +122,7 @@ class Track:
         for packet in self._demuxed():
             if packet.pts is not None:
                 self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream_index == self._stream.index:
+            if packet.stream.index == self._stream.index:  # packets that end a stream have no index of their own
                 yield from self._decode(packet)
 
     def _demuxed(self) -> Iterator[av.Packet]:
@@ -139,15 +142,17 @@ class Track:
 
     def _decode(self, packet: av.Packet) -> list[av.AudioFrame]:
         self._packets += bool(packet.size)
+        bad = packet.is_corrupt
         try:
-            frames = [] if packet.is_corrupt else packet.decode()
+            frames = packet.decode()
         except av.error.FFmpegError:
-            frames = []
+            frames, bad = [], True
+        if bad:
             self._tail += 1
-        self._tail += packet.is_corrupt
-        if frames:
-            self._lead, self._middle = (self._lead, self._middle + self._tail) if self._frames else (self._tail, 0)
-            self._tail, self._frames = 0, self._frames + len(frames)
+        elif frames:
+            self._lead, self._middle = (self._lead, self._middle + self._tail) if self._whole else (self._tail, 0)
+            self._whole, self._tail = True, 0
+        self._frames += len(frames)
         return frames
 
 
@@ -167,6 +172,7 @@ def _choose(container: av.container.InputContainer) -> av.AudioStream:
     best = max(container.streams.audio, key=lambda stream: bool(stream.disposition & av.stream.Disposition.default))
     if best.codec_context is None:
         raise BadInput("the input's audio codec is not known here; convert it to AAC first")
+    best.codec_context.thread_count = 1  # or what it says goes where nobody listens
     if best.codec_context.name == "flac":
         best.codec_context.options = {"err_detect": "crccheck+explode"}  # or damage is decoded to noise
     return best

@@ -52,7 +52,7 @@ def tidy(cues: Iterable[Cue], length: int) -> list[Cue]:
     for cue in sorted(cues, key=lambda cue: (cue.start, cue.end)):
         cue = replace(cue, text=plain(cue.text), start=max(0, cue.start), end=min(cue.end, length))
         start = max(cue.start, kept[-1].end) if kept else cue.start
-        if not cue.text:
+        if not cue.text or cue.start >= length:
             continue
         if start < cue.end:
             kept.append(_fitted(replace(cue, start=start)))

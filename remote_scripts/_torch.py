@@ -36,12 +36,14 @@ def ready(threads: int, ease: int) -> str:
     torch.set_num_threads(threads or _spare(torch.get_num_threads()))
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and only shows mistakes
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
-    return GPU if ease < NO_GPU and torch.cuda.is_available() else CPU
+    if ease >= NO_GPU or not torch.cuda.is_available():
+        return CPU  # where all that we use repeats itself; the next line takes more than a second
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and only shows mistakes
+    return GPU
 
 
 def mend_torchvision() -> bool:

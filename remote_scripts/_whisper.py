@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import _torch
-from _hearing import SEED, TEMPERATURES, BadModel, Heard
+from _hearing import NO_BATCH, SEED, TEMPERATURES, BadModel, Heard
 from _windows import Window, stretches
 
 FRAMES = 100  # a second: what whisper counts its progress in
@@ -25,7 +25,7 @@ class Engine:
 
     def __init__(self, folder: Path, params: dict[str, Any], ease: int) -> None:
         with _torch.needing("transcribe"):
-            self._device = _torch.ready(params["threads"], ease)
+            self._device = _torch.ready(params["threads"], NO_BATCH * ease)
             self._whisper = importlib.import_module("whisper")
         self._params = params
         self._model = _load(self._whisper, _checkpoint(folder), self._device)
@@ -34,6 +34,11 @@ class Engine:
     def english(self) -> bool:
         """Whether the model knows English only."""
         return not self._model.is_multilingual
+
+    def knows(self, language: str) -> bool:
+        """Whether the model was taught that language: a newer one knows more."""
+        taught = list(self._whisper.tokenizer.LANGUAGES)[: self._model.num_languages]
+        return language == "en" if self.english else language in taught
 
     def language(self, samples: Any) -> str:
         """Code of the language spoken in the first 30 s of `samples`."""

@@ -18,18 +18,25 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import _frames
 import _moments
 import _pictures
+import av
 from _job import Item, Job, Result, run
 from _media import Media, check_seconds, probe
+from PIL import Image
 
 EVENT_SECONDS = 0.5
+AHEAD = 2  # frames that wait to be drawn: each is memory
 Taker = Callable[..., Iterator[_moments.Shown]]
+Draw = Callable[[av.VideoFrame], Image.Image]
 
 
 def extract(job: Job, item: Item) -> Result:
@@ -74,17 +81,29 @@ def _clip(
 ) -> Result:
     pixels, wanted = int(job.limits["pixels"]), sorted(set(times.values()))
     frames = take(item.input, media, pixels, line, wanted)
+    draw = partial(_pictures.from_frame, aspect=line.aspect, rule=job.params["frame"])
     when = {stamp: list(same) for stamp, same in groupby(times, key=lambda moment: times[moment])}
     told = time.monotonic()
     with _frames.writing(item.out / _frames.NAME) as writer:
-        for stamp, frame in frames:
-            picture = _pictures.from_frame(frame, line.aspect, job.params["frame"])
+        for stamp, picture in _drawn(frames, draw):
             for moment in when[stamp]:
                 writer.add(moment, picture)
             if time.monotonic() - told > EVENT_SECONDS:
                 told = time.monotonic()
                 job.progress(item, writer.count / len(times))
     return Result((item.out / _frames.NAME,), {"frames": writer.count, "seconds": round(line.seconds, 3)})
+
+
+def _drawn(frames: Iterator[_moments.Shown], draw: Draw) -> Iterator[tuple[int, Image.Image]]:
+    """Stamp and picture of each frame, drawn while the next are decoded."""
+    waiting: deque[tuple[int, Future[Image.Image]]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for stamp, frame in frames:
+            waiting.append((stamp, pool.submit(draw, frame)))
+            if len(waiting) > AHEAD:
+                stamp, picture = waiting.popleft()
+                yield stamp, picture.result()
+        yield from ((stamp, picture.result()) for stamp, picture in waiting)
 
 
 def _notes(media: Media) -> Iterator[str]:

@@ -12,7 +12,7 @@
 """Write down what is said: subtitles and transcripts, from one list of cues.
 
     params:  engine (whisper or faster-whisper), model (its name, for people), language (a code, or auto), translate,
-             formats (txt, srt, vtt, tsv, json; none: the item's own), word_timestamps, vad, initial_prompt,
+             format (txt, srt, vtt, tsv, json; none: the item's own), word_timestamps, vad, initial_prompt,
              compute_type (of faster-whisper), beam_size (1: greedy), threads (0: all cores but one), window (seconds)
     limits:  pixels, seconds (of sound)
     models:  model (one .pt file, or a folder in CTranslate2's format)
@@ -101,9 +101,12 @@ def transcribe(job: Job, item: Item) -> Result:
 @functools.cache
 def _engine(job: Job) -> Any:
     """The engine, loaded once for all items."""
-    engine = importlib.import_module(ENGINES[job.params["engine"]]).Engine(job.models["model"], job.params, job.ease)
-    if engine.english and (job.params["language"] not in ("auto", "en") or job.params["translate"]):
-        raise ItemError("the model knows English only: it can neither hear another language nor translate")
+    params = job.params
+    engine = importlib.import_module(ENGINES[params["engine"]]).Engine(job.models["model"], params, job.ease)
+    if params["language"] != "auto" and not engine.knows(params["language"]):
+        raise ItemError(f"the model {params['model']} was not taught the language {params['language']}")
+    if engine.english and params["translate"]:
+        raise ItemError(f"the model {params['model']} knows English only: it cannot translate")
     return engine
 
 
@@ -195,7 +198,10 @@ def _cue(segment: Heard, start: int) -> Cue:
 
 
 class Meter:
-    """Progress in seconds of sound, at most two events a second. What was kept from before does not count as speed."""
+    """Progress in seconds of sound: at the end of a window, and else at most two events a second.
+
+    What was kept from before does not count as speed.
+    """
 
     def __init__(self, job: Job, item: Item, length: float) -> None:
         self._job, self._item, self._length = job, item, length
@@ -206,8 +212,10 @@ class Meter:
         """Say that all up to `seconds` has been heard."""
         now = time.monotonic()
         self._reached = max(self._reached, seconds)
-        if now - self._last < EVENT_SECONDS:
-            return
+        if now - self._last >= EVENT_SECONDS:
+            self._say(now)
+
+    def _say(self, now: float) -> None:
         self._last = now
         speed = (self._reached - self._free) / (now - self._begun)
         left = max(0.0, self._length - self._reached)
@@ -218,7 +226,8 @@ class Meter:
         """Say that a window is over at `seconds`, and whether it was free of work."""
         if free:
             self._free += seconds - self._reached
-        self.tell(seconds)
+        self._reached = seconds
+        self._say(time.monotonic())
 
 
 def _write(job: Job, item: Item, cues: Sequence[Cue], measured: dict[str, Any]) -> tuple[Path, ...]:
@@ -231,7 +240,7 @@ def _write(job: Job, item: Item, cues: Sequence[Cue], measured: dict[str, Any]) 
         "duration": measured["seconds"],
     }
     paths = []
-    for format_ in params["formats"] or [item.options["format"]]:
+    for format_ in params["format"] or [item.options["format"]]:
         paths.append(item.out / f"transcript.{format_}")
         paths[-1].write_text(_subtitles.FORMATS[format_](cues, about), "utf-8", newline="\n")
     return tuple(paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -61,7 +62,7 @@ class Tag(Params):
 
     def for_preparation(self) -> dict[str, Any]:
         """As many pictures, and as large, as the model looks at."""
-        return {"fps": self.fps, "frame": self._entry.frame}
+        return {"fps": self.fps, "frame": self._entry.frame or _frame(self._entry.source)}
 
     def models(self) -> dict[str, str]:
         """The model, and what it is to look for."""
@@ -74,6 +75,19 @@ class Tag(Params):
     @property
     def _entry(self) -> catalogue.Entry:
         return catalogue.find("tag", self.model)
+
+
+def _frame(source: str) -> str:
+    """How a folder of the user's says that its model wants pictures sized; empty where it does not."""
+    try:
+        config = json.loads(Path(source.removeprefix(PATH), "open_clip_config.json").read_text("utf-8"))
+        size, mode = config["preprocess_cfg"]["size"], config["preprocess_cfg"].get("resize_mode", "shortest")
+    except (OSError, ValueError, TypeError, KeyError):  # the script says what is wrong with the model
+        return ""
+    if isinstance(size, list):
+        height, width = size
+        return f"{width}x{height}" if mode == "squash" else str(width) if width == height else ""
+    return f"{size}x{size}" if mode == "squash" else str(size)
 
 
 def mistakes(path: Path) -> Iterator[str]:

@@ -48,7 +48,9 @@ def test_remote_scripts_import_the_standard_library_their_header_and_their_neigh
         {"av", "ffmpeg", "imageio_ffmpeg", "cv2", "matplotlib", "numpy", "PIL"},
         {"torch", "torchvision"},
     )
-    declared = pictures | learning | {"transformers", "open_clip", "whisper", "faster_whisper"}
+    declared = (
+        pictures | learning | {"transformers", "open_clip", "whisper", "faster_whisper", "ctranslate2", "safetensors"}
+    )
     for path in files("remote_scripts"):
         allowed = set(sys.stdlib_module_names) | neighbours | (set() if "_runner" in path.parts else declared)
         assert imported(path) <= allowed, f"{path} imports {imported(path) - allowed}"

@@ -24,11 +24,19 @@ SCRIPT = "fetch.py"
 POLL_SECONDS = 2.0
 
 
+def holds_nothing(target: Target) -> bool:
+    """Whether a target rents its machine and has none: then no model can be there. Raises Refused."""
+    rented = target.rented()
+    return rented is not None and rented.held() is None
+
+
 @contextmanager
-def visit(target: Target, settings: Settings, stop: Stop) -> Iterator[Visit]:
-    """Enter a target, taking its machine if it is rented. Raises ExecutorError."""
+def visit(target: Target, settings: Settings, stop: Stop, take: bool = False) -> Iterator[Visit]:
+    """Enter a target; one that rents its machine only if it has one, or we are to `take` it. Raises ExecutorError."""
     executor = target.executor()
-    keeper.start(settings, executor)
+    executor.returning = not take
+    if take:
+        keeper.start(settings, executor)
     with executor:
         agent = Agent(executor, scripts.bundle(scripts.folder() / SCRIPT))
         agent.install()

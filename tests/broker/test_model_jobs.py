@@ -119,8 +119,8 @@ def test_a_machine_without_the_hub_gets_them_from_here_once(
         request = asked(tmp_path / "media", "box", number=number)
         told = drive(broker, request)
         assert seen(request) == seen(first)
-        assert [line for line in notes(told) if "the models it needs are sent from here" in line] == (
-            ["box can download nothing; the models it needs are sent from here"] if number == 1 else []
+        assert [line for line in notes(told) if "the models it needs have to come from here" in line] == (
+            ["box can download nothing; the models it needs have to come from here"] if number == 1 else []
         )
     assert sum(map(len, FILES.values())) < sent(box) < sum(map(len, FILES.values())) + 100
 

@@ -68,7 +68,7 @@ def asked(folder: Path, number: int = 0) -> Request:
 def test_the_packages_are_sent_and_the_job_runs_there(box: Box, broker: Broker, shelf: Path, tmp_path: Path) -> None:
     told = drive(broker, asked(tmp_path / "media"))
     assert (tmp_path / "media/0.txt").read_text() == "tinypack"
-    assert "box can download nothing; the packages it needs are sent from here" in notes(told)
+    assert "box can download nothing; the packages it needs have to come from here" in notes(told)
     (attempt,) = broker.journal.attempts(only_job(broker).id)
     assert (attempt.target, attempt.state) == ("box", "done")
     assert attempt.timings["packages"] > 0

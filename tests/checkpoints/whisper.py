@@ -1,39 +1,52 @@
 """Tiny whisper checkpoints in both genuine formats, with seeded random weights.
 
-Those that `speak` have a text in their weights, by position, whatever they hear: they are sure of it, so that nothing
-is drawn at random. The others babble: every temperature is tried in vain.
+They have a text in their weights, by position, whatever they hear. Those that are `sure` of it say it, and nothing is
+drawn at random. Those that are not try every temperature in vain.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a model is."""
+
+    width: int
+    heads: int
+    audio_layers: int
+    text_layers: int
+
+
 SPEECH = " And so my fellow Americans", " ask not what your country can do for you"
 TIMES = (0.0, 4.0, 11.0)  # seconds, around the two
-WIDTH, HEADS = 32, 2
-SURE = 6.0  # how much more likely the text is than any other
+TINY = Shape(width=32, heads=2, audio_layers=1, text_layers=2)
+BASE = Shape(width=512, heads=8, audio_layers=6, text_layers=6)
+"""The shape of openai-whisper's `base`."""
+SURE, UNSURE = 6.0, 2.0  # how much more likely the text is than any other
 BANDS = 80
 
 
-def write(path: Path, *, speaks: bool = True, english: bool = False, language: str = "en") -> Path:
+def write(path: Path, *, sure: float = SURE, english: bool = False, language: str = "en", shape: Shape = TINY) -> Path:
     """Write a checkpoint of openai-whisper; `language` is what it takes all speech for."""
     import torch
     from whisper.model import ModelDimensions, Whisper
 
     words = 51864 if english else 51865
-    dims = ModelDimensions(BANDS, 1500, WIDTH, HEADS, 1, words, 448, WIDTH, HEADS, 2)
+    wide = (shape.width, shape.heads)
+    dims = ModelDimensions(BANDS, 1500, *wide, shape.audio_layers, words, 448, *wide, shape.text_layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = Whisper(dims)
         for parameter in model.parameters():
             parameter.data.normal_(0, 0.05)
-        if speaks:
-            _teach(model, _program(english, language))
+        _teach(model, _program(english, language), sure)
     torch.save({"dims": asdict(dims), "model_state_dict": model.half().state_dict()}, path)
     return path
 
@@ -54,15 +67,18 @@ def _program(english: bool, language: str) -> list[int]:
     return lead + text * (448 // len(text) + 1)
 
 
-def _teach(model: Any, program: list[int]) -> None:
+def _teach(model: Any, program: list[int], sure: float) -> None:
     import torch
 
     decoder = model.decoder
     words = decoder.token_embedding.weight.data
     words.sub_(words.mean(1, keepdim=True)).div_(words.norm(dim=1, keepdim=True))
     decoder.positional_embedding.data.copy_(20 * words[torch.tensor(program[:448])])
-    decoder.ln.weight.data.fill_(SURE)
+    decoder.ln.weight.data.fill_(sure)
     decoder.ln.bias.data.zero_()
+    for block in decoder.blocks:  # attend to some moments more than to others, or words have no times
+        block.cross_attn.query.weight.data.normal_(0, 0.5)
+        block.cross_attn.key.weight.data.normal_(0, 0.5)
 
 
 def convert(checkpoint: Path, folder: Path) -> Path:
@@ -74,10 +90,11 @@ def convert(checkpoint: Path, folder: Path) -> Path:
     dims = saved["dims"]
     english = dims["n_vocab"] == 51864
     weights = {name: tensor.float().numpy() for name, tensor in saved["model_state_dict"].items()}
-    spec = WhisperSpec(dims["n_audio_layer"], HEADS, dims["n_text_layer"], HEADS)
+    heads = dims["n_audio_head"]
+    spec = WhisperSpec(dims["n_audio_layer"], heads, dims["n_text_layer"], heads)
     _fill_encoder(spec.encoder, weights, dims["n_audio_layer"])
     _fill_decoder(spec.decoder, weights, dims["n_text_layer"])
-    _configure(spec.config, english)
+    _configure(spec.config, english, heads)
     spec.register_vocabulary(_vocabulary(english))
     spec.validate()
     spec.optimize()
@@ -123,7 +140,7 @@ def _attention(linears: list[Any], weights: dict[str, Any], name: str) -> None:
     roles = ("query", "key", "value")
     parts = [roles] if len(linears) == 2 else [roles[:1], roles[1:]]
     for linear, part in zip(linears, parts, strict=False):
-        none = np.zeros(WIDTH, np.float32)  # keys have no bias
+        none = np.zeros(weights[f"{name}.query.bias"].shape, np.float32)  # keys have no bias
         linear.weight = np.concatenate([weights[f"{name}.{role}.weight"] for role in part])
         linear.bias = np.concatenate([weights.get(f"{name}.{role}.bias", none) for role in part])
     _linear(linears[-1], weights, f"{name}.out")
@@ -137,11 +154,11 @@ def _norm(spec: Any, weights: dict[str, Any], name: str) -> None:
     spec.gamma, spec.beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
 
 
-def _configure(config: Any, english: bool) -> None:
+def _configure(config: Any, english: bool, heads: int) -> None:
     known = _tokenizer(english)
     config.suppress_ids = list(known.non_speech_tokens)
     config.suppress_ids_begin = [*known.encode(" "), known.eot]
-    config.alignment_heads = [(1, head) for head in range(HEADS)]
+    config.alignment_heads = [(1, head) for head in range(heads)]
     config.lang_ids = [] if english else list(known.all_language_tokens)
 
 

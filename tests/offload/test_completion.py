@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services import names
 from tests.services.typed import PYTHON, environment, fake, offload, type_
 
 MAIN = (PYTHON, "-c", "import sys; sys.argv[0] = 'offload'; from offload.main import main; main()")
@@ -25,8 +26,11 @@ def complete(here: Path, line: str) -> set[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("offload s", {"plain,stabilize"}),
-        ("offload ", {"plain,completion", "plain,doctor", "plain,jobs", "plain,stabilize", "plain,targets"}),
+        ("offload st", {"plain,stabilize"}),
+        (
+            "offload ",
+            {f"plain,{verb}" for verb in ("completion", "doctor", "jobs", "models", "search", "targets", *names())},
+        ),
         ("offload jobs ", {f"plain,{verb}" for verb in ("attach", "cancel", "logs", "ls", "retry", "rm", "show")}),
         ("offload stabilize --skip", {"plain,--skip-existing"}),
         ("offload stabilize --preset very", {"plain,veryfast", "plain,veryslow"}),

@@ -11,12 +11,15 @@ from pathlib import Path
 import av
 import pytest
 
+from broker import settings
+from broker.models import resolve
 from offload.readiness import FAILED, MISSING, NOT_INSTALLED, READY, Readiness, exit_code
 from offload.sample import sample
 from tests.hub import Hub
 from tests.services.typed import OFFLOAD, ROOT, Said, type_
 
-BLIP = "models--Salesforce--blip-image-captioning-base"
+NAME = "Salesforce/blip-image-captioning-base"
+BLIP = f"models--{NAME.replace('/', '--')}"
 QUIET = {"OMP_NUM_THREADS": "1"}
 
 
@@ -95,6 +98,16 @@ def test_a_model_that_cannot_be_loaded_is_no_ready_one(here: Path, cached: Path,
     assert "jobs logs" not in rows["caption"][2]  # of a journal that is gone
     assert said.code == 6
     assert hub.asked == []
+
+
+def test_a_model_that_is_not_what_it_was_is_missing(here: Path, cached: Path) -> None:
+    offline = settings.load().model_copy(update={"offline": True})
+    assert resolve(f"hf:{NAME}", offline).revision == "f" * 40
+    (cached / "model.safetensors").write_bytes(b"something else")
+    said, rows = table(here)
+    assert rows["caption"][:2] == ["blip-base", "missing"]
+    assert "offload models prefetch blip-base" in rows["caption"][2]
+    assert said.code == 4
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from offload.main import main
 from tests.executors.sshd import needs_sshd, sshd
 from tests.executors.test_local import tmpfs
 from tests.hub import Hub, Trouble, sha256
-from tests.services.typed import OFFLOAD, Said, environment, offload
+from tests.services.typed import OFFLOAD, Said, environment
 
 BLIP = "Salesforce/blip-image-captioning-base"
 FILES = {"config.json": b"{}", "model.safetensors": b"weights of blip" * 20_000, "README.md": b"read me"}
@@ -46,7 +52,18 @@ def store(offload_dirs: Path) -> Path:
 
 
 def models(here: Path, *words: str, **env: str) -> Said:
-    return offload(here, "models", *words, env=env)
+    """Type `offload models WORDS...`, in this process: what is tried here takes many short commands."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        contextlib.chdir(here),
+        patch.dict(os.environ, env),
+        patch.object(sys, "argv", ["offload", "models", *words]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    return Said(int(ended.value.code or 0), out.buffer.getvalue(), err.buffer.getvalue().decode())
 
 
 def row(here: Path, name: str, *words: str) -> dict[str, object]:

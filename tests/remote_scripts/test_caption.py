@@ -79,10 +79,7 @@ def test_threads_and_a_broken_torchvision_change_nothing(
     assert again.of("versions")[0]["versions"]["threads"] == "2"
 
 
-def test_a_model_that_is_asked_answers_with_its_pictures_prepared_by_pil(
-    captioners: Path, clip: Path, tmp_path: Path
-) -> None:
-    # torchvision, which would prepare them otherwise, is here, and mended where it needs that.
+def test_a_model_that_is_asked_answers(captioners: Path, clip: Path, tmp_path: Path) -> None:
     run = caption(tmp_path / "job", captioners / "llava", clip)
     texts = [entry["text"] for entry in document(run)["captions"]]
     assert all(texts) and len(set(texts)) > 1
@@ -119,6 +116,11 @@ from PIL import Image
 
 root, said = Path(sys.argv[1]), {}
 device = _torch.ready(1, 0)
+asked = _captions.load(root / "llava", device, False)
+from transformers.image_processing_backends import TorchvisionBackend
+
+TorchvisionBackend.preprocess = None
+said["by PIL"] = asked(Image.new("RGB", (8, 8), "white"))
 for name, trusted in (("cut", 0), ("lacking", 0), ("misshapen", 0), ("absent", 0), ("own", 0), ("own", 1)):
     try:
         captioner = _captions.load(root / name, device, bool(trusted))
@@ -141,6 +143,7 @@ def test_a_model_that_cannot_be_whole_is_refused_and_one_with_code_of_its_own_un
 ) -> None:
     env = {"RAN": str(tmp_path / "ran"), "HF_HOME": str(tmp_path / "home")}
     said = inside(LOADS, captioners, tmp_path / "ran", env=env)
+    assert said["by PIL"], "it fails where torchvision is asked to prepare a picture"
     assert said["cut 0"].startswith("the model cannot be loaded: ")
     weight = "such as vision_model.embeddings.patch_embedding.weight"
     assert said["lacking 0"] == said["misshapen 0"] == f"the model's file lacks 1 of its weights, {weight}"

@@ -99,6 +99,21 @@ def test_the_script_is_told_no_path_of_the_user(tmp_path: Path) -> None:
     assert parsed(fps=2).for_preparation() == {"fps": 2.0, "frame": "224"}
 
 
+@pytest.mark.parametrize(
+    ("config", "frame"),
+    [
+        ({"size": 256}, "256"),
+        ({"size": [384, 384], "resize_mode": "squash"}, "384x384"),
+        ({"size": [224, 224], "resize_mode": "shortest"}, "224"),
+        ({"size": [100, 200]}, ""),
+        ({}, ""),
+    ],
+)
+def test_pictures_for_a_model_of_ones_own_are_as_it_says(config: dict[str, Any], frame: str, tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": config}))
+    assert parsed(model=str(tmp_path)).for_preparation()["frame"] == frame
+
+
 def type_tag(here: Path, *words: str | Path) -> Said:
     return type_([PYTHON, "-m", "services.tag", *words], here, {"OMP_NUM_THREADS": "1"})
 
