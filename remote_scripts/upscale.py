@@ -36,7 +36,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import _esrgan
@@ -113,8 +113,8 @@ def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
         _check_size(film.size, len(times.stamps), folder, float(job.params["crf"]))
         for note in (*_notes(media), *tracks.notes):
             job.log(item, note)
-        pieces = work_through(job, item, times.segments, film.make, 1, Clock(job, item, times))
-        film.close()
+        with closing(film):
+            pieces = work_through(job, item, times.segments, film.make, 1, Clock(job, item, times))
         return _joined(item, pieces, media, tracks, times, folder, film.size, pixels)
 
 
