@@ -28,7 +28,7 @@ def join(pieces: Sequence[Path], stamps: Sequence[int], last: int, unit: Fractio
     delay = max(number - place for number, place in enumerate(order))
     shown = [stamp - stamps[0] for stamp in stamps]
     # Before the first frame is shown, those that it waits for are decoded.
-    decoded = [*range(-delay, 0), *shown]
+    decoded = [*(stamp - shown[delay] for stamp in shown[:delay]), *shown]
     ends = [*shown[1:], shown[-1] + last]
     with av.open(str(folder / JOINED), "w", format="mp4", options={"fflags": "+bitexact"}) as target:
         stream, number = None, 0

@@ -28,7 +28,7 @@ PARAMS = {
     "fp16": False,
     "threads": 1,
     "crf": 10,
-    "preset": "ultrafast",
+    "preset": "veryfast",
     "to_sdr": False,
 }
 
