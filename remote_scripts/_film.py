@@ -66,9 +66,9 @@ class Timetable:
         """The segments that the clip is cut into."""
         return [Segment(number, f"frames-{number:06}") for number in range(-(-len(self.stamps) // SEGMENT))]
 
-    def span(self, segment: Segment) -> tuple[int, int]:
+    def span(self, number: int) -> tuple[int, int]:
         """The first frame of a segment, and the first that is not in it."""
-        return segment.number * SEGMENT, min(len(self.stamps), (segment.number + 1) * SEGMENT)
+        return number * SEGMENT, min(len(self.stamps), (number + 1) * SEGMENT)
 
 
 def command(pixels: int) -> list[str]:
@@ -107,7 +107,7 @@ def timetable(folder: Path) -> Timetable:
                 head[name] = value.strip()
             else:
                 stamp, last = map(int, line.split(",")[2:4])
-                stamps.append(stamp)
+                stamps.append(max(stamp, stamps[-1] + 1) if stamps else stamp)  # some clips show two at once
     width, _, height = head["dimensions 0"].partition("x")
     across, _, down = head["sar 0"].partition("/")
     aspect = Fraction(int(across), int(down)) if int(across) else Fraction(1)
@@ -156,7 +156,7 @@ class Film:
 
     def make(self, segment: Segment, folder: Path) -> Generator[float, None, Path]:
         """Make a segment's piece in `folder`; yields the share that is done."""
-        start, stop = self._times.span(segment)
+        start, stop = self._times.span(segment.number)
         settings = self._settings(stop - start if stop < len(self._times.stamps) else 0)
         with encoding(folder / PIECE, self.size, self._times, self._colour, settings) as encode:
             for number, picture in self._pictures(start, stop):

@@ -153,27 +153,27 @@ class Clock:
 
     def __init__(self, job: Job, item: Item, times: _film.Timetable) -> None:
         self._job, self._item, self._times = job, item, times
-        self._done: dict[int, float] = {}
+        self._earlier = {one.number for one in times.segments if one.name in item.checkpoints}
+        self._shares: dict[int, float] = {}
+        self._made = self._before = 0.0  # frames, by this attempt and by earlier ones
         self._start, self._last, self._told = time.monotonic(), 0.0, False
-        self._before = 0
         self._length = float((times.stamps[-1] + times.last - times.stamps[0]) * times.unit)
 
     def __call__(self, number: int, share: float) -> None:
         """Take note that a `share` (0-1) of a segment is done."""
-        if share == 1.0 and number not in self._done:  # an earlier attempt's
-            self._before += self._frames(number)
-        self._done[number] = share
-        count = sum(self._frames(one) * done for one, done in self._done.items())
-        self._tell(count, len(self._times.stamps))
+        start, stop = self._times.span(number)
+        more = (share - self._shares.get(number, 0.0)) * (stop - start)
+        if number in self._earlier:
+            self._before += more
+        else:
+            self._made += more
+        self._shares[number] = share
+        self._tell(self._made, round(self._made + self._before, 6), len(self._times.stamps))
 
-    def _frames(self, number: int) -> int:
-        start, stop = self._times.span(self._times.segments[number])
-        return stop - start
-
-    def _tell(self, count: float, total: int) -> None:
-        elapsed, made = time.monotonic() - self._start, count - self._before
+    def _tell(self, made: float, count: float, total: int) -> None:
+        elapsed = time.monotonic() - self._start
         left = (total - count) * elapsed / made if made else 0.0
-        if not self._told and made >= min(FIRST_FRAMES, total):
+        if not self._told and made > min(FIRST_FRAMES, total) - 0.5:
             self._told = True
             self._job.log(self._item, _outlook(elapsed / made, left))
         if count == total or elapsed - self._last > EVENT_SECONDS:
