@@ -83,7 +83,7 @@ class Agent:
         """Events from byte `since` of the job's log on, waiting up to `wait` seconds for some."""
         lines, reply = self._exchange("events", {"job": job, "since": since, "wait": wait}, VERB_SECONDS + wait)
         events = tuple(event for event in map(_event, lines) if event)
-        return Batch(events, int(reply["next"]), str(reply["state"]), reply.get("ending", {}))
+        return Batch(events, int(reply["next"]), str(reply["state"]), _object(reply.get("ending")))
 
     def cancel(self, job: str, grace: float, within: float = VERB_SECONDS) -> None:
         """End the job's process tree, politely for `grace` seconds. Raises Lost when that is not done `within` more."""
@@ -142,9 +142,13 @@ def refusal(error: Mapping[str, str], target: str) -> Exception:
     return known.get(kind, ExecutorError)(f"{target}: {message}")
 
 
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _event(line: bytes) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except ValueError:
         return {}
-    return event if isinstance(event, dict) else {}
+    return _object(event)

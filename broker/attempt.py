@@ -17,7 +17,7 @@ from broker.events import Event, ItemFailed, Note, Progress, Published
 from broker.job import Attempt, Item, Job, Output, Remains
 from broker.ledger import Ledger
 from broker.models.pin import Pin
-from broker.order import order, pins, told
+from broker.order import order, told, unchanged
 from broker.payloads import Payloads
 from broker.reports import Checkpoint, Done, Models, Report, Versions
 from broker.scripts import bundle
@@ -26,7 +26,7 @@ from broker.staging import Piece
 from broker.stop import Stop
 from broker.supplies import Lacks, ModelFiles, Packages
 from broker.wheels import Wants
-from executors.base import Executor, ExecutorError, Gone, OutOfMemory
+from executors.base import Executor, ExecutorError, Gone
 
 POLL_SECONDS = 1.0
 DAY_SECONDS = 86400.0
@@ -64,12 +64,14 @@ class Run:
         self._stop = stop
         self._settings = settings
         self._ease = ease
-        self._payloads = Payloads(settings.cache_dir / "prepared")
+        self._payloads = Payloads(settings.cache_dir / "prepared", ledger.journal)
         self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
         self._since = 0
         self._lacks: dict[str, Lacks] = {}
+        self._supplied: set[str] = set()
+        self._starved: dict[int, str] = {}
         self._pins: Mapping[str, Pin] = {}
         self._noted = 0.0
         self._items = len(ledger.job.items)
@@ -157,7 +159,11 @@ class Run:
         """What the target said it lacks and cannot get, if that is what ended the script; each thing once."""
         if self._executor.local_path("jobs") is not None:
             return None  # it is this machine: what is not here is nowhere to be sent from
-        return self._lacks.pop(str(ending.get("error", {}).get("kind")), None)
+        lacks = self._lacks.pop(endings.kind(ending), None)
+        if lacks is None or lacks.what in self._supplied:
+            return None
+        self._supplied.add(lacks.what)
+        return lacks
 
     # What an attempt is about
 
@@ -170,10 +176,15 @@ class Run:
 
     def _sent(self, items: Sequence[Item]) -> list[Item]:
         """The items as they go to the target: with what was prepared of them in place of the inputs."""
-        return [self._payloads.stand_in(item) or item for item in items]
+        if self._ledger.job.prepare is None:
+            return list(items)
+        found = [self._payloads.stand_in(item) for item in items]
+        if None in found:  # never the inputs themselves: they are what was not to travel
+            raise policy.Unprepared("what was prepared of the inputs is not in the cache any more")
+        return [item for item in found if item]
 
     def _models(self, job: Job) -> Mapping[str, Pin]:
-        self._pins = pins(job.models, self._settings, self._ledger.journal)
+        self._pins = unchanged(job, self._settings, self._ledger.journal)
         if self._pins:
             self._ledger.note_versions(self._attempt, told(self._pins))
         return self._pins
@@ -254,7 +265,8 @@ class Run:
 
     def _item_failed(self, failed: ItemFailed) -> Iterator[Event]:
         if failed.kind == "memory":
-            raise OutOfMemory(f"{self._attempt.target}: {failed.error}")
+            self._starved[failed.index] = failed.error  # the others may need less
+            return
         item = self._ledger.job.items[failed.index]
         if item.open:
             yield from self._fail(item, failed.kind, failed.error)
@@ -269,6 +281,8 @@ class Run:
             return  # everything is here, however its makers went
         if ending.get("cancelled"):
             raise self._cancelled()
+        if self._starved and not ending.get("exit"):
+            raise policy.Starved(self._attempt.target, self._starved)
         raise endings.failure(ending, self._attempt, left[0])
 
     def _cancelled(self) -> Exception:
@@ -303,6 +317,7 @@ class Run:
             mark.touch()
             agent.gc(self._settings.keep_days, self._settings.keep_bytes)
             checkpoints.sweep(self._ledger.journal, self._settings.keep_days)
+            self._payloads.sweep(self._settings.keep_days)
 
     def _keep_log(self) -> None:
         with suppress(ExecutorError):  # a job that failed before its script has none

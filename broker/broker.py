@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from broker.hashes import identify
 from broker.job import Attempt, FileId, Item, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
+from broker.models.said import Tell, silent
 from broker.plan import Candidate, plan
 from broker.scripts import bundle
 from broker.settings import Settings
@@ -28,10 +30,14 @@ HEED_SECONDS = 0.5
 
 
 class Broker:
-    """An open broker. Close it, or use it as a context. `notices` is what a person should hear of before all else."""
+    """An open broker. Close it, or use it as a context. `notices` is what a person should hear of before all else.
 
-    def __init__(self, settings: Settings) -> None:
+    `tell` hears how far it is with what takes long before there is a job.
+    """
+
+    def __init__(self, settings: Settings, tell: Tell = silent) -> None:
         self.settings = settings
+        self._tell = tell
         self.targets = targets.load(settings)
         self.journal = Journal(settings.journal)
         self.contact = Contact(self.journal, self.targets, settings)
@@ -47,16 +53,17 @@ class Broker:
 
     def unfinished(self, request: Request) -> Job | None:
         """The job of the same request, typed before and never ended. Raises as `submit` does."""
+        request = self._settled(request)
         return self.journal.unfinished(self._key(request, self._identified(request)))
 
     def submit(self, request: Request, seen: int | None = None) -> Job:
         """Record a job, or find that of the same request (see `Journal.submit`, also for `seen`).
 
-        Raises UsageError for an unknown target, InputError for an input that cannot be read, MissingHere for a model
-        that cannot be had.
+        Raises UsageError for an unknown target, InputError for an input that cannot be read, and what pinning a model
+        raises (`order.pins`).
         """
+        request = self._settled(request)
         inputs, limits = self._identified(request), self.settings.limits
-        order.pins(request.models, self.settings, self.journal)
         key = self._key(request, inputs)
         job = self.journal.submit(request, key, inputs, limits, seen)
         self._backups.save(job.id, Backup(request, key, tuple(inputs), limits))
@@ -73,6 +80,12 @@ class Broker:
             self.journal.restore(job, backup)
             yield f"job {job} was open in a journal that was lost: `offload jobs attach {job}` goes on with it"
 
+    def _settled(self, request: Request) -> Request:
+        """The request, with what its models are now, and whether it may ask anybody."""
+        found = order.pins(request.models, self.settings, self.journal, self._tell)
+        digests = {role: pin.digest for role, pin in found.items()}
+        return replace(request, digests=digests, offline=request.offline or self.settings.offline)
+
     def _identified(self, request: Request) -> list[tuple[FileId, str]]:
         targets.choose(self.targets, request.on)
         return [self._identify(entry.source) for entry in request.inputs]
@@ -86,9 +99,11 @@ class Broker:
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}") from error
 
-    def plan(self, on: str, input_bytes: int) -> list[Candidate]:
+    def plan(self, on: str, input_bytes: int, offline: bool = False) -> list[Candidate]:
         """The targets in the order they would be tried. Raises UsageError for an unknown one."""
-        return plan(targets.choose(self.targets, on), input_bytes, self.journal.health.probe)
+        chosen = targets.choose(self.targets, on)
+        asked = [targets.unasked(target) for target in chosen] if offline else chosen
+        return plan(asked, input_bytes, self.journal.health.probe)
 
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.
@@ -125,8 +140,11 @@ class Broker:
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
             candidates = self._where_it_runs_first(ledger.job)
-        yield from Dispatch(ledger, candidates, self._here(), stop, self.settings)
-        self.contact.sweep(ledger)
+        offline = self.settings.offline or ledger.job.offline
+        settings = self.settings.model_copy(update={"offline": offline})
+        yield from Dispatch(ledger, candidates, self._here(), stop, settings)
+        if not offline:
+            self.contact.sweep(ledger)
 
     @contextmanager
     def _lease(self, job: Job, handed: int | None = None) -> Iterator[Ledger]:
@@ -154,7 +172,7 @@ class Broker:
             yield
 
     def _where_it_runs_first(self, job: Job) -> list[Candidate]:
-        candidates = self.plan(job.on, sum(_sent_bytes(item) for item in job.open_items))
+        candidates = self.plan(job.on, sum(_sent_bytes(item) for item in job.open_items), job.offline)
         latest = [attempt for attempt in self.journal.attempts(job.id) if not attempt.prepares][-1:]
         running = {attempt.target for attempt in latest if attempt.state == "running"}
         return sorted(candidates, key=lambda candidate: candidate.target.name not in running)

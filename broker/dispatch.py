@@ -17,7 +17,7 @@ from broker.errors import (
     Overtaken,
     batch_exit_code,
 )
-from broker.events import Event, Note, Started
+from broker.events import Event, ItemFailed, Note, Started
 from broker.job import Attempt, State, verdict
 from broker.ledger import Ledger
 from broker.payloads import Payloads
@@ -31,7 +31,7 @@ from executors.base import ExecutorError, Gone, OutOfMemory, Refused
 EASED = (
     "",
     "again in smaller batches: its memory did not suffice",
-    "again without its GPU: its memory did not suffice",
+    "again on the processor alone: its memory did not suffice",
 )
 """Why a target has the job once more, by how often memory ran out there before."""
 
@@ -58,8 +58,6 @@ class Dispatch:
             self._ledger.advance(State.RUNNING)
         try:
             if self._is_anything_left():
-                yield from self._prepare()
-            if self._is_anything_left():  # else none of the inputs is what it should be
                 yield from self._walk()
         except (OutOfReach, Overtaken):
             raise
@@ -87,7 +85,7 @@ class Dispatch:
 
     def _prepare(self) -> Iterator[Event]:
         """Make of the inputs what the job works on: here, whichever target goes on."""
-        job, payloads = self._ledger.job, Payloads(self._settings.cache_dir / "prepared")
+        job, payloads = self._ledger.job, Payloads(self._settings.cache_dir / "prepared", self._ledger.journal)
         for item in lacking(job, payloads):
             if known := payloads.known(job, item):
                 self._ledger.note_payload(item.index, known)
@@ -100,6 +98,8 @@ class Dispatch:
                 if not once_more:
                     raise
                 yield Note(f"{_sentence(error)}; trying again")
+        if lacking(self._ledger.job, payloads):
+            raise policy.Unprepared("what was prepared of the inputs does not stay in the cache")
 
     def _walk(self) -> Iterator[Event]:
         failures: list[Exception] = []
@@ -107,6 +107,9 @@ class Dispatch:
             if failures:
                 yield Note(f"{_sentences(failures)}; {self._so_far()}going on with {candidate.target.name}")
                 failures.clear()
+            yield from self._prepare()
+            if not self._is_anything_left():  # none of the inputs is what it should be
+                return
             try:
                 yield from self._attempt(candidate)
                 return
@@ -114,7 +117,16 @@ class Dispatch:
                 failures.append(error)
         if self._job.detached and any(map(policy.may_be_back, failures)):
             raise OutOfReach(_sentences(failures), f"offload jobs attach {self._job.id}")
+        if failures and isinstance(failures[-1], policy.Starved):
+            yield from self._give_up(failures[-1])
+            return
         raise failures[0] if len(failures) == 1 else NoTarget(_sentences(failures) or "no target", "offload targets ls")
+
+    def _give_up(self, starved: policy.Starved) -> Iterator[Event]:
+        """What no memory suffices for fails alone: the other items are done."""
+        for index, error in starved.items.items():
+            self._ledger.fail_item(index, "memory", error)
+            yield ItemFailed(index, "memory", error)
 
     def _so_far(self) -> str:
         items = self._ledger.job.items
@@ -143,7 +155,7 @@ class Dispatch:
     def _may_again(self, candidate: Candidate, failure: Exception) -> bool:
         """Whether a target that lost a job may have it again: this machine, a well one, one that can rent another."""
         target = candidate.target
-        if isinstance(failure, policy.NotByUs):
+        if isinstance(failure, policy.NotByUs | policy.Unprepared):
             return True
         if target.name == LOCAL:
             return isinstance(failure, policy.REPEATABLE)

@@ -12,12 +12,18 @@ from broker.reports import plain
 from executors.base import Gone
 
 
+def kind(ending: Mapping[str, Any]) -> str:
+    """The kind of error that ended a script, as its runner says it; empty for none."""
+    error = ending.get("error")
+    return str(error.get("kind")) if isinstance(error, Mapping) else ""
+
+
 def failure(ending: Mapping[str, Any], attempt: Attempt, left: Item) -> Exception:
     """Make an error of the last word on a job that left something undone, `left` first of it."""
     target, status = attempt.target, ending.get("exit")
-    if "error" in ending:
+    if kind(ending):
         return refusal(ending["error"], target)
-    if status is None:
+    if not isinstance(status, int):
         return Gone(f"{target}: the job was ended by {plain(ending.get('terminated', 'something'))}")
     if status < 0:
         return Gone(f"{target}: the script was killed by signal {-status}, perhaps for want of memory")

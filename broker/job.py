@@ -81,7 +81,8 @@ class Preparation:
 class Request:
     """A job as asked for. `extras` names optional dependency sets of the script; `command` was typed in `folder`.
 
-    `models` are those it needs, as role -> source (see `broker.models`).
+    `models` are those it needs, as role -> source (see `broker.models`), and `digests` what those are now, as
+    role -> sha256. One that is `offline` asks nobody, whoever drives it.
     """
 
     service: str
@@ -95,6 +96,8 @@ class Request:
     extras: tuple[str, ...] = ()
     prepare: Preparation | None = None
     models: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
     command: tuple[str, ...] = ()
     folder: Path | None = None
     detached: bool = False
@@ -176,6 +179,8 @@ class Job:
     extras: tuple[str, ...]
     prepare: Preparation | None
     models: Mapping[str, str]
+    digests: Mapping[str, str]
+    offline: bool
     command: tuple[str, ...]
     folder: Path | None
     detached: bool
@@ -241,7 +246,7 @@ def resume_key(request: Request, sha256s: list[str], scripts: str) -> str:
     parts = {
         "service": request.service,
         "params": dict(request.params),
-        "models": dict(request.models),
+        "models": [dict(request.models), dict(request.digests)],
         "inputs": [
             [sha256, dict(item.options), {name: str(dest) for name, dest in item.outputs.items()}]
             for sha256, item in zip(sha256s, request.inputs, strict=True)

@@ -116,6 +116,8 @@ class Journal:
             extras=json.dumps(request.extras),
             prepare=json.dumps(_told(request.prepare)),
             models=json.dumps(dict(request.models)),
+            digests=json.dumps(dict(request.digests)),
+            offline=int(request.offline),
             command=json.dumps(request.command),
             folder=os.fsencode(request.folder) if request.folder else None,
             detached=int(request.detached),

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from broker import models, orphans
-from broker.errors import MissingHere
+from broker.errors import InputError, MissingHere
 from broker.hashes import identify
 from broker.job import Item, Job
 from broker.journal import Journal
 from broker.models.pin import Pin
+from broker.models.said import Tell, silent
 from broker.scripts import environment
 from broker.settings import Settings
 from executors.base import Executor
 
 
-def pins(wanted: Mapping[str, str], settings: Settings, journal: Journal) -> dict[str, Pin]:
-    """The models `wanted` (role -> source), exactly.
+def unchanged(job: Job, settings: Settings, journal: Journal) -> dict[str, Pin]:
+    """The models of a job, as `pins`. Raises InputError for one that is not what it was when the job was made."""
+    found = pins(job.models, settings, journal)
+    for role, pin in found.items():
+        if job.digests.get(role, pin.digest) != pin.digest:
+            words = (
+                f"the model {pin.name} is not what it was when the job was made, and its outputs may be of one alone"
+            )
+            raise InputError(words, "type the command again: it makes a new job")
+    return found
 
-    Raises MissingHere for one that cannot be pinned; offline, naming all that are not here.
+
+def pins(wanted: Mapping[str, str], settings: Settings, journal: Journal, tell: Tell = silent) -> dict[str, Pin]:
+    """The models `wanted` (role -> source), exactly. `tell` hears how far it is with what takes long.
+
+    Raises MissingHere for one that cannot be pinned, offline naming all that are not here, and what `models.resolve`
+    raises.
     """
     found, absent = {}, []
+
+    def hashing(path: Path) -> str:
+        return identify(journal, path)[1]
+
     for role, source in wanted.items():
         try:
-            found[role] = models.resolve(source, settings, hashing=lambda path: identify(journal, path)[1])
+            found[role] = models.resolve(source, settings, hashing=hashing, tell=tell)
         except MissingHere:
             if not settings.offline:
                 raise

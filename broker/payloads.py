@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 import time
@@ -16,7 +17,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from broker.job import FileId, Item, Job, Payload
+from broker.errors import LimitError
+from broker.hashes import identify
+from broker.job import Item, Job, Payload
+from broker.journal import Journal
 from broker.scripts import bundle
 
 DAY_SECONDS = 86400.0
@@ -27,6 +31,7 @@ class Payloads:
     """The payloads in a folder, which may be deleted at any time: they are then made again."""
 
     folder: Path
+    journal: Journal
 
     def stand_in(self, item: Item) -> Item | None:
         """The item, with its payload in place of its input; None where that is not here, or not as it was."""
@@ -34,21 +39,32 @@ class Payloads:
             return None
         path = self._path(item.payload)
         with suppress(OSError):  # not here
-            found = FileId.of(path)
-            if found.size == item.payload.size:
-                return replace(item, source=path, file_id=found, sha256=item.payload.sha256)
+            found, sha256 = identify(self.journal, path)
+            if sha256 == item.payload.sha256:
+                return replace(item, source=path, file_id=found, sha256=sha256)
         return None
 
     def known(self, job: Job, item: Item) -> Payload | None:
         """What the job's preparation made of the same input before, if it is here."""
         with suppress(OSError, ValueError, TypeError):  # whatever is wrong with it: it is made again
-            payload = Payload(**json.loads(self._note(job, item).read_text("utf-8")))
-            return payload if self.stand_in(replace(item, payload=payload)) else None
+            note = self._note(job, item)
+            payload = Payload(**json.loads(note.read_text("utf-8")))
+            if self.stand_in(replace(item, payload=payload)):
+                for used in (note, self._path(payload).parent):
+                    os.utime(used)  # young again to `sweep`
+                return payload
         return None
 
     def keep(self, job: Job, item: Item, payload: Payload, fetch: Callable[[Path], None]) -> None:
-        """Keep what `fetch` brings, checked, to the path it is given. Raises what it raises, and OSError."""
-        place = self._path(payload)
+        """Keep what `fetch` brings, checked, to the path it is given. Raises as it does, LimitError without room."""
+        try:
+            self._bring(self._path(payload), fetch)
+            self._bring(self._note(job, item), lambda draft: draft.write_text(json.dumps(asdict(payload))))
+        except OSError as error:
+            what = f"what was prepared of {item.source} cannot be kept in {self.folder}: {error.strerror}"
+            raise LimitError(what, "make room there, or name another folder in OFFLOAD_CACHE_DIR") from error
+
+    def _bring(self, place: Path, fetch: Callable[[Path], object]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = place.with_name(f".{secrets.token_hex(4)}.part")
         try:
@@ -56,10 +72,6 @@ class Payloads:
             draft.replace(place)
         finally:
             draft.unlink(missing_ok=True)
-        note = self._note(job, item)
-        draft = note.with_suffix(f".{secrets.token_hex(4)}.tmp")
-        draft.write_text(json.dumps(asdict(payload)))
-        draft.replace(note)
 
     def sweep(self, days: float) -> None:
         """Delete what was made more than `days` ago."""

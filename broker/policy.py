@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from broker.errors import InputError, IntegrityError, Interrupted, JobFailed, MissingHere
-from executors.base import ExecutorError, Gone, Lost, NoSuchFile, TransferFailed, Unreachable
+from executors.base import ExecutorError, Gone, Lost, NoSuchFile, OutOfMemory, TransferFailed, Unreachable
 
 TRANSFER_TRIES = 4
 RUNS_HERE = 2
@@ -36,6 +36,18 @@ T = TypeVar("T")
 
 class NotByUs(Gone):
     """The job was ended on its target, though it is wanted. The target itself is well."""
+
+
+class Unprepared(IntegrityError):
+    """What was prepared of the inputs went away before it was sent. It can be made again."""
+
+
+class Starved(OutOfMemory):
+    """Memory did not suffice for some items: `items` says why of each. The others are done."""
+
+    def __init__(self, target: str, items: Mapping[int, str]) -> None:
+        super().__init__(f"{target}: {next(iter(items.values()))}")
+        self.items = dict(items)
 
 
 def may_be_back(error: BaseException) -> bool:

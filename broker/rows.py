@@ -27,6 +27,8 @@ def read_job(database: Database, row: Row) -> Job:
         extras=tuple(json.loads(row["extras"])),
         prepare=_preparation(json.loads(row["prepare"])),
         models=json.loads(row["models"]),
+        digests=json.loads(row["digests"]),
+        offline=bool(row["offline"]),
         command=tuple(json.loads(row["command"])),
         folder=Path(os.fsdecode(row["folder"])) if row["folder"] else None,
         detached=bool(row["detached"]),

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from broker import staging, wheels
 from broker.agent import Agent
-from broker.errors import MissingHere
+from broker.errors import IntegrityError, MissingHere
 from broker.models.pin import Pin
 from broker.reports import Models
 from broker.settings import Settings
@@ -69,13 +69,21 @@ class ModelFiles:
         uploads: dict[str, Upload] = {}
         for pin in self.pins:
             wanted = self.lacks.files & {file.sha256 for file in pin.files}
-            here = store.here(pin, settings)
+            here = {sha256: path for sha256, path in store.here(pin, settings).items() if sha256 in wanted}
             if wanted - here.keys():
                 words = f"the model {pin.name} is not here to be sent, and not on {executor.name}: {self.lacks.why}"
                 raise MissingHere(words, f"offload models prefetch {pin.name}")
-            uploads |= {sha256: _upload(here[sha256], sha256) for sha256 in wanted}
+            for sha256, path in here.items():
+                _check(pin, path, sha256)
+                uploads[sha256] = _upload(path, sha256)
         staging.send(executor, agent, uploads, stop)
         return {}
+
+
+def _check(pin: Pin, path: Path, sha256: str) -> None:
+    if staging.file_sha256(path) != sha256:
+        words = f"{path}, of the model {pin.name}, is damaged, and was not sent"
+        raise IntegrityError(words, f"offload models verify {pin.name}")
 
 
 def send_own(executor: Executor, agent: Agent, pins: Iterable[Pin], stop: Stop) -> None:

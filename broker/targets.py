@@ -59,7 +59,7 @@ def load(settings: Settings) -> dict[str, Target]:
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
         read = {name: _target(name, table, fixed) for name, table in tables.items()}
-        found = {name: _unasked(target) for name, target in read.items()} if settings.offline else read
+        found = {name: unasked(target) for name, target in read.items()} if settings.offline else read
     except FileNotFoundError:
         found = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, ExecutorError) as error:
@@ -147,7 +147,8 @@ def _target(name: str, table: object, fixed: Mapping[str, str]) -> Target:
     return Target(name, kind, options)
 
 
-def _unasked(target: Target) -> Target:
+def unasked(target: Target) -> Target:
+    """The target, as it is while nobody may be asked."""
     return target if target.kind == "local" else replace(target, kind=OFFLINE)
 
 

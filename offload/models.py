@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from broker import models as models_of
 from broker import settings, targets
-from broker.errors import PARTLY, IntegrityError, Interrupted, MissingHere, OffloadError, UsageError
-from broker.models import catalogue, hub, lock, pinning, store
+from broker.errors import IntegrityError, MissingHere, OffloadError, UsageError
+from broker.models import cached, catalogue, lock, pinning, store
 from broker.models.catalogue import Entry
 from broker.models.pin import HUB, PATH, Pin
-from broker.models.prefetch import Visit, holds_nothing, visit
+from broker.models.prefetch import holds_nothing, visit
+from broker.models.said import amount
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL, Target
-from executors.base import ExecutorError
+from offload.fetching import Fetching
 from services.base.output import print_document
 from services.base.progress import say
 from services.base.text import complain, plain
 from services.base.through import opened
 
 PROFILES = ("edge", "minimum", "production")
-
-Failure = OffloadError | ExecutorError
 
 
 def _complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -119,7 +116,7 @@ def _there(config: Settings, known: Mapping[str, Pin], target: Target) -> dict[s
 
 
 def _unpinned(entry: Entry, target: Target) -> str:
-    return "yes" if target.name == LOCAL and entry.source.startswith(HUB) and hub.snapshot(entry.source) else "no"
+    return "yes" if target.name == LOCAL and entry.source.startswith(HUB) and cached.snapshot(entry.source) else "no"
 
 
 def _how_much(pin: Pin, lacking: int) -> str:
@@ -138,16 +135,16 @@ def _target(config: Settings, on: str) -> Target:
 @click.option("-q", "--quiet", is_flag=True, help="say nothing but errors")
 def prefetch(names: tuple[str, ...], service: str, profile: str | None, on: str, quiet: bool) -> None:
     """Pin each model, see whether there is room, fetch; print each that is there at the end."""
-    wanted = _wanted(names, service, profile)
     with opened(quiet) as broker:
-        fetching = _Fetching(broker.settings, _target(broker.settings, on), quiet)
+        wanted = _wanted(broker.settings, names, service, profile)
+        fetching = Fetching(broker.settings, _target(broker.settings, on), quiet)
         code = fetching.code(wanted)
     sys.exit(code)
 
 
-def _wanted(names: Iterable[str], service: str, profile: str | None) -> list[Entry]:
+def _wanted(config: Settings, names: Iterable[str], service: str, profile: str | None) -> list[Entry]:
     of_profile = [entry for entry in catalogue.entries() if profile in entry.profiles]
-    found = [catalogue.find(service, name) for name in names]
+    found = [_meant(config, name, service) for name in names]
     found += [entry for entry in of_profile if service in ("", entry.service)]
     if service and not found and not profile:
         found = [entry for entry in catalogue.entries() if entry.service == service and entry.default][:1]
@@ -156,67 +153,12 @@ def _wanted(names: Iterable[str], service: str, profile: str | None) -> list[Ent
     return list({entry.source: entry for entry in found}.values())
 
 
-@dataclass
-class _Fetching:
-    """One use of `prefetch`: what fails is said at once, and the rest is done."""
-
-    config: Settings
-    target: Target
-    quiet: bool
-
-    def __post_init__(self) -> None:
-        self._codes: list[int] = []
-        self._stop = Stop()
-
-    def code(self, wanted: Iterable[Entry]) -> int:
-        """Do it; returns the exit code."""
-        with self._stop.on_signals():
-            try:
-                pins = [pin for entry in wanted if (pin := self._pinned(entry))]
-                if pins:
-                    self._fetch(pins)
-            except KeyboardInterrupt:
-                return Interrupted.exit_code
-            except (OffloadError, ExecutorError) as error:  # of all that are left
-                complain(error, error.hint)
-                return PARTLY if 0 in self._codes and error.exit_code != Interrupted.exit_code else error.exit_code
-        return self._codes[0] if len(set(self._codes)) == 1 else PARTLY
-
-    def _pinned(self, entry: Entry) -> Pin | None:
-        self._check_stopped()
-        try:
-            return models_of.resolve(entry.source, self.config, entry.name)
-        except OffloadError as error:
-            self._failed(error)
-            return None
-
-    def _fetch(self, pins: list[Pin]) -> None:
-        with visit(self.target, self.config, self._stop, take=True) as there:
-            there.check_room(pins)
-            for pin in pins:
-                self._check_stopped()
-                self._bring(there, pin)
-
-    def _bring(self, there: Visit, pin: Pin) -> None:
-        try:
-            for note in there.bring(pin):
-                if not self.quiet:
-                    say(plain(note.message))
-        except Interrupted:
-            raise
-        except OffloadError as error:
-            self._failed(error)
-            return
-        self._codes.append(0)
-        print(plain(pin.name), flush=True)
-
-    def _failed(self, error: Failure) -> None:
-        complain(error, error.hint)
-        self._codes.append(error.exit_code)
-
-    def _check_stopped(self) -> None:
-        if self._stop.requested:
-            raise Interrupted("stopped; what was fetched counts", "type it again")
+def _meant(config: Settings, word: str, service: str = "") -> Entry:
+    """The model that a word means: one of an address that was used before goes by its file's name, too."""
+    named = [source for source, pin in lock.pins(config).items() if "://" in source and word in (pin.name, source)]
+    if len(named) > 1:
+        raise UsageError(f"{word} is the name of several models", f"name one by its address: {', '.join(named)}")
+    return catalogue.about(named[0]) if named else catalogue.find(service, word)
 
 
 @models.command(help="Read the files of models that are here, and compare them with what they were when first used.")
@@ -238,11 +180,12 @@ def _all(config: Settings) -> list[Pin]:
 def _known(config: Settings, names: Iterable[str]) -> list[Pin]:
     found = []
     for name in names:
-        entry = catalogue.find("", name)
+        entry = _meant(config, name)
+        if entry.source.startswith(PATH):
+            raise MissingHere(f"{name} is a file of yours, which has no pin: it is read as it is, each time it is used")
         pin = pinning.known(entry.source, config)
         if pin is None:
-            why = "it is the user's own" if entry.source.startswith(PATH) else "it was never used"
-            raise MissingHere(f"{name} has no pin to compare it with: {why}", f"offload models prefetch {name}")
+            raise MissingHere(f"{name} has no pin: it was never used", f"offload models prefetch {name}")
         found.append(pin)
     return found
 
@@ -272,11 +215,24 @@ def rm(name: str, on: str, unpin: bool) -> None:
     config = settings.load()
     target = _target(config, on)
     [pin] = _known(config, [name])
-    others = {file.sha256 for other in _all(config) if other.source != pin.source for file in other.files}
-    freed = 0
-    if not holds_nothing(target):
-        with visit(target, config, Stop()) as there:
-            freed = there.forget({file.sha256 for file in pin.files} - others)
+    others = [other for other in _all(config) if other.source != pin.source]
+    said = _forgotten(config, target, pin, others) or f"nothing of {pin.name} is on {target.name}"
     if unpin:
         lock.drop(config, pin.source)
-    say(f"{freed / 1e6:.0f} MB are free again on {target.name}" if freed else f"nothing of {name} is on {target.name}")
+    say(plain(said))
+
+
+def _forgotten(config: Settings, target: Target, pin: Pin, others: Iterable[Pin]) -> str:
+    """Delete what is a model's alone; says what was deleted, and what stays for which others."""
+    if holds_nothing(target):
+        return ""
+    with visit(target, config, Stop()) as there:
+        files, absent = {file.sha256 for file in pin.files}, {file.sha256 for file in there.lacks(pin)}
+        shared = {other.name: files.intersection(file.sha256 for file in other.files) for other in others}
+        kept: set[str] = set().union(*shared.values())
+        freed = there.forget(files - kept)
+    said = [f"{amount(freed)} are free again on {target.name}"] if freed else []
+    if kept - absent:
+        owners = ", ".join(name for name, theirs in shared.items() if theirs - absent)
+        said.append(f"{len(kept - absent)} of its files stay on {target.name}: they are those of {owners}, too")
+    return "; ".join(said)

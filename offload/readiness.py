@@ -14,7 +14,7 @@ import services
 from broker import scripts
 from broker.broker import Broker
 from broker.errors import JobFailed, MissingHere, OffloadError
-from broker.models import catalogue, hub, pinning, store
+from broker.models import cached, catalogue, pinning, store
 from broker.models.catalogue import Entry
 from broker.models.pin import HUB, PATH
 from broker.settings import Settings
@@ -77,7 +77,7 @@ def _lacks(source: str, settings: Settings) -> bool:
         return not Path(source.removeprefix(PATH)).exists()
     pin = pinning.known(source, settings)
     if pin is None:
-        return not (source.startswith(HUB) and hub.snapshot(source))
+        return not (source.startswith(HUB) and cached.snapshot(source))
     return bool(store.missing(pin, settings))
 
 

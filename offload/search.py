@@ -25,7 +25,7 @@ from broker.stop import Stop
 from broker.targets import LOCAL
 from executors.base import ExecutorError
 from offload import tagged
-from offload.tagged import Tagged
+from offload.tagged import LeftOut, Tagged
 from services.base.command import EXIT_CODES
 from services.base.progress import say
 from services.base.text import near, plain
@@ -33,6 +33,7 @@ from services.base.through import opened
 
 WIDTH, HEIGHT = 320, 200  # of a thumbnail, as draw_thumbnail.py draws it
 COLUMNS = 5
+NAMED = 5  # of the files that are left out for one reason
 FAILURES = {"bad_input": InputError, "missing": MissingHere, "limit": LimitError, "memory": LimitError}
 
 
@@ -90,15 +91,18 @@ def _check_free(path: Path | None, overwrite: bool) -> None:
 
 
 def _collect(broker: Broker, paths: Sequence[Path]) -> list[Tagged]:
-    if paths:
-        return tagged.among(broker, [path.absolute() for path in paths])
-    found, gone = tagged.everything(broker)
-    if gone:
-        others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        say(f"left out, since they or their tags are gone: {near(gone[0])}{others}")
+    found, left = tagged.among(broker, [path.absolute() for path in paths]) if paths else tagged.everything(broker)
+    for why, group in groupby(sorted(left, key=_why), key=_why):
+        names = [near(one.path) for one in group]
+        others = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        say(f"left out, since {why}: {', '.join(names[:NAMED])}{others}")
     if not found:
         raise InputError("nothing that is still there has been tagged", "offload tag clip.mp4")
     return found
+
+
+def _why(left: LeftOut) -> str:
+    return left.why
 
 
 def _search(broker: Broker, entries: Sequence[Tagged], text: str, top: int, model: str | None) -> list[Moment]:

@@ -40,6 +40,7 @@ def _command(job: Job) -> str:
 
 def _item(item: Mapping[str, Any]) -> Iterator[str]:
     yield f"item {item['index']}  {item['state']}  {plain(item['input'])}"
+    yield f"  {item['size']} bytes{_prepared(item)}"
     if item["error"]:
         yield f"  {plain(item['error'])}"
     yield from (f"  -> {plain(output['path'])}  {output['size']} bytes" for output in item["outputs"])
@@ -47,6 +48,14 @@ def _item(item: Mapping[str, Any]) -> Iterator[str]:
     if item["checkpoints"]:
         made = (f"{one['pieces']} by attempt {one['attempt']}" for one in item["checkpoints"])
         yield f"  finished pieces: {', '.join(made)}"
+
+
+def _prepared(item: Mapping[str, Any]) -> str:
+    """How much of an input its preparation left to work on, and to be sent where it goes elsewhere."""
+    if not item["payload"]:
+        return ""
+    share = f" ({item['payload']['size'] / item['size']:.1%})" if item["size"] else ""
+    return f"; prepared: {item['payload']['size']} bytes{share}"
 
 
 def _figures(value: object) -> str:

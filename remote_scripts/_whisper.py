@@ -63,7 +63,7 @@ class Engine:
     ) -> list[Heard]:
         """The segments heard in `samples`, or only in the stretches `within`."""
         self._seed()
-        with _progress(tell):
+        with _progress(tell), _torch.needing("transcribe"):
             found = self._model.transcribe(
                 samples,
                 language=language,

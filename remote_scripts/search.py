@@ -56,7 +56,7 @@ def _query(job: Job) -> tuple[_clip.Clip, np.ndarray]:
 
 def _moments(clips: list[dict[str, Any]], model: _clip.Clip, wanted: np.ndarray) -> Iterator[dict[str, Any]]:
     for number, clip in enumerate(clips):
-        if clip["weights"] != model.sha256:
+        if clip["weights"] != model.sha256 or clip["dim"] != len(wanted):
             raise BadInput("some clips were tagged with other weights than the model has now; tag them again")
         for seconds, score in _best(clip["times"], _frames(clip) @ wanted):
             yield {"clip": number, "seconds": seconds, "score": score}

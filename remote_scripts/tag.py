@@ -116,7 +116,7 @@ def _vocabulary(folders: Sequence[Path]) -> tuple[str, dict[str, tuple[dict[str,
     for folder in folders:
         (file,) = folder.iterdir()
         try:
-            found = tomllib.loads(file.read_text("utf-8"))
+            found = tomllib.loads(file.read_text("utf-8-sig"))
         except ValueError as error:
             raise BadInput(f"the vocabulary cannot be read: {error}") from error
         versions.append(str(found.get("version", "unnamed")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from broker.errors import InputError
 from broker.models import catalogue
 from broker.models.pin import PATH
 from services.base.service import Params, Service
 
 VOCABULARY = Path(__file__).with_name("vocabulary.toml")
 KINDS = ("tags", "moods")
+VOCABULARY_BYTES = 1_000_000  # at most; ours has 6 thousand
 AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 HEADER = re.compile(r"\s*\[\s*(\w+)\s*\]")
 
@@ -93,8 +96,10 @@ def _frame(source: str) -> str:
 def mistakes(path: Path) -> Iterator[str]:
     """What is wrong with a vocabulary, each as `FILE:LINE: what`."""
     try:
-        text = path.read_text("utf-8")
+        text = _text(path)
         found = tomllib.loads(text)
+    except InputError as error:
+        yield f"{path}: {error}"
     except OSError as error:
         yield f"{path}: it cannot be read: {(error.strerror or str(error)).lower()}"
     except UnicodeDecodeError:
@@ -106,6 +111,16 @@ def mistakes(path: Path) -> Iterator[str]:
     else:
         for section, key, what in _mistakes(found):
             yield f"{path}:{_line(text, section, key)}: {what}"
+
+
+def _text(path: Path) -> str:
+    """What a vocabulary says. Raises InputError for what is none by its kind or size, before it is opened."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError("this is not a file")
+    if found.st_size > VOCABULARY_BYTES:
+        raise InputError(f"a vocabulary has {VOCABULARY_BYTES // 1_000_000} MB at most")
+    return path.read_text("utf-8-sig")  # some editors begin a text with a mark
 
 
 def _mistakes(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

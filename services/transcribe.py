@@ -115,8 +115,8 @@ class Transcribe(Params):
 
     def for_script(self) -> dict[str, Any]:
         """The script is told a model's name for the result, not where it lies."""
-        source = self.entry.source
-        name = Path(source).name if source.startswith(PATH) else self.model
+        entry = self.entry
+        name = Path(entry.source).name if entry.placed else self.model
         return super().for_script() | {"model": name, "initial_prompt": (self.initial_prompt or "").strip()}
 
     def models(self) -> dict[str, str]:

@@ -4,6 +4,8 @@
         revision = hub.publish("owner/name", {"config.json": b"{}", "model.safetensors": content})
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
 
+The fixtures `home` and `hub` are that, for a user who has no models yet: a conftest imports them.
+
 It answers as the hub does, so its own client works with it. Big files (`LARGE`) are redirected to the other server,
 with their sha256; small ones are redirected to another place of the same, and only their git hash is told.
 """
@@ -14,12 +16,15 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
 
 LARGE = (".safetensors", ".bin", ".pt", ".pth", ".onnx", ".msgpack")
 CHUNK = 16 * 1024
@@ -137,6 +142,36 @@ def sha256(content: bytes) -> str:
 def blob_id(content: bytes) -> str:
     """Its name in git."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the caches of a user are who has no models yet."""
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The hub that such a user's programs ask."""
+    with Hub() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        yield served
+
+
+def cached(home: Path, name: str, revision: str, files: Mapping[str, bytes]) -> Path:
+    """Put a repository into the user's cache, as the hub's own client leaves it; returns its revision's folder."""
+    folder = home / "huggingface" / "hub" / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(revision)
+    (folder / "snapshots" / revision).mkdir(parents=True)
+    (folder / "blobs").mkdir()
+    for path, content in files.items():
+        (folder / "blobs" / sha256(content)).write_bytes(content)
+        (folder / "snapshots" / revision / path).symlink_to(f"../../blobs/{sha256(content)}")
+    return folder / "snapshots" / revision
 
 
 def _server(hub: Hub, name: str) -> ThreadingHTTPServer:

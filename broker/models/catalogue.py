@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,15 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from broker.errors import MissingHere, UsageError
 from broker.models.pin import HUB, PATH
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 REVISION = re.compile(r"@[\w./-]+")
+WEB = re.compile(r"https?://", re.IGNORECASE)
+SPELLED = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,16 @@ class Entry:
     default: bool = False
     trust_remote_code: bool = False
 
+    @property
+    def placed(self) -> bool:
+        """Whether it is known by its place alone: a path, or an address. Its name is then the file's."""
+        return not self.service and not self.source.startswith(HUB)
+
+    @property
+    def word(self) -> str:
+        """What to type for it: `find` finds it by that."""
+        return self.source if self.placed else self.name
+
 
 @cache
 def entries() -> tuple[Entry, ...]:
@@ -58,8 +72,10 @@ def find(service: str, word: str, engine: str = "") -> Entry:
     """The model that `word` means to `service` ("" is any): a name, a path, a repository, or a source in full.
 
     Raises:
-        UsageError: it is none of these; says which names are near.
+        UsageError: it is none of these; says which names are near. Or it is an address that may hold a secret.
     """
+    if WEB.match(word):
+        return about(_address(word))
     name, at, revision = word.partition("@")
     named = _named(service, name, engine)
     if named and (not at or (named.source.startswith(HUB) and REVISION.fullmatch(at + revision))):
@@ -67,11 +83,24 @@ def find(service: str, word: str, engine: str = "") -> Entry:
     path = Path(word.removeprefix(PATH)).expanduser()
     if word and path.exists():
         return Entry(word, f"{PATH}{path.absolute()}")
-    if word.startswith(("http://", "https://")):
-        return about(word)
     if REPOSITORY.fullmatch(word.removeprefix(HUB)) and not word.startswith("."):
         return about(HUB + word.removeprefix(HUB))
     raise _unknown(service, word, engine)
+
+
+def _address(word: str) -> str:
+    """A file's address. It will be written down in many places: one that may hold a secret is refused, and not said."""
+    try:
+        parts = urlsplit(word)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or not SPELLED.fullmatch(word):
+        raise UsageError("that is no address of a file; what is not plain is written as %20 and the like")
+    if "@" in parts.netloc or "?" in word or "#" in word:
+        said = "a model's address is written down, so it may hold no user, no password, and nothing after ? or #"
+        raise UsageError(said, "download the file yourself, and name it: --model ./FILE")
+    return parts.geturl()
 
 
 def _named(service: str, name: str, engine: str) -> Entry | None:
@@ -110,16 +139,22 @@ def about(source: str) -> Entry:
     found = next((entry for entry in entries() if entry.source == repository), None)
     if found:
         return replace(found, name=found.name + at + revision, source=source)
-    return Entry(Path(source).name if source.startswith(PATH) else source.removeprefix(HUB), source)
+    return Entry(source.removeprefix(HUB) if source.startswith(HUB) else _file_name(source), source)
+
+
+def _file_name(source: str) -> str:
+    """The last word of a path, or of an address: the rest is nobody else's business."""
+    path = source.removeprefix(PATH) if source.startswith(PATH) else source.partition("?")[0]
+    return Path(path).name
 
 
 def absent(entries: Sequence[Entry], why: str = "") -> MissingHere:
     """The error that models are not here: names each, its size, and what fetches them."""
-    names = [entry.name for entry in entries]
+    words = shlex.join(entry.word for entry in entries)
     what = ", ".join(f"{entry.name} ({size(entry)})" for entry in entries)
     verb = "is" if len(entries) == 1 else "are"
     why = why or "no network may be used (--offline)"
-    return MissingHere(f"{what} {verb} not here, and {why}", f"offload models prefetch {' '.join(names)}")
+    return MissingHere(f"{what} {verb} not here, and {why}", f"offload models prefetch {words}")
 
 
 def size(entry: Entry) -> str:

@@ -3,56 +3,75 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from broker import settings as places
-from broker.errors import ConfigError, MissingHere, OffloadError, UsageError
-from broker.models import catalogue, store
+from broker.errors import ConfigError, IntegrityError, MissingHere, OffloadError, UsageError
+from broker.models import cached, catalogue, taking
 from broker.models.choice import choose
 from broker.models.pin import HUB, File, Pin
+from broker.models.said import Tell, reason, silent
 from broker.settings import Settings
 from broker.staging import file_sha256
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+TRIES = 3
+"""How often a small file is asked for, when its transfer breaks off."""
 
 
 class _NobodyAnswers(OffloadError):
-    """The hub cannot be asked."""
+    """The hub cannot be reached."""
 
 
-def pin(source: str, name: str, settings: Settings) -> Pin:
-    """Pin a repository: as the hub has it, or as the user's cache has it where the hub cannot be asked.
+class _Unwilling(OffloadError):
+    """The hub answers, though not with what it was asked for."""
+
+
+def pin(source: str, name: str, settings: Settings, tell: Tell = silent) -> Pin:
+    """Pin a repository: as the hub has it, or as the user's cache has it where the hub cannot be reached.
 
     The revision that lies in the user's cache already is preferred to a newer one: nothing need be fetched.
     Raises as `pinning.resolve` does.
     """
-    revision = source.partition("@")[2]
-    cached = snapshot(source)
-    why = ""
+    lying, why = cached.snapshot(source), ""
     if not settings.offline:
+        revision = source.partition("@")[2] or (lying.name if lying else "")
         try:
-            return _from_hub(source, name, revision or (cached.name if cached else ""), settings)
+            return _from_hub(source, name, revision, settings, tell)
         except _NobodyAnswers as error:
             why = str(error)
-    if cached:
-        return _from_cache(source, name, cached)
+        except _Unwilling as error:
+            ways = "try again later" + (", or with OFFLOAD_OFFLINE=1: it lies in your cache" if lying else "")
+            raise MissingHere(f"{name} cannot be had now: {error}", ways) from error
+    if lying:
+        return _from_cache(source, name, lying)
     raise catalogue.absent([catalogue.about(source)], why)
 
 
-def _from_hub(source: str, name: str, revision: str, settings: Settings) -> Pin:
+def _from_hub(source: str, name: str, revision: str, settings: Settings, tell: Tell) -> Pin:
     repository = source.removeprefix(HUB).partition("@")[0]
+    api = _client(_endpoint())
+    commit, siblings = _described(api, repository, revision)
+    chosen = [siblings[path] for path in _chosen(source, siblings)]
+    taking.check_room(settings, sum(one.size or 0 for one in chosen if one.lfs is None))
+    return Pin(source, name, commit, tuple(_file(api, repository, commit, one, settings, tell) for one in chosen))
+
+
+def _endpoint() -> str:
     endpoint = places.usual().hub
-    api = _client(endpoint)
-    with _explained(repository, revision, endpoint):
-        about = api.model_info(repository, revision=revision or None, files_metadata=True, timeout=30)
-        siblings = {one.rfilename: one for one in about.siblings or ()}
-        chosen = _chosen(source, siblings)
-        files = [_file(api, repository, about.sha, siblings[path], settings) for path in chosen]
-    return Pin(source, name, about.sha, tuple(files))
+    try:
+        parts = urlsplit(endpoint)
+        good = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    except ValueError:
+        good = None
+    if not good:  # which may hold a password: it is not repeated
+        raise ConfigError("HF_ENDPOINT is no address of a hub", "unset HF_ENDPOINT, or set it to https://HOST")
+    return endpoint
 
 
 def _client(endpoint: str) -> Any:
@@ -61,6 +80,24 @@ def _client(endpoint: str) -> Any:
     except ImportError as error:
         raise MissingHere("huggingface_hub is not installed", "pip install 'offload-broker[models]'") from error
     return HfApi(endpoint=endpoint)
+
+
+def _described(api: Any, repository: str, revision: str) -> tuple[str, dict[str, Any]]:
+    """The commit that a revision is, and what the hub tells of each of its files."""
+    try:
+        with _explained(repository, revision, api.endpoint):
+            about = api.model_info(repository, revision=revision or None, files_metadata=True, timeout=30)
+        siblings = {str(one.rfilename): one for one in about.siblings or ()}
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # its client expects what it was promised
+        raise _nonsense(api, repository, "its answer makes no sense") from error
+    if not COMMIT.fullmatch(str(about.sha)) or (COMMIT.fullmatch(revision) and about.sha != revision):
+        raise _nonsense(api, repository, f"its commit is given as {str(about.sha)[:60]!r}")
+    return about.sha, siblings
+
+
+def _nonsense(api: Any, repository: str, why: str) -> IntegrityError:
+    said = f"what {api.endpoint} says of {repository} cannot be: {why}"
+    return IntegrityError(said, f"look at {api.endpoint}/{repository}; is HF_ENDPOINT right?")
 
 
 def _chosen(source: str, names: Any) -> list[str]:
@@ -72,17 +109,54 @@ def _chosen(source: str, names: Any) -> list[str]:
     return chosen
 
 
-def _file(api: Any, repository: str, revision: str, sibling: Any, settings: Settings) -> File:
+def _file(api: Any, repository: str, revision: str, told: Any, settings: Settings, tell: Tell) -> File:
     """A file and its hash, which the hub tells of big ones; a small one is fetched to learn it."""
-    if sibling.lfs is not None:
-        return File(sibling.rfilename, sibling.lfs.sha256, sibling.lfs.size)
-    with tempfile.TemporaryDirectory(prefix="offload-pin-") as folder:
-        got = Path(api.hf_hub_download(repository, sibling.rfilename, revision=revision, local_dir=folder))
-        return File(sibling.rfilename, store.keep(settings, got), got.stat().st_size)
+    size = told.size if told.lfs is None else told.lfs.size
+    if (size is not None or told.lfs) and not (type(size) is int and size >= 0):
+        raise _nonsense(api, repository, f"{told.rfilename} has {str(size)[:60]!r} bytes")
+    if told.lfs is None:
+        sha256, got = _fetched(api, repository, revision, told, settings, tell)
+        if size not in (None, got):
+            raise _nonsense(api, repository, f"{told.rfilename} has {got} bytes, not {size}")
+        return File(told.rfilename, sha256, got)
+    if not SHA256.fullmatch(str(told.lfs.sha256)):
+        raise _nonsense(api, repository, f"the sha256 of {told.rfilename} is given as {str(told.lfs.sha256)[:60]!r}")
+    return File(told.rfilename, told.lfs.sha256, size)
+
+
+def _fetched(
+    api: Any, repository: str, revision: str, told: Any, settings: Settings, tell: Tell, tries: int = TRIES
+) -> tuple[str, int]:
+    pieces = _pieces(api, repository, revision, told.rfilename)
+    shown = taking.metered(pieces, f"{repository}: {told.rfilename}", told.size, tell)
+    try:
+        return taking.take(settings, shown, told.size)
+    except _NobodyAnswers:
+        if tries == 1:
+            raise
+    return _fetched(api, repository, revision, told, settings, tell, tries - 1)
+
+
+def _pieces(api: Any, repository: str, revision: str, path: str) -> Iterator[bytes]:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, though not said to be exported
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
+
+    url = hf_hub_url(repository, path, revision=revision, endpoint=api.endpoint)
+    with (
+        _explained(repository, revision, api.endpoint),
+        get_session().stream("GET", url, headers=build_hf_headers(), timeout=taking.ANSWER_SECONDS) as answer,
+    ):
+        hf_raise_for_status(answer)
+        yield from answer.iter_bytes()
 
 
 @contextmanager
 def _explained(repository: str, revision: str, endpoint: str) -> Iterator[None]:
+    """What the hub's client raises, as an error for people. That of a disk of ours is none of these."""
     from huggingface_hub import errors
 
     page = f"{endpoint}/{repository}"
@@ -98,32 +172,13 @@ def _explained(repository: str, revision: str, endpoint: str) -> Iterator[None]:
         raise UsageError(said, "offload models ls") from error
     except errors.HFValidationError as error:
         raise UsageError(f"{repository} cannot be a repository's name", "offload models ls") from error
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # that of httpx, or its successor
-        raise _NobodyAnswers(f"{endpoint} cannot be asked: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition("\n")[0]
-
-
-def snapshot(source: str) -> Path | None:
-    """The folder of a repository's revision in a cache of the user's, if its weights are there."""
-    revision = source.partition("@")[2] or "main"
-    for cache in places.usual().hub_caches:
-        home = cache / store.repository(source)
-        reference = home / "refs" / revision
-        commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
-        folder = home / "snapshots" / commit
-        if folder.is_dir() and choose(_names(folder)):
-            return folder
-    return None
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    except errors.HfHubHTTPError as error:
+        raise _Unwilling(f"{endpoint} answers: {reason(error)}") from error
+    except (errors.HTTPError, ConnectionError) as error:  # type: ignore[attr-defined]  # that of httpx, or its successor
+        raise _NobodyAnswers(f"{endpoint} cannot be asked: {reason(error)}") from error
 
 
 def _from_cache(source: str, name: str, folder: Path) -> Pin:
-    paths = [(path, folder / path) for path in _chosen(source, _names(folder))]
+    paths = [(path, folder / path) for path in _chosen(source, cached.names(folder))]
     files = [File(path, file_sha256(where), where.stat().st_size) for path, where in paths]
     return Pin(source, name, folder.name, tuple(files))

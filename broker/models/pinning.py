@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from broker.errors import InputError
-from broker.models import catalogue, lock, store
+from broker.models import catalogue, lock
 from broker.models.catalogue import Entry
 from broker.models.choice import choose
 from broker.models.pin import HUB, PATH, File, Pin
+from broker.models.said import Tell, silent
 from broker.settings import Settings
 from broker.staging import file_sha256
 
@@ -19,20 +20,25 @@ NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 Hashing = Callable[[Path], str]
 
 
-def resolve(source: str, settings: Settings, name: str = "", hashing: Hashing = file_sha256) -> Pin:
+def resolve(
+    source: str, settings: Settings, name: str = "", hashing: Hashing = file_sha256, tell: Tell = silent
+) -> Pin:
     """What exactly a source is: as its pin says, if it has one, else as it is now, which is its pin from then on.
 
-    A `path:` is the user's own and is looked at each time, by `hashing`.
+    A `path:` is the user's own and is looked at each time, by `hashing`. `tell` hears of a file that must be fetched to
+    learn what it is. It may be interrupted at any moment.
 
     Raises:
         MissingHere: it is not pinned and cannot be now: no network, or nobody answers.
         UsageError: there is no such repository, revision or file, or it holds no weights.
-        ConfigError: it is gated, or the lock file cannot be used.
+        ConfigError: it is gated, or the lock file or our store cannot be used.
+        IntegrityError: what the hub says of it cannot be.
+        LimitError: there is no room for what must be fetched to learn what it is.
         InputError: there is nothing at a `path:`.
     """
     if source.startswith(PATH):
         return _of_path(source, Path(source.removeprefix(PATH)), hashing)
-    return lock.find(settings, source) or lock.add(settings, _now(source, settings, name))
+    return lock.find(settings, source) or lock.add(settings, _now(source, settings, name, tell))
 
 
 def known(source: str, settings: Settings) -> Pin | None:
@@ -46,24 +52,26 @@ def _published(entry: Entry) -> Pin | None:
     return Pin(entry.source, entry.name, "", (file,)) if entry.sha256 else None
 
 
-def _now(source: str, settings: Settings, name: str) -> Pin:
+def _now(source: str, settings: Settings, name: str, tell: Tell) -> Pin:
     entry = catalogue.about(source)
     name = name or entry.name
     if source.startswith(HUB):
         from broker.models import hub  # its client is slow to import, and need not be installed
 
-        return hub.pin(source, name, settings)
+        return hub.pin(source, name, settings, tell)
     published = _published(entry)
     if published:
         return published
     if settings.offline:
         raise catalogue.absent([entry])
-    sha256, size = store.download(settings, source)
+    from broker.models import taking  # slow to import, and rarely needed
+
+    sha256, size = taking.download(settings, source, name, tell)
     return Pin(source, name, "", (File(_file_name(source), sha256, size, source),))
 
 
 def _file_name(source: str) -> str:
-    return NOT_PLAIN.sub("_", source.partition("?")[0].rpartition("/")[2]).lstrip(".") or "model"
+    return NOT_PLAIN.sub("_", source.rpartition("/")[2]).lstrip(".") or "model"
 
 
 def _of_path(source: str, path: Path, hashing: Hashing) -> Pin:

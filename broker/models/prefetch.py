@@ -14,6 +14,7 @@ from broker.errors import Interrupted, JobFailed, LimitError, OffloadError
 from broker.events import Note
 from broker.models import catalogue
 from broker.models.pin import File, Pin
+from broker.models.said import amount
 from broker.models.store import here
 from broker.settings import Settings
 from broker.stop import Stop
@@ -67,7 +68,7 @@ class Visit:
         needed = sum(file.size or _rough(pin) for pin in pins for file in self.lacks(pin))
         free = int(self.agent.facts()["disk_free_bytes"])
         if needed > free:
-            said = f"{needed / 1e9:.1f} GB are to be fetched, and {free / 1e9:.1f} GB are free on {self.executor.name}"
+            said = f"{amount(needed)} are to be fetched, and {amount(free)} are free on {self.executor.name}"
             raise LimitError(said, "make room there, or fetch fewer at once")
 
     def bring(self, pin: Pin) -> Iterator[Note]:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from broker import settings as places
-from broker.errors import MissingHere, UsageError
 from broker.models.pin import HUB, File, Pin
 from broker.settings import Settings
 from broker.staging import file_sha256
-
-CHUNK_BYTES = 1024 * 1024
-ANSWER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -86,46 +78,3 @@ def verify(pin: Pin, settings: Settings) -> Iterator[Problem]:
             yield Problem(file, None)
         elif file_sha256(place) != file.sha256:
             yield Problem(file, place, place.parent == folder(settings))
-
-
-def keep(settings: Settings, path: Path) -> str:
-    """Take a file into our store; returns its sha256."""
-    with path.open("rb") as file:
-        return _take(settings, file)[0]
-
-
-def download(settings: Settings, url: str) -> tuple[str, int]:
-    """Fetch a file into our store; returns its sha256 and size. Raises UsageError, or MissingHere for a while."""
-    import urllib.error  # slow to import, and rarely needed
-    import urllib.request
-
-    hint = f"offload models prefetch {url}"
-    try:
-        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  (http or https: `find`)
-            return _take(settings, answer)
-    except urllib.error.HTTPError as error:
-        if error.code in (404, 410):
-            raise UsageError(f"there is nothing at {url}", "offload models ls") from error
-        raise MissingHere(f"{url} cannot be fetched: {error}", hint) from error
-    except OSError as error:
-        raise MissingHere(f"{url} cannot be fetched: {getattr(error, 'reason', error)}", hint) from error
-
-
-def _take(settings: Settings, content: BinaryIO) -> tuple[str, int]:
-    home = folder(settings)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = home / f".{secrets.token_hex(8)}.tmp"
-    digest, size = hashlib.sha256(), 0
-    try:
-        with draft.open("wb") as file:
-            while piece := content.read(CHUNK_BYTES):
-                file.write(piece)
-                digest.update(piece)
-                size += len(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o400)
-        draft.replace(home / digest.hexdigest())
-    finally:
-        draft.unlink(missing_ok=True)
-    return digest.hexdigest(), size

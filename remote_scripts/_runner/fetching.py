@@ -31,6 +31,10 @@ class Unreachable(Failed):
     """The server never answered."""
 
 
+class Different(Failed):
+    """The server has something else than what was pinned."""
+
+
 class Refused(Failed):
     """The server answered that it will not: its status, and the hub's own word for why."""
 
@@ -57,6 +61,7 @@ def fetch(url: str, token: str, part: Part, size: Optional[int]) -> Iterator[Non
 
     Raises:
         Refused: asked again, the server would say the same.
+        Different: it is of another size.
         Unreachable, Failed: it was tried often enough.
         OSError: of this machine's disk.
     """
@@ -108,7 +113,7 @@ def _find_place(response: Any, part: Part) -> None:
 def _check_size(found: Optional[int], size: Optional[int]) -> None:
     # Told at once, rather than after gigabytes that are not what was asked for.
     if size is not None and found != size:
-        raise Failed("what the server has is of another size: %d bytes, not %d" % (found, size))
+        raise Different("what the server has is of another size: %d bytes, not %d" % (found, size))
 
 
 def _chunks(response: Any) -> Iterator[bytes]:

@@ -44,11 +44,12 @@ def provide(root: Path, job: Path, wanted: Dict[str, Any]) -> None:
 
 
 class _Lack(NamedTuple):
-    """A model that cannot be had: the files of it that are missing, and why."""
+    """A model that cannot be had: the files of it that are missing, why, and whether there is another in its place."""
 
     model: Model
     files: List[File]
     why: str
+    different: bool
 
     @property
     def told(self) -> Dict[str, Any]:
@@ -58,8 +59,15 @@ class _Lack(NamedTuple):
 
 def _sentence(lacks: List[_Lack]) -> str:
     each = ["%s (%s) is not here: %s" % (lack.model["name"], _size(lack.model["files"]), lack.why) for lack in lacks]
+    return "%s; install with: %s" % ("; ".join(each), _remedy(lacks))
+
+
+def _remedy(lacks: List[_Lack]) -> str:
     names = " ".join(shlex.quote(lack.model["name"]) for lack in lacks)
-    return "%s; install with: offload models prefetch %s" % ("; ".join(each), names)
+    for lack in lacks:
+        if lack.different:  # fetching it again would bring the same
+            return "offload models rm %s --unpin" % shlex.quote(lack.model["name"])
+    return "offload models prefetch %s" % names
 
 
 def _size(files: Iterable[File]) -> str:
@@ -72,7 +80,11 @@ def _words(size: float) -> str:
 
 
 class _Unobtainable(Exception):
-    """A file cannot be fetched; says why."""
+    """A file cannot be fetched; says why, and whether that is because another is there in its place."""
+
+    def __init__(self, why: str, different: bool = False) -> None:
+        super().__init__(why)
+        self.different = different
 
 
 class _Supply:
@@ -95,7 +107,7 @@ class _Supply:
             found.update(self._fetched(model, missing))
         except _Unobtainable as error:
             left = [file for file in missing if not self._content(file).exists()]
-            return _Lack(model, left, "; ".join([*self._damaged, str(error)]))
+            return _Lack(model, left, "; ".join([*self._damaged, str(error)]), error.different)
         for path, place in found.items():
             self._link(place, layout.model_path(self._job, model["role"], path))  # type: ignore[arg-type]
         return None
@@ -183,7 +195,8 @@ class _Supply:
             self._away[server] = "%s cannot be reached: %s" % (server, error)
             raise _Unobtainable(self._away[server]) from None
         except fetching.Failed as error:
-            raise _Unobtainable("%s cannot be fetched from %s: %s" % (file["path"], server, error)) from None
+            why = "%s cannot be fetched from %s: %s" % (file["path"], server, error)
+            raise _Unobtainable(why, isinstance(error, fetching.Different)) from None
 
     def _try(self, url: str, model: Model, file: File, part: Part, meter: "_Meter") -> None:
         while True:
@@ -199,7 +212,7 @@ class _Supply:
             found = part.sha256
             part.clear()
             if not resumed:  # else what was there before may be to blame
-                raise fetching.Failed("its sha256 is %.12s..., not %.12s... as pinned" % (found, file["sha256"]))
+                raise fetching.Different("its sha256 is %.12s..., not %.12s... as pinned" % (found, file["sha256"]))
 
     def _link(self, path: Path, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ _REPOSITORY = re.compile(r"hf:([A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WEB = re.compile(r"https?://[^\s]+")
 _TOKEN = re.compile(r"[!-~]+")
+_USER = re.compile(r"(?<=://)[^/@]*@")
 
 Model = Dict[str, Any]
 File = Dict[str, Any]
@@ -94,7 +95,8 @@ def _matching(pattern: "re.Pattern[str]", text: str, what: str) -> str:
 
 
 def _endpoint() -> str:
-    return _matching(_WEB, os.environ.get("HF_ENDPOINT") or HUB, "address").rstrip("/")
+    # urllib would not send a user and a password, but quote them in what it complains of.
+    return _matching(_WEB, _USER.sub("", os.environ.get("HF_ENDPOINT") or HUB), "address").rstrip("/")
 
 
 def token(model: Model) -> str:

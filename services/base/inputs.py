@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,10 +84,11 @@ def _reason(error: OSError) -> str:
 def assign(paths: Sequence[Path], output: str | None, service: Service, params: Params) -> list[Input]:
     """Give every input its destinations.
 
-    Raises UsageError when `output` cannot take them, two would have one name, or one would be an input's.
+    Raises UsageError when `output` cannot take them, or one would be an input's.
     """
     inputs = [_input(path, _destination(path, output, service), service, params) for path in paths]
-    _no_name_twice(inputs)
+    if inputs and output is not None and not _is_folder(output):
+        _is_made(Path(output), inputs[0], params)
     for dest in (dest for entry in inputs for dest in entry.outputs.values()):
         _can_become(dest, paths)
     return inputs
@@ -127,21 +128,52 @@ def _name(path: Path, service: Service) -> str:
     return stem + end
 
 
-def _no_name_twice(inputs: Sequence[Input]) -> None:
+def _is_made(output: Path, entry: Input, params: Params) -> None:
+    """Raise UsageError when a file that was named as output has another format than those that were asked for."""
+    dests = list(entry.outputs.values())
+    if output.suffix.lower() not in {dest.suffix.lower() for dest in dests}:
+        made = " and ".join(map(near, dests))
+        ways = [shell(["-o", str(output.with_suffix(dests[0].suffix))]), formats(params, [output])]
+        raise UsageError(f"-o {output}: what was asked for would become {made}", " or ".join(filter(None, ways)))
+
+
+def formats(params: Params, outputs: Iterable[Path]) -> str:
+    """The option that asks for the formats of these outputs; empty where the service has none."""
+    words = ",".join(output.suffix.lower().removeprefix(".") for output in outputs)
+    return f"-f {words}" if "format" in type(params).model_fields else ""
+
+
+def distinct(inputs: Sequence[Input]) -> tuple[list[Input], list[Rejected]]:
+    """The inputs whose outputs are theirs alone, and those of which several would become the same file.
+
+    Raises UsageError when there are none of the former, or one is given twice.
+    """
+    clashes = list(_clashes(inputs))
+    if twice := [path for path, other, _ in clashes if path == other]:
+        raise UsageError(f"{near(twice[0])} is given twice", "name it once")
+    why = {path: _clash(other, dest) for path, other, dest in clashes}
+    kept = [entry for entry in inputs if entry.source not in why]
+    if clashes and not kept:
+        path, other, dest = clashes[0]
+        both = f"{near(other)} and {near(path)} would both become {near(dest)}"
+        raise UsageError(both, "do them one by one, each with an output of its own")
+    return kept, [Rejected(path, error) for path, error in why.items()]
+
+
+def _clashes(inputs: Sequence[Input]) -> Iterator[tuple[Path, Path, Path]]:
+    """Each input that would become the same file as another, that other, and the file."""
     owner: dict[str, Path] = {}
     for source, dest in ((entry.source, dest) for entry in inputs for dest in entry.outputs.values()):
         # Not the destination's own link: publishing replaces a link, it does not follow it.
         place = os.path.join(os.path.realpath(dest.parent), dest.name)  # noqa: PTH118
         other = owner.setdefault(place, source)
         if other is not source:
-            raise _clash(other, source, dest)
+            yield source, other, dest
+            yield other, source, dest
 
 
-def _clash(one: Path, other: Path, dest: Path) -> UsageError:
-    if one == other:
-        return UsageError(f"{near(one)} is given twice", "name it once")
-    both = f"{near(one)} and {near(other)} would both become {near(dest)}"
-    return UsageError(both, "do them one by one, each with an output of its own")
+def _clash(other: Path, dest: Path) -> str:
+    return f"like {near(other)} it would become {near(dest)}; give it an output of its own with -o"
 
 
 def _can_become(dest: Path, sources: Sequence[Path]) -> None:
@@ -160,6 +192,28 @@ def _can_become(dest: Path, sources: Sequence[Path]) -> None:
 def existing(entry: Input) -> list[Path]:
     """Destinations of an input where something is already."""
     return [dest for dest in entry.outputs.values() if os.path.lexists(dest)]
+
+
+def by_existing(inputs: Sequence[Input], params: Params) -> tuple[list[Input], list[Input], list[Rejected]]:
+    """The inputs with none of their outputs there, those with all of them, and those with a part of them.
+
+    Raises UsageError when all inputs are of the last kind.
+    """
+    there = [(entry, existing(entry)) for entry in inputs]
+    none = [entry for entry, taken in there if not taken]
+    every = [entry for entry, taken in there if len(taken) == len(entry.outputs)]
+    partly = [(entry, *_half(entry, taken, params)) for entry, taken in there if 0 < len(taken) < len(entry.outputs)]
+    if partly and len(partly) == len(inputs):
+        raise UsageError(*partly[0][1:])
+    return none, every, [Rejected(entry.source, f"{what}: {ways}") for entry, what, ways in partly]
+
+
+def _half(entry: Input, taken: Sequence[Path], params: Params) -> tuple[str, str]:
+    """Which outputs exist and which do not, and what to type."""
+    missing = [dest for dest in entry.outputs.values() if dest not in taken]
+    what = f"{near(taken[0])} exists, but not {' and '.join(map(near, missing))}"
+    anew, narrow = "--overwrite in place of --skip-existing makes all anew", formats(params, missing)
+    return what, f"{narrow} makes what is missing, {anew}" if narrow else anew
 
 
 def check_folders(inputs: Sequence[Input], output: str | None, make: bool) -> None:

@@ -10,6 +10,7 @@ from broker.broker import Broker
 from broker.errors import Interrupted, OffloadError
 from broker.events import ItemFailed
 from broker.job import Item, Job
+from broker.models.said import silent
 from broker.stop import Stop
 from broker.watch import Left
 from executors.base import ExecutorError
@@ -25,7 +26,7 @@ def opened(quiet: bool = False, ending: bool = False) -> Iterator[Broker]:
 
     With `ending` that is seen to afterwards: a job that is about to end needs no new follower.
     """
-    with Broker(settings.load()) as broker:
+    with Broker(settings.load(), silent if quiet else lambda line: say(plain(line))) as broker:
         for notice in broker.notices if not quiet else ():
             say(plain(notice))
         if not ending:

@@ -53,15 +53,15 @@ class Use:
             raise UsageError("--overwrite and --skip-existing exclude each other")
         self._service, self._params, self._choices = service, params, choices
         self._words, self._typed = words, typed
-        paths, self._rejected = select.expand(words, service)
-        select.check_one_file(choices.output, len(paths) + len(self._rejected))
-        self._inputs = select.assign(paths, choices.output, service, params)
+        paths, rejected = select.expand(words, service)
+        select.check_one_file(choices.output, len(paths) + len(rejected))
+        self._inputs, clashing = select.distinct(select.assign(paths, choices.output, service, params))
+        self._rejected = [*rejected, *clashing]
         self._skipped: list[Input] = []
 
     def code(self) -> int:
         """Do it; returns the exit code."""
-        for entry in self._rejected:
-            say(f"{near(entry.path)}: {entry.error}")
+        _say_rejected(self._rejected)
         with opened(self._choices.quiet) as broker:
             if self._choices.dry_run:
                 return self._preview(broker)
@@ -87,15 +87,21 @@ class Use:
 
     def _respect_existing(self) -> None:
         if self._choices.skip_existing:
-            self._skipped = [entry for entry in self._inputs if len(select.existing(entry)) == len(entry.outputs)]
-            self._inputs = [entry for entry in self._inputs if entry not in self._skipped]
-            for entry in self._skipped:
-                self._tell(f"{near(entry.source)}: left alone, {near(select.existing(entry)[0])} exists")
+            self._skip_existing()
+            return
         taken = [dest for entry in self._inputs for dest in select.existing(entry)]
         if taken and not self._choices.overwrite:
             others = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
             hint = "add --overwrite to replace, --skip-existing to leave alone, or -o to write elsewhere"
             raise UsageError(f"{near(taken[0])} exists{others}", hint)
+
+    def _skip_existing(self) -> None:
+        """Leave inputs alone whose outputs exist. Those with a part of them are for the person to decide."""
+        self._inputs, self._skipped, partly = select.by_existing(self._inputs, self._params)
+        for entry in self._skipped:
+            self._tell(f"{near(entry.source)}: left alone, {near(select.existing(entry)[0])} exists")
+        _say_rejected(partly)
+        self._rejected += partly
 
     def _request(self) -> Request:
         return Request(
@@ -175,6 +181,11 @@ class Use:
     def _tell(self, line: str) -> None:
         if not self._choices.quiet:
             say(line)
+
+
+def _say_rejected(rejected: Sequence[select.Rejected]) -> None:
+    for entry in rejected:
+        say(f"{near(entry.path)}: {entry.error}")
 
 
 def _row(candidate: Candidate) -> dict[str, Any]:

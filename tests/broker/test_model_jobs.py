@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.broker import Broker
-from broker.errors import MissingHere
+from broker.errors import InputError, IntegrityError, MissingHere
 from broker.job import Input, Request
 from broker.models import store
 from executors.base import Lost
@@ -166,13 +166,31 @@ def test_a_users_own_file_is_a_model_too(on: str, box: Box, broker: Broker, tmp_
     assert str(own) not in json.dumps(broker.receipt(only_job(broker).id)["attempts"])
 
 
-def test_one_that_changes_before_it_runs_is_taken_as_it_is_then(broker: Broker, tmp_path: Path) -> None:
+def test_one_that_changes_meanwhile_makes_no_output_of_two_models(broker: Broker, tmp_path: Path) -> None:
     own = tmp_path / "mine.bin"
     own.write_bytes(b"mine")
-    job = broker.submit(asked(tmp_path / "media", "local", f"path:{own}"))
+    request = asked(tmp_path / "media", "local", f"path:{own}")
+    job = broker.submit(request)
     own.write_bytes(b"another")
-    drive(broker, job)
-    assert list(seen(replace(asked(tmp_path / "media", "local"))).values()) == [store.file_sha256(own)]
+    assert broker.unfinished(request) is None  # typed again, it is another job
+    with pytest.raises(InputError, match=r"mine\.bin is not what it was"):
+        drive(broker, job)
+    drive(broker, request)
+    assert list(seen(request).values()) == [store.file_sha256(own)]
+
+
+def test_what_is_damaged_here_is_named_and_not_sent(
+    box: Box, hub: Hub, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive(broker, asked(tmp_path / "media", "local"))
+    weights = max(store.folder(broker.settings).iterdir(), key=lambda path: path.stat().st_size)
+    weights.chmod(0o600)
+    with weights.open("r+b") as file:
+        file.write(b"W")
+    away(monkeypatch)
+    with pytest.raises(IntegrityError, match=f"{weights}, of the model owner/name, is damaged"):
+        drive(broker, asked(tmp_path / "media", "box", number=1))
+    assert sent(box) < len(FILES["model.safetensors"])
 
 
 def test_offline_names_all_that_are_missing_at_once(

@@ -58,6 +58,14 @@ def test_a_job_that_runs_there_is_left_alone(offline: Broker, tmp_path: Path) ->
     assert offline.cancel(job) == ["lab"]
 
 
+def test_a_job_that_was_made_offline_asks_nobody_whoever_drives_it(lab: None, tmp_path: Path) -> None:
+    with Broker(settings.load().model_copy(update={"offline": True})) as broker:
+        job = broker.submit(request(tmp_path / "media", b"one"))
+    with Broker(settings.load()) as broker:
+        drive(broker, broker.journal.job(job.id))
+        assert [one["target"] for one in broker.receipt(job.id)["attempts"]] == ["local"]
+
+
 def test_what_is_known_of_a_target_is_not_forgotten(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with Broker(settings.load()) as broker:
         broker.journal.health.learned(broker.targets["lab"], gpu="T4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 
 from broker.broker import Broker
-from broker.errors import Interrupted, JobFailed
+from broker.errors import Interrupted, JobFailed, LimitError
 from broker.events import ItemFailed, Progress, Published, Started
 from broker.job import Preparation, Request, State
+from broker.payloads import Payloads
 from broker.stop import Stop
-from executors.base import Gone, OutOfMemory
+from executors.base import Gone
 from tests import fakework
-from tests.broker.faulty import FaultyExecutor
+from tests.broker.faulty import Fault, FaultyExecutor
 from tests.broker.jobs import drive, only_job, request
 from tests.broker.test_attempt import Killed
 from tests.processes import of_job
@@ -121,6 +123,54 @@ def test_one_that_is_damaged_in_the_cache_is_made_again(broker: Broker, tmp_path
     assert right(asked)
 
 
+def test_one_with_a_flipped_bit_is_made_again(broker: Broker, tmp_path: Path) -> None:
+    drive(broker, prepared(tmp_path / "media", b"one two three"))
+    (payload,) = payloads(broker)
+    payload.chmod(0o600)
+    payload.write_bytes(b"One t")
+    asked = prepared(tmp_path / "others", b"one two three")
+    drive(broker, asked)
+    assert right(asked)
+
+
+@pytest.mark.parametrize("target", ["box", "local"])
+def test_what_goes_away_before_it_is_sent_is_made_again_and_the_input_never_travels(
+    target: str, box: Box, broker: Broker, tmp_path: Path
+) -> None:
+    asked = prepared(tmp_path / "media", b"one" * 1000, on="box,local")
+    if target == "local":  # where the job goes on, after the first target is lost in the middle
+        box.faults.append(Fault("run", "events", Gone("box: gone")))
+    job, gone = broker.submit(asked), False
+    for event in broker.drive(job, Stop()):
+        if isinstance(event, Started) and event.target == target and "preparing" not in event.reason and not gone:
+            shutil.rmtree(broker.settings.cache_dir / "prepared")
+            gone = True
+    assert right(asked)
+    sent = {size for operation, path, size in box.asked if operation == "put" and path.startswith("parts/")}
+    assert sent == {SHORT}
+
+
+def test_one_that_is_used_again_stays_and_an_old_one_goes(broker: Broker, tmp_path: Path) -> None:
+    drive(broker, prepared(tmp_path / "media", b"one two three"))
+    kept = Payloads(broker.settings.cache_dir / "prepared", broker.journal)
+    for entry in kept.folder.iterdir():
+        os.utime(entry, (1, 1))
+    drive(broker, prepared(tmp_path / "others", b"one two three"))
+    kept.sweep(days=1)
+    assert len(payloads(broker)) == 1
+    for entry in kept.folder.iterdir():
+        os.utime(entry, (1, 1))
+    kept.sweep(days=1)
+    assert not list(kept.folder.iterdir())
+
+
+def test_where_it_cannot_be_kept_that_is_said(broker: Broker, tmp_path: Path) -> None:
+    folder = broker.settings.cache_dir / "prepared"
+    folder.write_text("no folder")
+    with pytest.raises(LimitError, match=rf"0.dat cannot be kept in {folder}"):
+        drive(broker, prepared(tmp_path / "media", b"one two three"))
+
+
 def test_an_input_that_cannot_be_prepared_fails_alone(broker: Broker, tmp_path: Path) -> None:
     asked = prepared(tmp_path / "media", b"one two three", b"!bad_input", b"!limit")
     told = drive(broker, asked)
@@ -211,16 +261,26 @@ def test_then_without_a_gpu_then_by_the_next_target(box: Box, broker: Broker, tm
         ("box", "lost"),
         ("local", "done"),
     ]
-    assert "without its GPU" in reasons(broker)[2][2]
+    assert "on the processor alone" in reasons(broker)[2][2]
 
 
-def test_where_it_never_suffices_the_job_fails(broker: Broker, tmp_path: Path) -> None:
-    with pytest.raises(OutOfMemory):
-        drive(broker, eased(tmp_path / "media", "memory below 9"))
+def test_where_it_never_suffices_the_item_fails(broker: Broker, tmp_path: Path) -> None:
+    told = drive(broker, eased(tmp_path / "media", "memory below 9"))
+    assert [(event.index, event.kind) for event in told if isinstance(event, ItemFailed)] == [(0, "memory")]
     assert len(reasons(broker)) == 3
+    assert broker.journal.ending(only_job(broker).id).exit_code == LimitError.exit_code
 
 
 def test_a_job_without_models_does_not_try_the_same_again(broker: Broker, tmp_path: Path) -> None:
-    with pytest.raises(OutOfMemory):
-        drive(broker, request(tmp_path / "media", b"one", trouble="memory below 9"))
+    drive(broker, request(tmp_path / "media", b"one", trouble="memory below 9"))
     assert len(reasons(broker)) == 1
+    assert only_job(broker).state is State.FAILED
+
+
+def test_one_that_needs_too_much_does_not_take_the_others_with_it(broker: Broker, tmp_path: Path) -> None:
+    asked = request(tmp_path / "media", b"!memory", b"two", b"three")
+    drive(broker, asked)
+    job = only_job(broker)
+    assert [item.kind for item in job.items] == ["memory", None, None]
+    assert [item.done for item in job.items] == [False, True, True]
+    assert job.state is State.PARTLY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -21,21 +21,6 @@ from tests.services.typed import OFFLOAD, ROOT, Said, type_
 NAME = "Salesforce/blip-image-captioning-base"
 BLIP = f"models--{NAME.replace('/', '--')}"
 QUIET = {"OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "TORCH_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with Hub() as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
-        yield served
 
 
 @pytest.fixture(scope="module")

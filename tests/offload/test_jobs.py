@@ -6,12 +6,16 @@ import os
 import re
 import sqlite3
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from broker import settings
-from tests.services.typed import OFFLOAD, environment, fake, offload
+from broker.broker import Broker
+from broker.job import Input, Preparation, Request
+from broker.stop import Stop
+from tests.services.typed import FAKE, OFFLOAD, environment, fake, offload
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -51,10 +55,26 @@ def test_ls_shows_the_latest_first(here: Path, done: str) -> None:
 
 def test_show_tells_the_whole_story(here: Path, done: str) -> None:
     story = offload(here, "jobs", "show", done[:6]).out.decode()
-    for part in (done, "done", "--noise a.dat", str(here / "a.worked.bin"), "200000 bytes", "attempt 1", "local"):
+    for part in (
+        done,
+        "done",
+        "--noise a.dat",
+        str(here / "a.worked.bin"),
+        "200000 bytes",
+        "attempt 1",
+        "local",
+        "  9 bytes\n",
+    ):
         assert part in story
     receipt = offload(here, "jobs", "show", done, "--json").document
     assert (receipt["job"], receipt["state"]) == (done, "done")
+
+
+def test_show_tells_the_size_of_a_file_and_of_what_was_prepared_of_it(here: Path, data: Path, broker: Broker) -> None:
+    asked = Request("fake", FAKE.with_name("work.py"), {"seconds": 0}, (Input(data, {"worked.bin": here / "a.bin"}),))
+    job = broker.submit(replace(asked, prepare=Preparation(FAKE.with_name("shorten.py"), {"bytes": 3})))
+    list(broker.drive(job, Stop()))
+    assert "  9 bytes; prepared: 3 bytes (33.3%)\n" in offload(here, "jobs", "show", job.id).out.decode()
 
 
 def test_show_tells_what_failed(here: Path) -> None:

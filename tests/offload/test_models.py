@@ -2,81 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
-from offload.main import main
 from tests.executors.sshd import needs_sshd, sshd
 from tests.executors.test_local import tmpfs
 from tests.hub import Hub, Trouble, sha256
-from tests.services.typed import OFFLOAD, Said, environment
+from tests.offload.typed_models import BLIP, FILES, OTHER, hashes, models, row, stored
+from tests.services.typed import OFFLOAD, environment
 
-BLIP = "Salesforce/blip-image-captioning-base"
-FILES = {"config.json": b"{}", "model.safetensors": b"weights of blip" * 20_000, "README.md": b"read me"}
-OTHER = {"config.json": b"{}", "model.safetensors": b"other weights" * 20_000}
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nobody has models yet."""
-    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "TORCH_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with Hub() as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
-        served.publish(BLIP, FILES)
-        served.publish("a/other", OTHER)
-        yield served
+def hub(hub: Hub) -> Hub:
+    """It has two models."""
+    hub.publish(BLIP, FILES)
+    hub.publish("a/other", OTHER)
+    return hub
 
 
 @pytest.fixture
 def store(offload_dirs: Path) -> Path:
     """Where models are here."""
     return offload_dirs / "cache" / "local" / "models"
-
-
-def models(here: Path, *words: str, **env: str) -> Said:
-    """Type `offload models WORDS...`, in this process: what is tried here takes many short commands."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    with (
-        contextlib.chdir(here),
-        patch.dict(os.environ, env),
-        patch.object(sys, "argv", ["offload", "models", *words]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as ended,
-    ):
-        main()
-    return Said(int(ended.value.code or 0), out.buffer.getvalue(), err.buffer.getvalue().decode())
-
-
-def row(here: Path, name: str, *words: str) -> dict[str, object]:
-    (found,) = [one for one in models(here, "ls", "--json", *words).document if one["name"] == name]
-    return found
-
-
-def stored(root: Path) -> set[str]:
-    return {path.name for path in root.iterdir() if len(path.name) == 64} if root.is_dir() else set()
-
-
-def hashes(files: dict[str, bytes]) -> set[str]:
-    return {sha256(content) for path, content in files.items() if path != "README.md"}
 
 
 def on_box(offload_dirs: Path, options: dict[str, str]) -> None:
@@ -178,7 +132,7 @@ def test_the_disk_is_looked_at_first(here: Path, hub: Hub, tmp_path: Path) -> No
     with tmpfs(tmp_path) as small:
         said = models(here, "prefetch", "a/big", OFFLOAD_CACHE_DIR=str(small))
         assert (said.code, said.lines) == (8, [])
-        assert "GB are to be fetched" in said.err
+        assert "30 MB are to be fetched" in said.err
         assert hub.gets("model.safetensors") == []
 
 
@@ -219,15 +173,6 @@ def test_what_the_users_cache_holds_is_not_fetched(here: Path, hub: Hub, home: P
     assert row(here, "blip-base")["here"] == "yes"
 
 
-def test_another_models_files_are_not_deleted(here: Path, hub: Hub, store: Path) -> None:
-    hub.publish("a/same", {**OTHER, "tokenizer.json": b"{1}"})
-    models(here, "prefetch", "a/same", "a/other")
-    assert models(here, "rm", "a/same").code == 0
-    assert stored(store) == hashes(OTHER)
-    assert models(here, "verify", "a/other").code == 0
-    assert models(here, "verify", "a/same").code == 4
-
-
 def test_only_who_asks_for_it_gets_a_newer_one(here: Path, hub: Hub) -> None:
     models(here, "prefetch", "a/other")
     newer = hub.publish("a/other", FILES)
@@ -247,6 +192,21 @@ def test_a_damaged_lock_file_is_said_and_kept(here: Path, hub: Hub, offload_dirs
         assert said.code == 7, words
         assert f"{file} cannot be used" in said.err
     assert file.read_text() == '{"version": 1, "mod'
+
+
+@pytest.mark.parametrize("what", ["a repository's small file", "a file of unknown content"])
+def test_ctrl_c_ends_it_while_a_model_is_pinned(here: Path, hub: Hub, store: Path, what: str) -> None:
+    hub.publish("a/slow", {**OTHER, "slow.json": bytes(1_000_000)})
+    word = "a/slow" if "repository" in what else hub.file("slow.json", bytes(1_000_000))
+    trouble = hub.troubles["slow.json"] = Trouble(hold=threading.Event())
+    command = subprocess.Popen(
+        [*OFFLOAD, "models", "prefetch", word], cwd=here, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    assert trouble.held.wait(60)
+    command.send_signal(signal.SIGINT)
+    said = command.communicate(timeout=60)[1]  # the hub is still silent
+    assert (command.returncode, "stopped; what was fetched counts" in said) == (130, True), said
+    assert list(store.glob(".*.tmp")) == []
 
 
 @needs_sshd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from broker.broker import Broker
+from broker.errors import InputError
 from broker.job import Input, Request
 from broker.stop import Stop
 from offload import search, tagged
@@ -22,13 +24,13 @@ from tests.services.typed import PYTHON, Said, offload, type_
 
 QUICK = {"OMP_NUM_THREADS": "1"}
 FAKE_TAG = '''
-"""Publishes its input as tags.json: what a genuine tag job leaves in the journal, in no time."""
-import sys
+"""Publishes a document as tags.json: what a genuine tag job leaves in the journal, in no time."""
+import shutil, sys
 sys.path.insert(0, {scripts!r})
 from _job import Result, run
 def do(job, item):
     path = item.out / "tags.json"
-    path.write_bytes(item.input.read_bytes())
+    shutil.copy({document!r}, path)
     return Result((path,))
 sys.exit(run(do))
 '''
@@ -43,11 +45,21 @@ def find(here: Path, *words: str | Path) -> Said:
     return offload(here, "search", *words, env=QUICK)
 
 
-def told(weights: str = "w", source: str = "hf:test/none", **more: Any) -> dict[str, Any]:
+def told(weights: str = "w", source: str = "hf:test/none", **embeddings: Any) -> dict[str, Any]:
     """A tags.json, as far as a search reads it."""
     row = np.eye(1, 4, dtype="<f2")
-    embeddings = {"dim": 4, "times": [0.0], "frames": base64.b64encode(row.tobytes()).decode()}
-    return {"version": 1, "weights": weights, "source": source, "embeddings": embeddings, **more}
+    whole = {"dim": 4, "times": [0.0], "frames": base64.b64encode(row.tobytes()).decode()}
+    return {"version": 1, "weights": weights, "source": source, "embeddings": whole | embeddings}
+
+
+def tag(broker: Broker, scratch: Path, clip: Path, tags: Path, document: dict[str, Any]) -> None:
+    """See a job through that tags a clip with `document`."""
+    (scratch / "document.json").write_text(json.dumps(document))
+    script = scratch / "fake_tag.py"
+    scripts = str(Path(search.__file__).parents[1] / "remote_scripts")
+    script.write_text(FAKE_TAG.format(scripts=scripts, document=str(scratch / "document.json")))
+    job = broker.submit(Request("tag", script, {}, (Input(clip, {"tags.json": tags}),), overwrite=True))
+    list(broker.drive(job, Stop()))
 
 
 def test_moments_are_found_drawn_and_printed(here: Path, model: Path, tmp_path: Path) -> None:
@@ -114,28 +126,88 @@ def test_paths_are_clips_files_of_tags_and_folders(here: Path, broker: Broker) -
     (here / "deep").mkdir()
     (here / "deep/b.tags.json").write_text(json.dumps(told()))
     (here / "deep/c.tags.json").write_text("{}")
-    clips = [entry.clip.name for entry in tagged.among(broker, [here / "a.mp4", here / "deep"])]
-    assert clips == ["a.mp4", "b.tags.json"]
-    assert [entry.clip.name for entry in tagged.among(broker, [here / "a.tags.json", here])] == ["a.mp4", "b.tags.json"]
+    for words in (["a.mp4", "deep"], ["a.tags.json", "."]):
+        found, left = tagged.among(broker, [here / word for word in words])
+        assert [entry.clip.name for entry in found] == ["a.mp4", "b.tags.json"]
+        assert left == [tagged.LeftOut(here / "deep/c.tags.json", tagged.ODD)]
     said = find(here, "a dog", "c.txt")
     assert said.code == 3
     assert "c.txt: nothing of this was tagged" in said.err
 
 
 def test_the_latest_tags_of_a_clip_count(here: Path, broker: Broker, tmp_path: Path) -> None:
-    script = tmp_path / "fake_tag.py"
-    script.write_text(FAKE_TAG.format(scripts=str(Path(search.__file__).parents[1] / "remote_scripts")))
+    (here / "a.json").write_text("a clip")
     for weights in ("old", "new"):
-        (here / "a.json").write_text(json.dumps(told(weights=weights)))
-        inputs = (Input(here / "a.json", {"tags.json": here / f"{weights}.tags.json"}),)
-        job = broker.submit(Request("tag", script, {}, inputs, models={}))
-        list(broker.drive(job, Stop()))
-    found, gone = tagged.everything(broker)
-    assert ([entry.weights for entry in found], gone) == (["new"], [])
+        tag(broker, tmp_path, here / "a.json", here / f"{weights}.tags.json", told(weights))
+    found, left = tagged.everything(broker)
+    assert ([entry.weights for entry in found], left) == (["new"], [])
     (here / "new.tags.json").unlink()
     assert [entry.weights for entry in tagged.everything(broker)[0]] == ["old"]
     (here / "old.tags.json").unlink()
-    assert tagged.everything(broker) == ([], [here / "a.json"])
+    assert tagged.everything(broker) == ([], [tagged.LeftOut(here / "a.json", tagged.GONE)])
+
+
+def test_a_clip_that_was_replaced_has_no_moments(here: Path, broker: Broker, tmp_path: Path) -> None:
+    clip, tags = here / "a.mp4", here / "a.tags.json"
+    clip.write_bytes(b"a clip")
+    tag(broker, tmp_path, clip, tags, told("old"))
+    (here / "kept.mp4").write_bytes(b"a clip")
+    clip.write_bytes(b"another")
+    left = tagged.LeftOut(clip, tagged.OTHER)
+    assert tagged.everything(broker) == ([], [left])
+    for path in (clip, tags, here):
+        with pytest.raises(InputError, match="replaced after") as caught:
+            tagged.among(broker, [path])
+        assert caught.value.hint == f"offload tag --overwrite {path}"
+    said = find(here, "a dog")
+    assert (said.code, said.out) == (3, b"")
+    assert "left out, since the clips were replaced after they were tagged: a.mp4\n" in said.err
+    (here / "kept.mp4").replace(clip)  # its content again, as another file
+    assert [entry.weights for entry in tagged.everything(broker)[0]] == ["old"]
+    clip.write_bytes(b"another")
+    tag(broker, tmp_path, clip, tags, told("new"))
+    assert [entry.weights for entry in tagged.everything(broker)[0]] == ["new"]
+    clip.write_bytes(b"a clip")  # what the older job tagged; its tags are not there any more
+    assert tagged.everything(broker) == ([], [left])
+
+
+HALVES = base64.b64encode(np.array([[1, np.nan, 0, 0]], "<f2").tobytes()).decode()
+ODD = {
+    "no object": "[]",
+    "dim": json.dumps(told(dim="x")),
+    "none": json.dumps(told(dim=0, frames="")),
+    "base64": json.dumps(told(frames="AAAA=AAA")),
+    "letters": json.dumps(told(frames="\u00e4" * 12)),
+    "short": json.dumps(told(frames="AAAA")),
+    "NaN": json.dumps(told(times=[float("nan")])),
+    "a time that is none": json.dumps(told(times=[-1.0])),
+    "no number": json.dumps(told(frames=HALVES)),
+    "a list": json.dumps(told(times={"0": 1})),
+    "no weights": json.dumps(told("")),
+    "a path": json.dumps(told(source="path:/etc/passwd")),
+    "deep": "[" * 100_000,
+    "cut short": json.dumps(told())[:50],
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_an_odd_file_of_tags_is_left_out_by_name(text: str, here: Path, broker: Broker) -> None:
+    (here / "good.tags.json").write_text(json.dumps(told()))
+    (here / "odd.tags.json").write_text(text)
+    found, left = tagged.among(broker, [here])
+    assert [entry.tags.name for entry in found] == ["good.tags.json"]
+    assert left == [tagged.LeftOut(here / "odd.tags.json", tagged.ODD)]
+
+
+def test_odd_files_do_not_end_a_search(here: Path, model: Path) -> None:
+    media.ffmpeg("-f", "lavfi", "-i", "color=red:s=64x48", "-frames:v", "1", here / "photo.png")
+    assert type_((PYTHON, "-m", "services.tag", "photo.png", "--model", str(model)), here, QUICK).code == 0
+    (here / "odd.tags.json").write_text(ODD["dim"])
+    os.mkfifo(here / "pipe.tags.json")
+    said = find(here, "a dog", ".")
+    assert said.code == 0, said.err
+    assert [line.split("\t")[0] for line in said.lines] == [str(here / "photo.png")]
+    assert "left out, since they are no tags as `tag` writes them: odd.tags.json\n" in said.err
 
 
 def test_a_sheet_is_a_png_that_anybody_reads(tmp_path: Path) -> None:

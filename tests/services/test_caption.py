@@ -57,6 +57,10 @@ def test_a_model_that_nobody_knows_is_answered_with_those_that_are_near(here: Pa
     assert "blip-base" in said.err and "offload models ls" in said.err
 
 
+def test_a_model_from_elsewhere_goes_by_its_files_name() -> None:
+    assert Caption(model="https://host/folder/mine.safetensors").for_script()["model"] == "mine.safetensors"
+
+
 def test_the_default_is_the_catalogues() -> None:
     assert Caption().model == catalogue.default("caption").name
     assert Caption().models() == {"model": catalogue.default("caption").source}

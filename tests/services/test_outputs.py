@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from services.base.inputs import assign
+from broker.errors import UsageError
+from services.base.inputs import assign, by_existing, distinct, existing
 from services.stabilize import SERVICE, Stabilize
+from services.tag import SERVICE as TAG
+from services.tag import Tag
+from services.transcribe import SERVICE as TRANSCRIBE
+from services.transcribe import Transcribe
 from tests.fakework.fake import SERVICE as FAKE
 from tests.fakework.fake import Work
 from tests.services.typed import FAKEWORK, QUICK, Said, fake, mortal, stabilize, type_
@@ -93,6 +98,26 @@ def test_two_formats_of_one_clip_clash(here: Path, shaky: Path) -> None:
     assert len(list(here.iterdir())) == 2
 
 
+def test_of_a_folder_those_that_clash_are_left_and_the_rest_is_done(here: Path) -> None:
+    for name in ("a.dat", "b.dat", "sub/a.dat"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text(name)
+    said = fake(here, ".", "sub", "-o", "out/")
+    assert said.code == 101
+    assert said.lines == [str(here / "out/b.worked.bin")]
+    for name, other in (("a.dat", "sub/a.dat"), ("sub/a.dat", "a.dat")):
+        told = f"{name}: like {other} it would become out/a.worked.bin; give it an output of its own with -o"
+        assert said.err.splitlines().count(told) == 1
+    assert [path.name for path in (here / "out").iterdir()] == ["b.worked.bin"]
+
+
+def test_a_clip_and_a_picture_of_one_name_are_left(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.jpg", "clip.jpg", "clip.mp4", "clip.png", "z.mp4")]
+    kept, left = distinct(assign(paths, None, TAG, Tag()))
+    assert [entry.source.name for entry in kept] == ["a.jpg", "z.mp4"]
+    assert [entry.path.name for entry in left] == ["clip.mp4", "clip.jpg", "clip.png"]
+
+
 def test_the_same_name_from_two_folders_clashes(here: Path) -> None:
     for folder in ("x", "y"):
         (here / folder).mkdir()
@@ -106,6 +131,8 @@ def test_the_same_name_from_two_folders_clashes(here: Path) -> None:
 
 def test_one_input_twice_is_refused(here: Path, data: Path) -> None:
     refused(fake(here, "a.dat", "a.dat"), here, "a.dat", "twice")
+    shutil.copy(data, here / "b.dat")
+    refused(fake(here, "a.dat", "b.dat", "a.dat"), here, "a.dat", "twice")
     refused(fake(here, "a.dat", f"../{here.name}/a.dat"), here, "a.dat")
 
 
@@ -165,7 +192,55 @@ def test_half_a_result_is_not_taken_for_a_whole_one(here: Path, data: Path) -> N
     (here / "a.worked.txt").write_text("the digest of something else")
     said = fake(here, "a.dat", "--digest", "--skip-existing")
     assert (said.code, said.out) == (2, b"")
-    assert "a.worked.txt exists" in said.err
+    assert "a.worked.txt exists, but not a.worked.bin" in said.err
+    assert "--overwrite in place of --skip-existing" in said.err
+    assert "add " not in said.err
+    (here / "b.dat").write_bytes(b"more work")
+    said = fake(here, "a.dat", "b.dat", "--digest", "--skip-existing", "--json")
+    assert said.code == 101
+    assert [entry["input"] for entry in said.document["rejected"]] == [str(here / "a.dat")]
+    assert "a.dat: a.worked.txt exists, but not a.worked.bin: " in said.err
+    assert (here / "b.worked.bin").exists()
+    assert not (here / "a.worked.bin").exists()
+    assert (here / "a.worked.txt").read_text() == "the digest of something else"
+
+
+def test_a_format_that_is_missing_is_asked_for_by_itself(tmp_path: Path) -> None:
+    for name in ("talk.mp4", "other.mp4", "talk.srt"):
+        (tmp_path / name).touch()
+    params = Transcribe(format=("srt", "vtt"))
+    inputs = assign([tmp_path / "talk.mp4", tmp_path / "other.mp4"], None, TRANSCRIBE, params)
+    none, every, [half] = by_existing(inputs, params)
+    assert ([entry.source.name for entry in none], every, half.path.name) == (["other.mp4"], [], "talk.mp4")
+    assert half.error.startswith(
+        f"{tmp_path}/talk.srt exists, but not {tmp_path}/talk.vtt: -f vtt makes what is missing"
+    )
+    [entry] = assign([tmp_path / "talk.mp4"], None, TRANSCRIBE, Transcribe(format=("vtt",)))
+    assert not existing(entry)
+
+
+@pytest.mark.parametrize(
+    ("output", "format_", "hint"),
+    [("out.srt", ("json",), "-o out.json or -f srt"), ("my out.vtt", ("tsv", "txt"), "-o 'my out.tsv' or -f vtt")],
+)
+def test_a_format_and_the_name_of_another_are_refused(output: str, format_: tuple[str, ...], hint: str) -> None:
+    with pytest.raises(UsageError, match=rf"-o {output}: .* would become {output[:-4]}\.{format_[0]}") as caught:
+        assign([Path("/talk.mp4")], output, TRANSCRIBE, Transcribe(format=format_))
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("output", "format_", "made"),
+    [
+        ("out.srt", ("srt", "json"), ["out.srt", "out.json"]),
+        ("out.SRT", None, ["out.srt"]),
+        ("v.1.vtt", None, ["v.1.vtt"]),
+        ("folder/", ("json",), ["folder/talk.json"]),
+    ],
+)
+def test_a_name_goes_with_its_format(output: str, format_: tuple[str, ...] | None, made: list[str]) -> None:
+    [entry] = assign([Path("/talk.mp4")], output, TRANSCRIBE, Transcribe(format=format_))
+    assert list(entry.outputs.values()) == [Path.cwd() / name for name in made]
 
 
 def test_a_link_that_leads_nowhere_is_something_that_exists(here: Path, data: Path) -> None:

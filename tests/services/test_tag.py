@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,32 @@ def test_a_file_that_is_no_vocabulary_is_refused(content: bytes | None, tmp_path
         parsed(vocabulary=path)
 
 
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "huge"])
+def test_what_would_never_end_is_not_opened(kind: str, tmp_path: Path) -> None:
+    """Without a time limit: a vocabulary that is opened all the same is never read to its end."""
+    path = tmp_path / "mine.toml"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "huge":
+            path.write_text(f"{GOOD}{'#' * tag.VOCABULARY_BYTES}")
+    says = "1 MB at most" if kind == "huge" else "this is not a file"
+    with pytest.raises(UsageError, match=rf"mine\.toml: .*{says}"):
+        parsed(vocabulary=path)
+
+
+def test_a_mark_before_the_text_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD, "utf-8-sig")
+    assert list(tag.mistakes(path)) == []
+    path.write_text(next(iter(MISTAKES)), "utf-8-sig")
+    assert "mine.toml:7: " in next(tag.mistakes(path))
+
+
 def test_extend_needs_something_to_extend_with() -> None:
     with pytest.raises(UsageError, match="goes with --vocabulary"):
         parsed(extend=True)
@@ -133,7 +160,7 @@ def test_a_clip_and_a_picture_are_tagged(here: Path, clip_here: Path, tmp_path: 
     media.ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64", "-frames:v", "1", here / "photo.png")
     shutil.copy(here / "photo.png", here / "broken.png")
     (here / "broken.png").write_bytes((here / "photo.png").read_bytes()[:300])
-    (here / "mine.toml").write_text(GOOD)
+    (here / "mine.toml").write_text(GOOD, "utf-8-sig")
     words = ("--model", str(model), "--vocabulary", "mine.toml", "--extend", "--top", "3", "--offline")
     said = type_tag(here, "clip.mp4", "photo.png", "broken.png", *words)
     assert said.code == 101, said.err

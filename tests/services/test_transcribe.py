@@ -166,6 +166,14 @@ def test_a_path_is_a_model_of_its_own_engine(engine: str, other: str, tmp_path: 
     assert f"--engine {other}" in caught.value.hint
 
 
+def test_a_model_from_elsewhere_goes_by_its_files_name() -> None:
+    found = parse(Transcribe, {"model": "https://host/folder/mine.pt"})
+    assert (found.models(), found.for_script()["model"]) == ({"model": "https://host/folder/mine.pt"}, "mine.pt")
+    assert parse(Transcribe, {"engine": "faster-whisper", "model": "base"}).for_script()["model"] == "base"
+    with pytest.raises(UsageError, match="nothing after"):
+        parse(Transcribe, {"model": "https://host/mine.pt?token=SECRET"})
+
+
 def test_the_catalogue_has_the_models_that_the_help_names() -> None:
     names = ["tiny", "base", "small", "medium", "large-v3", "turbo"]
     for name in [*names, *(f"{name}.en" for name in names[:4])]:

@@ -75,7 +75,7 @@ def test_a_revision_may_be_chosen() -> None:
 @pytest.mark.parametrize("word", ["base", "blip-base@v1", "owner/other", "owner/other@v2", "https://example.org/x.pt"])
 def test_what_a_model_is_called_is_a_word_that_finds_it(word: str) -> None:
     entry = find("", word)
-    assert find("", catalogue.about(entry.source).name) == entry
+    assert find("", catalogue.about(entry.source).word) == entry
 
 
 def test_any_repository_or_path_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,3 +111,34 @@ def test_what_is_absent_is_named_with_its_size_and_what_fetches_it() -> None:
     error = absent([find("caption", "blip-base"), catalogue.Entry("a/b", "hf:a/b")])
     assert "blip-base (about 990 MB), a/b (size unknown) are not here" in str(error)
     assert (error.exit_code, error.hint) == (4, "offload models prefetch blip-base a/b")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "http://host/w.pt?token=SECRET",
+        "HTTPS://host/w.pt?X-Amz-Signature=SECRET",
+        "https://me:SECRET@host/w.pt",
+        "https://SECRET@host/w.pt",
+        "https://host/w.pt#SECRET",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_repeated(word: str) -> None:
+    with pytest.raises(UsageError, match="no user, no password, and nothing after") as caught:
+        find("transcribe", word)
+    assert "SECRET" not in f"{caught.value} {caught.value.hint}"
+    assert "name it: --model" in caught.value.hint
+
+
+@pytest.mark.parametrize("word", ["http://", "https:///w.pt", "https://[host/w.pt", "https://host/my model.pt"])
+def test_an_address_of_nothing_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="no address of a file"):
+        find("transcribe", word)
+
+
+def test_a_file_elsewhere_is_called_by_its_name_alone() -> None:
+    entry = find("transcribe", "https://host/some/folder/w.pt")
+    assert (entry.name, entry.word) == ("w.pt", "https://host/some/folder/w.pt")
+    refused = catalogue.absent([entry])
+    assert str(refused).startswith("w.pt (size unknown) is not here")
+    assert refused.hint == "offload models prefetch https://host/some/folder/w.pt"

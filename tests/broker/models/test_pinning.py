@@ -15,22 +15,9 @@ from broker import models
 from broker.errors import ConfigError, InputError, MissingHere, UsageError
 from broker.models import lock, store
 from broker.settings import Settings
-from tests.hub import Hub, Trouble, sha256
+from tests.hub import Hub, Trouble, cached, sha256
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "README.md": b"read me"}
-
-
-def cached(home: Path, name: str, revision: str, files: dict[str, bytes]) -> Path:
-    """A repository in the user's cache, as the hub's own client leaves it."""
-    folder = home / "huggingface" / "hub" / f"models--{name.replace('/', '--')}"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text(revision)
-    (folder / "snapshots" / revision).mkdir(parents=True)
-    (folder / "blobs").mkdir()
-    for path, content in files.items():
-        (folder / "blobs" / sha256(content)).write_bytes(content)
-        (folder / "snapshots" / revision / path).symlink_to(f"../../blobs/{sha256(content)}")
-    return folder / "snapshots" / revision
 
 
 @pytest.fixture

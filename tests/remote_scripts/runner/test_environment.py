@@ -51,7 +51,7 @@ class TestFinding:
         assert provide(root, FIRST, asked(dependencies=["pytest"])) == sys.executable
         assert not (root / "envs").exists()
         (told,) = events(root / "jobs" / FIRST, "versions")
-        assert told["versions"] == {
+        assert {name: value for name, value in told["versions"].items() if not name.startswith("torch")} == {
             "python": platform.python_version(),
             "interpreter": sys.executable,
             "environment_seconds": 0.0,

@@ -58,12 +58,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
-def refusal(root: Path, *wanted: dict[str, Any], name: str = JOB) -> str:
+FETCH, UNPIN = "prefetch tiny", "rm tiny --unpin"
+
+
+def refusal(root: Path, *wanted: dict[str, Any], name: str = JOB, remedy: str = FETCH) -> str:
     """What bringing models fails with, as one that cannot be had."""
     with pytest.raises(RunnerError) as caught:
         provide(root, *wanted, name=name)
     assert caught.value.kind == "no_model"
-    assert str(caught.value).endswith("; install with: offload models prefetch tiny")
+    assert str(caught.value).endswith(f"; install with: offload models {remedy}")
     return str(caught.value)
 
 
@@ -144,7 +147,7 @@ class TestTransfers:
 class TestContent:
     def test_that_is_not_what_was_pinned_is_refused(self, root: Path, hub: Hub) -> None:
         hub.troubles[BIG] = Trouble(spoil=True)
-        said = refusal(root, published(hub))
+        said = refusal(root, published(hub), remedy=UNPIN)
         assert f"{BIG} cannot be fetched from 127.0.0.1: its sha256 is" in said
         assert stored(root) == {sha256(content) for path, content in FILES.items() if path != BIG}
         assert events(root / "jobs" / JOB, "lacks")[0]["models"][0]["files"] == [sha256(WEIGHTS)]
@@ -152,13 +155,14 @@ class TestContent:
     def test_that_was_spoilt_once_is_fetched_again_by_the_next_job(self, root: Path, hub: Hub) -> None:
         hub.troubles[BIG] = Trouble(spoil=True, times=1)
         wanted = published(hub)
-        refusal(root, wanted)
+        refusal(root, wanted, remedy=UNPIN)
         assert contents(provide(root, wanted, name=SECOND)) == FILES
 
     @pytest.mark.parametrize("offered", [b"<html>not found</html>", WEIGHTS + b"more"])
     def test_of_another_size_is_refused_before_it_comes(self, root: Path, hub: Hub, offered: bytes) -> None:
         wanted = linked(hub.file("w.pt", offered), WEIGHTS)
-        assert f"is of another size: {len(offered)} bytes, not {len(WEIGHTS)}" in refusal(root, wanted)
+        said = refusal(root, wanted, remedy=UNPIN)
+        assert f"is of another size: {len(offered)} bytes, not {len(WEIGHTS)}" in said
         assert (stored(root), len(hub.gets("w.pt"))) == (set(), 1)
 
 
@@ -171,6 +175,14 @@ class TestRefusals:
         said = refusal(root, published(hub, gated=True))
         assert f"accept the conditions at {hub.endpoint}/{NAME}, and set HF_TOKEN" in said
         assert len(hub.asked) == 1
+
+    def test_a_password_in_the_hub_s_address_is_neither_used_nor_told(
+        self, root: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wanted = published(hub, gated=True)
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint.replace("://", "://me:SECRET@"))
+        said = refusal(root, wanted)
+        assert ("SECRET" in said, hub.endpoint in said) == (False, True)
 
     def test_unknown_repository(self, root: Path, hub: Hub) -> None:
         assert f"there is no repository at {hub.endpoint}/{NAME}, or it is private" in refusal(root, model("0" * 40))
