@@ -1,0 +1,87 @@
+"""Runs of upscale.py, with networks made once: one of random weights of each kind, and one that repeats pixels."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkpoints import esrgan
+
+from .runs import LIMITS, Run
+from .scripted import SCRIPTS
+
+PARAMS = {
+    "model": "tiny",
+    "scale": 4,
+    "width": None,
+    "height": None,
+    "denoise": None,
+    "tile": 256,
+    "fp16": False,
+    "threads": 1,
+    "crf": 10,
+    "preset": "veryfast",
+    "to_sdr": False,
+}
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints: rrdb, compact, other (compact, too), nearest, poisoned, cut, strange."""
+    folder = tmp_path_factory.mktemp("networks")
+    esrgan.rrdb(folder / "rrdb.pth")
+    esrgan.compact(folder / "compact.pth")
+    esrgan.compact(folder / "other.pth", seed=1)
+    esrgan.compact(folder / "nearest.pth", reach=0)
+    esrgan.poisoned(folder / "poisoned.pth")
+    esrgan.strange(folder / "strange.pth")
+    data = (folder / "rrdb.pth").read_bytes()
+    (folder / "cut.pth").write_bytes(data[: len(data) // 2])
+    return folder
+
+
+def job(
+    folder: Path,
+    *inputs: Path,
+    model: Path,
+    suffix: str = "",
+    more: Mapping[str, Path] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    ease: int = 0,
+    checkpoints: Path | None = None,
+    **params: Any,
+) -> list[str]:
+    """Make a job directory as the runner would; returns the command. A suffix of "" is each input's own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "in").mkdir(parents=True)
+    models = {"model": model, **(more or {})}
+    spec = {"id": "test", "service": "upscale", "params": PARAMS | params, "ease": ease, "models": [*models]}
+    spec |= {"limits": LIMITS | dict(limits or {}), "items": (items := [])}
+    for index, path in enumerate(inputs):
+        place = folder / f"in/{index}{path.suffix}"
+        place.symlink_to(path)
+        items.append({"index": index, "input": f"in/{place.name}", "options": {"suffix": suffix or path.suffix}})
+    for role, source in models.items():
+        (folder / "models" / role).mkdir(parents=True)
+        (folder / "models" / role / source.name).symlink_to(source)
+    if checkpoints:
+        shutil.copytree(checkpoints, folder / "in/checkpoints/0")
+    (folder / "job.json").write_text(json.dumps(spec))
+    return [sys.executable, str(SCRIPTS / "upscale.py"), "job.json"]
+
+
+def upscale(folder: Path, *inputs: Path, env: Mapping[str, str] | None = None, **options: Any) -> Run:
+    """Run upscale.py on `inputs` in a new job directory."""
+    command = job(folder, *inputs, **options)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return Run(folder, done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
