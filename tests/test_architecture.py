@@ -49,7 +49,9 @@ def test_remote_scripts_import_the_standard_library_their_header_and_their_neigh
         {"torch", "torchvision"},
     )
     declared = (
-        pictures | learning | {"transformers", "open_clip", "whisper", "faster_whisper", "ctranslate2", "safetensors"}
+        pictures
+        | learning
+        | {"transformers", "open_clip", "whisper", "faster_whisper", "ctranslate2", "safetensors", "spandrel"}
     )
     for path in files("remote_scripts"):
         allowed = set(sys.stdlib_module_names) | neighbours | (set() if "_runner" in path.parts else declared)

@@ -12,7 +12,12 @@ from broker.models import catalogue
 from broker.models.catalogue import absent, default, entries, find
 from broker.models.pin import HUB
 
-SERVICES = {"transcribe": ("whisper", "faster-whisper"), "tag": ("open_clip",), "caption": ("transformers",)}
+SERVICES = {
+    "transcribe": ("whisper", "faster-whisper"),
+    "tag": ("open_clip",),
+    "caption": ("transformers",),
+    "upscale": ("spandrel",),
+}
 
 
 def test_names_are_one_models_each() -> None:
