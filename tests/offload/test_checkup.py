@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import services
 from tests.executors.sshd import Server, fingerprint, free_port, make_key, needs_sshd, sshd
 from tests.executors.test_ssh_breaks import says
 from tests.services.typed import ROOT, Said, fake, offload
 
-INSIDE = ["Python", "disk", "GPU", "environment of stabilize", "1 MB there and back"]
+ENVIRONMENTS = [f"environment of {name}" for name in services.names()]
+INSIDE = ["Python", "disk", "GPU", *ENVIRONMENTS, "1 MB there and back"]
 
 
 @pytest.fixture(scope="module")
