@@ -1,0 +1,127 @@
+"""Long work on one item, cut into segments: several at once, each finished one a checkpoint.
+
+Segments are cut by content alone, never by how many cores there are, so that their pieces are the same on every
+machine, and the next attempt, wherever it runs, finds those of the last one.
+
+    segments = [Segment(0, "enc-0000"), Segment(1, "enc-0001")]
+    pieces = work_through(job, item, segments, do, workers=2, progress=meter)
+
+`do(segment, folder)` is a generator: it makes the piece of one segment in an empty folder of its own, yields the share
+(0-1) that is done, and returns the path of the piece. It runs in a thread; what is heavy in it should be a process, or
+let go of the interpreter. It yields often: only there is it stopped, when another segment has failed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from _job import Item, Job
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the work. `name` is its checkpoint's: unique in the item, and another for other content."""
+
+    number: int
+    name: str
+
+
+Do = Callable[[Segment, Path], Generator[float, None, Path]]
+"""Makes the piece of a segment in a folder; yields the share that is done, returns the piece."""
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def work_through(
+    job: Job,
+    item: Item,
+    segments: Sequence[Segment],
+    do: Do,
+    workers: int,
+    progress: Callable[[int, float], None],
+) -> list[Path]:
+    """Have the piece of every segment made that is no checkpoint yet; returns all pieces, in order, to be read only.
+
+    `progress` is told a segment's number and the share of it that is done, by one thread at a time.
+    Raises what the first `do` to fail raised, once the others have stopped; finished pieces stay checkpoints.
+    """
+    crew = _Crew(job, item, do, progress)
+    found = {one.name: item.checkpoints[one.name] for one in segments if one.name in item.checkpoints}
+    for segment in segments:
+        if segment.name in found:
+            progress(segment.number, 1.0)
+    with _workplace(item), ThreadPoolExecutor(max(1, workers)) as pool:
+        made = {one.name: pool.submit(crew.make, one) for one in segments if one.name not in found}
+        try:
+            wait(made.values(), return_when=FIRST_EXCEPTION)
+            found |= {name: future.result() for name, future in made.items() if future.done()}
+        finally:
+            crew.stopped = True
+            pool.shutdown(wait=True, cancel_futures=True)
+    return [found[one.name] for one in segments]
+
+
+class _Stopped(Exception):
+    """Another segment has failed."""
+
+
+class _Crew:
+    """What the workers share. Events are written by one of them at a time."""
+
+    def __init__(self, job: Job, item: Item, do: Do, progress: Callable[[int, float], None]) -> None:
+        self.stopped = False
+        self._job, self._item, self._do, self._progress = job, item, do, progress
+        self._voice = Lock()
+
+    def make(self, segment: Segment) -> Path:
+        """Make a segment's piece, and save it."""
+        folder = _place(self._item) / segment.name
+        folder.mkdir()
+        try:
+            piece = self._see_through(segment, folder)
+            with self._voice:
+                self._progress(segment.number, 1.0)
+                return self._job.checkpoint(self._item, segment.name, piece)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _see_through(self, segment: Segment, folder: Path) -> Path:
+        work = self._do(segment, folder)
+        try:
+            while True:
+                share = next(work)
+                if self.stopped:
+                    raise _Stopped
+                with self._voice:
+                    self._progress(segment.number, share)
+        except StopIteration as end:
+            return Path(end.value)
+        finally:
+            work.close()
+
+
+@contextmanager
+def _workplace(item: Item) -> Iterator[None]:
+    folder = _place(item)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another item's folder is still in there
+            folder.parent.rmdir()
+
+
+def _place(item: Item) -> Path:
+    return Path("work").absolute() / f"{item.index}-segments"
