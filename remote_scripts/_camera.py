@@ -14,6 +14,8 @@ from itertools import accumulate, pairwise
 from operator import mul
 from pathlib import Path
 
+BORDER = 3  # pixels at the edge that interpolation may not reach, with half-size chroma
+
 
 @dataclass(frozen=True)
 class CameraPath:
@@ -72,6 +74,31 @@ def optimal_zoom(path: CameraPath, smoothed: CameraPath, width: int, height: int
         _widest(path.y, smoothed.y) * 2 / height,
     )
     return 100 * max(shares)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What is undone of one frame's place: shift in pixels, angle in radians, as `vidstabtransform` takes it."""
+
+    x: float
+    y: float
+    angle: float
+
+
+def corrections(path: CameraPath, smoothed: CameraPath) -> list[Correction]:
+    """What brings each frame from where it was filmed to where the smoothed path has it."""
+    axes = [(path.x, smoothed.x), (path.y, smoothed.y), (path.angle, smoothed.angle)]
+    undone = [[before - after for before, after in zip(*axis, strict=True)] for axis in axes]
+    return [Correction(*one) for one in zip(*undone, strict=True)]
+
+
+def covers(one: Correction, zoom: float, width: int, height: int) -> bool:
+    """Whether a frame, once corrected and zoomed in by `zoom` percent, leaves no border bare."""
+    scale = 1 - zoom / 100
+    cosine, sine = scale * math.cos(-one.angle), scale * math.sin(-one.angle)
+    corners = [(x, y) for x in (-width / 2, width / 2) for y in (-height / 2, height / 2)]
+    places = [(cosine * x + sine * y - one.x, cosine * y - sine * x - one.y) for x, y in corners]
+    return all(abs(x) <= width / 2 - BORDER and abs(y) <= height / 2 - BORDER for x, y in places)
 
 
 def _convolve(values: Sequence[float], kernel: Sequence[float]) -> tuple[float, ...]:

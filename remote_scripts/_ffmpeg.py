@@ -124,14 +124,14 @@ def versions() -> dict[str, str]:
 
 def detect(media: Media, params: dict[str, Any], pixels: int) -> list[str]:
     """Arguments of the first pass: watch the video, write `transforms.trf`."""
-    find = f"vidstabdetect=shakiness={int(params['shakiness'])}:accuracy=15:fileformat=ascii:result={TRANSFORMS}"
+    find = f"vidstabdetect={search(params)}:fileformat=ascii:result={TRANSFORMS}"
     source = ffmpeg.input(f"file:{SOURCE}", **guards(pixels))
-    return _arguments(
+    return arguments(
         ffmpeg.output(
             source[str(media.index)],
             "-",
             format="null",
-            **{"filter:v:0": _chain(media, find), "fps_mode": "passthrough"},
+            **{"filter:v:0": chain(media, find), "fps_mode": "passthrough"},
         )
     )
 
@@ -140,7 +140,7 @@ def transform(media: Media, params: dict[str, Any], pixels: int, tracks: Tracks,
     """Arguments of the second pass: steady the video, carry the other tracks, write `target`."""
     source = ffmpeg.input(f"file:{SOURCE}", **guards(pixels))
     options = {
-        "filter:v:0": _chain(media, _steady(params)),
+        "filter:v:0": chain(media, _steady(params)),
         "c:v:0": "libx264",
         "crf": float(params["crf"]),
         "preset": str(params["preset"]),
@@ -153,14 +153,16 @@ def transform(media: Media, params: dict[str, Any], pixels: int, tracks: Tracks,
         **tracks.options,
     }
     streams = [source[str(index)] for index in (media.index, *tracks.kept)]
-    return _arguments(ffmpeg.output(*streams, f"file:{target}", **options))
+    return arguments(ffmpeg.output(*streams, f"file:{target}", **options))
 
 
-def _arguments(node: Any) -> list[str]:
-    return [executable(), *GLOBAL, *PROGRESS, *node.get_args()]
+def arguments(node: Any, *more: str) -> list[str]:
+    """ffmpeg's command line for an output, or several merged; `more` goes first."""
+    return [executable(), *GLOBAL, *PROGRESS, *more, *node.get_args()]
 
 
-def _chain(media: Media, last: str) -> str:
+def chain(media: Media, last: str) -> str:
+    """The filters before `last`, which is vid.stab's."""
     # vid.stab needs planar YUV of even size: it crashes or fails on anything else.
     even = "crop=trunc(iw/2)*2:trunc(ih/2)*2"
     return ",".join((*_colour(media), even, "format=yuv420p", last))
@@ -175,6 +177,11 @@ def _colour(media: Media) -> Iterator[str]:
     # These flags make swscale's result the same on every CPU; it passes yuv420p through untouched.
     exact = "scale=flags=bicubic+accurate_rnd+bitexact"
     yield f"{exact}:out_color_matrix=bt709:out_range=limited" if media.rgb else exact
+
+
+def search(params: dict[str, Any]) -> str:
+    """How vid.stab's detector is told to look."""
+    return f"shakiness={int(params['shakiness'])}:accuracy=15"
 
 
 def _steady(params: dict[str, Any]) -> str:
@@ -204,7 +211,7 @@ class Pass:
         pump = threading.Thread(target=self._read_log, args=(process.stderr,), daemon=True)
         pump.start()
         try:
-            finished = yield from _ticks(process.stdout)
+            finished = yield from self._follow(process)
             status = process.wait()
         finally:
             process.kill()
@@ -213,6 +220,10 @@ class Pass:
         if status != 0 or not finished:
             raise self._failure(status)
         self.tally = Tally(self._packets, self._decoded, self._errors, self._encoded, self._damage)
+
+    def _follow(self, process: Any) -> Generator[Tick, None, bool]:
+        """Read what ffmpeg says on stdout; returns whether it reached the end."""
+        return (yield from _ticks(process.stdout))
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(

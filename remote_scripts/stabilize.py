@@ -26,16 +26,19 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import _camera
+import _cut
 import _ffmpeg
 import _report
 import _tracks
 import av
 from _job import BadInput, Item, ItemError, Job, LimitExceeded, Result, run
 from _media import Media, check_seconds, probe
+from _segmented import InOnePiece, Segmented
 
 # Where the detector, the encoder and the report end, as shares of the time at preset medium.
 STAGES, REPORT_STAGES = (0.2, 1.0), (0.1, 0.5, 1.0)
@@ -73,12 +76,36 @@ def _steady(job: Job, item: Item) -> Result:
         return Result(files, measured)
 
 
+@dataclass(frozen=True)
+class Steadied:
+    """A finished clip, in the item's folder, and the path of its camera before and after."""
+
+    video: Path
+    frames: int
+    seconds: float
+    filmed: _camera.CameraPath
+    steady: _camera.CameraPath
+
+
 def _two_passes(
     job: Job, item: Item, folder: Path, media: Media, tracks: _ffmpeg.Tracks
 ) -> tuple[tuple[Path, ...], dict[str, Any]]:
-    name, pixels = f"stabilized.{tracks.container}", int(job.limits["pixels"])
-    stages = REPORT_STAGES if job.params["report"] else STAGES
     meter = Meter(job, item, media)
+    done = _in_segments(job, item, folder, media, tracks, meter) or _in_one(job, item, folder, media, tracks, meter)
+    measured = _measured(media, done, job.params["zoom"])
+    results = [done.video.replace(item.out / done.video.name)]
+    if job.params["report"]:
+        pixels = int(job.limits["pixels"])
+        clips = _report.Clip(folder / _ffmpeg.SOURCE, media.index), _report.Clip(results[0], 0)
+        comparison = _report.Comparison(clips, measured["frames"], pixels)
+        meter.follow(comparison, measured["frames"], 1.0)
+        measured["decoded"] = comparison.figures
+        results.append(_report.draw(done.filmed, done.steady, comparison.figures, item.out / "report.png"))
+    return tuple(results), measured
+
+
+def _in_one(job: Job, item: Item, folder: Path, media: Media, tracks: _ffmpeg.Tracks, meter: Meter) -> Steadied:
+    name, pixels, stages = f"stabilized.{tracks.container}", int(job.limits["pixels"]), _stages(job)
     detect = _ffmpeg.Pass(_ffmpeg.detect(media, job.params, pixels), folder)
     seconds = meter.follow(detect, media.frames, stages[0])
     _check_whole(media, detect.tally, _camera.count_frames(folder / _ffmpeg.TRANSFORMS))
@@ -88,15 +115,36 @@ def _two_passes(
     _check_same(detect.tally, transform.tally)
     filmed = _camera.read_path(folder / _ffmpeg.MOTIONS)
     steady = _camera.smooth(filmed, int(job.params["smoothing"]))
-    measured = _measured(media, transform.tally.encoded, seconds, filmed, steady, job.params["zoom"])
-    results = [(folder / name).replace(item.out / name)]
-    if job.params["report"]:
-        clips = _report.Clip(folder / _ffmpeg.SOURCE, media.index), _report.Clip(results[0], 0)
-        comparison = _report.Comparison(clips, measured["frames"], pixels)
-        meter.follow(comparison, measured["frames"], 1.0)
-        measured["decoded"] = comparison.figures
-        results.append(_report.draw(filmed, steady, comparison.figures, item.out / "report.png"))
-    return tuple(results), measured
+    return Steadied(folder / name, transform.tally.encoded, seconds, filmed, steady)
+
+
+def _in_segments(
+    job: Job, item: Item, folder: Path, media: Media, tracks: _ffmpeg.Tracks, meter: Meter
+) -> Steadied | None:
+    """Do a long clip in segments; None when it is short, or cannot be cut exactly."""
+    index = _cut.read_index(folder / _ffmpeg.SOURCE, media, int(job.limits["pixels"]))
+    if index is None or _cut.count(index) == 1:
+        return None
+    work, stages = Segmented(job, item, media, index, folder), _stages(job)
+    try:
+        found = work.watch(lambda share: meter.tell(share * stages[0]))
+        tally = found.watched.tally
+        _check_whole(media, tally, tally.encoded)
+        _tell_hidden(job, item, media, tally)
+        steady = _camera.smooth(found.filmed, int(job.params["smoothing"]))
+        zoom = _zoom(media, found.filmed, steady, job.params["zoom"])
+        encoded = lambda share: meter.tell(stages[0] + share * (stages[1] - stages[0]))  # noqa: E731
+        video = work.encode(found, steady, zoom, tracks, encoded)
+    except InOnePiece as reason:
+        job.log(item, f"done in one piece, not in segments: {reason}")
+        return None
+    meter.tell(stages[1])
+    seconds = float((found.watched.times[-1] + index.last - index.begins) * index.tick)
+    return Steadied(video, tally.encoded, seconds, found.filmed, steady)
+
+
+def _stages(job: Job) -> tuple[float, ...]:
+    return REPORT_STAGES if job.params["report"] else STAGES
 
 
 class Meter:
@@ -116,11 +164,12 @@ class Meter:
             seconds = tick.seconds
             check_seconds(seconds, self._limit)
             share = min(1.0, tick.frame / frames) if frames else 0.0
-            self._tell(start + share * (stop - start))
+            self.tell(start + share * (stop - start))
         self._fraction = max(self._fraction, stop)
         return seconds
 
-    def _tell(self, fraction: float) -> None:
+    def tell(self, fraction: float) -> None:
+        """Report that `fraction` (0-1) of the whole is done, if it is time to."""
         elapsed = time.monotonic() - self._start
         if fraction < 1 and elapsed - self._last < EVENT_SECONDS:
             return
@@ -205,21 +254,18 @@ def _check_same(first: _ffmpeg.Tally, second: _ffmpeg.Tally) -> None:
         raise ItemError(f"the two passes saw different frames: {first}, then {second}")
 
 
-def _measured(
-    media: Media,
-    frames: int,
-    seconds: float,
-    filmed: _camera.CameraPath,
-    steady: _camera.CameraPath,
-    zoom: str | float,
-) -> dict[str, Any]:
-    percent = _camera.optimal_zoom(filmed, steady, media.width, media.height) if zoom == "auto" else float(zoom)
+def _zoom(media: Media, filmed: _camera.CameraPath, steady: _camera.CameraPath, zoom: str | float) -> float:
+    return _camera.optimal_zoom(filmed, steady, media.width, media.height) if zoom == "auto" else float(zoom)
+
+
+def _measured(media: Media, done: Steadied, zoom: str | float) -> dict[str, Any]:
+    percent = _zoom(media, done.filmed, done.steady, zoom)
     return {
-        "frames": frames,
-        "seconds": round(seconds, 3),
+        "frames": done.frames,
+        "seconds": round(done.seconds, 3),
         "width": media.width,
         "height": media.height,
-        "jitter_px": {"before": round(_camera.jitter(filmed), 3), "after": round(_camera.jitter(steady), 3)},
+        "jitter_px": {"before": round(_camera.jitter(done.filmed), 3), "after": round(_camera.jitter(done.steady), 3)},
         "zoom_percent": round(percent, 3),
         "crop": round(1 / (1 + percent / 100), 4),
     }

@@ -1,0 +1,88 @@
+"""ffmpeg's arguments for a clip that is done in segments; `_ffmpeg` has those for one done in one piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import _cut
+import _ffmpeg
+import ffmpeg
+from _media import Media, guards
+
+TIMES, SEAM = "times.txt", "seam.crc"
+
+
+def detect_stretch(
+    media: Media, params: dict[str, Any], index: _cut.Index, stretch: _cut.Stretch, pixels: int
+) -> list[str]:
+    """Arguments of the first pass over a stretch; also writes when its frames are shown, and the CRC of those at its ends."""
+    find = f"vidstabdetect={_ffmpeg.search(params)}:fileformat=ascii:result={_ffmpeg.TRANSFORMS}"
+    stream = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **_cut.reading(stretch, index, pixels))[str(media.index)]
+    own, ends = _cut.trim(stretch), "+".join(f"eq(pts\\,{time})" for time in stretch.ends)
+    clock = {"fps_mode": "passthrough", "enc_time_base:v": "demux"}
+    listed = {"stats_enc_pre:v:0": TIMES, "stats_enc_pre_fmt": "{pts}"}
+    watched = ffmpeg.output(
+        stream, "-", format="null", **{"filter:v:0": f"{own},{_ffmpeg.chain(media, find)}"}, **listed, **clock
+    )
+    seams = ffmpeg.output(stream, f"file:{SEAM}", format="framecrc", **{"filter:v:0": f"{own},select={ends}"}, **clock)
+    return _ffmpeg.arguments(ffmpeg.merge_outputs(watched, seams), "-copyts")
+
+
+def sum_up(media: Media) -> list[str]:
+    """Arguments that turn `transforms.trf` into the motion of each frame, `global_motions.trf`."""
+    blank = ffmpeg.input(f"color=s={media.width}x{media.height}:r=1:d=1", format="lavfi")
+    add = f"format=yuv420p,vidstabtransform=input={_ffmpeg.TRANSFORMS}:smoothing=0:optalgo=gauss:optzoom=0:debug=1"
+    return _ffmpeg.arguments(ffmpeg.output(blank, "-", format="null", vframes=1, **{"filter:v:0": add}))
+
+
+def warp_stretch(media: Media, index: _cut.Index, stretch: _cut.Stretch, zoom: float, pixels: int) -> list[str]:
+    """Arguments of the second pass over a stretch, along the path in `transforms.trf`: pictures to stdout, as NUT."""
+    stream = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **_cut.reading(stretch, index, pixels))[str(media.index)]
+    warp = (
+        f"vidstabtransform=input={_ffmpeg.TRANSFORMS}:relative=0:smoothing=0:optalgo=gauss:optzoom=0:zoom={zoom!r}"
+        ":interpol=bilinear:crop=keep"
+    )
+    options = {
+        "filter:v:0": f"{_cut.trim(stretch)},{_ffmpeg.chain(media, warp)}",
+        "c:v:0": "rawvideo",
+        "fps_mode": "passthrough",
+        "enc_time_base:v": "demux",
+        "format": "nut",
+    }
+    return [_ffmpeg.executable(), *_ffmpeg.GLOBAL, "-copyts", *ffmpeg.output(stream, "pipe:1", **options).get_args()]
+
+
+def mux(media: Media, pixels: int, tracks: _ffmpeg.Tracks, disposition: str, video: str, target: str) -> list[str]:
+    """Arguments that put the finished `video` (QuickTime) and the other tracks together, as `transform` would."""
+    # Without its own start time the video keeps the clock it has.
+    steady = ffmpeg.input(f"file:{video}", protocol_whitelist="file", format="mov", seek_timestamp=1)
+    source = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **guards(pixels))
+    options = {
+        "c:v:0": "copy",
+        **({"disposition:v:0": disposition} if disposition else {}),
+        "map_metadata": 1,
+        "map_metadata:s:v:0": f"1:s:{media.index}",
+        "metadata:s:v:0": ["creation_time=", "encoder=Lavc libx264"],
+        "map_chapters": 1,
+        "format": _ffmpeg.MUXERS[tracks.container],
+        "fflags": "+bitexact",
+        **tracks.options,
+    }
+    streams = [steady["0"], *(source[str(index)] for index in tracks.kept)]
+    return _ffmpeg.arguments(ffmpeg.output(*streams, f"file:{target}", **options))
+
+
+def sample(media: Media, params: dict[str, Any], pixels: int, target: str) -> list[str]:
+    """Arguments that encode the first frames as `transform` would, but do not steady them."""
+    stream = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **guards(pixels))[str(media.index)]
+    options = {
+        "filter:v:0": _ffmpeg.chain(media, "null"),
+        "c:v:0": "libx264",
+        "crf": float(params["crf"]),
+        "preset": str(params["preset"]),
+        "fps_mode": "passthrough",
+        "enc_time_base:v": "demux",
+        "frames:v": 2,
+        **_ffmpeg.SAME_EVERYWHERE,
+    }
+    return _ffmpeg.arguments(ffmpeg.output(stream, f"file:{target}", **options))

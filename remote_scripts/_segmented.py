@@ -1,0 +1,133 @@
+"""Both passes over a clip that is cut into segments, several at once, each finished one a checkpoint.
+
+Every segment is watched; the camera's path is summed up and smoothed once, over the whole clip; every segment is
+encoded along that path; the joints of the second pass are its own, for they may not lie where a border is bare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import astuple, dataclass
+from operator import mul
+from pathlib import Path
+from typing import Any
+
+import _camera
+import _commands
+import _cut
+import _encode
+import _ffmpeg
+import _join
+import _watch
+from _job import BadInput, Item, ItemError, Job, LimitExceeded, Missing
+from _media import Media
+from _segments import Segment, cores, work_through
+
+SCHEME = 1  # counted up when the same names would mean other pieces
+JOINED = 0.97  # of the time, when the last segment is encoded
+
+Progress = Callable[[float], None]
+
+
+class InOnePiece(Exception):
+    """The clip cannot be done in segments; the message says why."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the first pass found of a clip."""
+
+    watched: _watch.Watched
+    filmed: _camera.CameraPath
+
+
+class Segmented:
+    """A clip's work, cut up. `folder` is the item's own, with `input` in it."""
+
+    def __init__(self, job: Job, item: Item, media: Media, index: _cut.Index, folder: Path) -> None:
+        self._job, self._item, self._media, self._index, self._folder = job, item, media, index, folder.absolute()
+        self._pixels = int(job.limits["pixels"])
+
+    def watch(self, progress: Progress) -> Found:
+        """The first pass; InOnePiece when its segments do not fit together."""
+        cuts = _cut.choose_cuts(self._index)
+        parts = _watch.stretches(self._index, cuts)
+
+        def do(segment: Segment, folder: Path) -> Generator[float, None, Path]:
+            self._link(folder)
+            return _watch.watch(parts[segment.number], self._index, self._media, self._job.params, self._pixels, folder)
+
+        names = self._names("watch", [self._job.params["shakiness"], cuts, self._index.packets], len(parts))
+        try:
+            pieces = self._through(names, do, progress, [self._share(part) for part in parts])
+            watched = _watch.put_together(pieces, cuts, self._index)
+        except (BadInput, LimitExceeded, Missing):
+            raise
+        except (ItemError, _watch.Unseamly) as error:
+            raise InOnePiece(str(error)) from error
+        motions = self._folder / _ffmpeg.MOTIONS
+        motions.write_text("".join(f"{line}\n" for line in watched.motions), "ascii")
+        return Found(watched, _camera.read_path(motions))
+
+    def encode(
+        self, found: Found, steady: _camera.CameraPath, zoom: float, tracks: _ffmpeg.Tracks, progress: Progress
+    ) -> Path:
+        """The second pass; returns the finished clip, in the item's folder. InOnePiece when it can't look the same."""
+        times, params = found.watched.times, self._job.params
+        path = _camera.corrections(found.filmed, steady)
+        clean = [_camera.covers(one, zoom, self._media.width, self._media.height) for one in path]
+        runs = _encode.choose_runs(self._index, times, clean)
+        look = _encode.look(self._media, params, self._pixels, self._folder)
+        if not _encode.is_matched(look, self._index, params):
+            raise InOnePiece("its header would differ from that of a clip encoded in one piece")
+
+        def do(segment: Segment, folder: Path) -> Generator[float, None, Path]:
+            self._link(folder)
+            run = runs[segment.number]
+            _encode.write_path(path[run.first : run.end], folder / _ffmpeg.TRANSFORMS)
+            arguments = _commands.warp_stretch(self._media, self._index, run.stretch, zoom, self._pixels)
+            encoder = _encode.Encoder(folder / "piece.nut", run, times, self._index, look, params)
+            for tick in _encode.Encoding(arguments, folder, encoder):
+                yield tick.frame / (run.end - run.first)
+            return folder / "piece.nut"
+
+        settings = [[astuple(one) for one in path], zoom, times, params["crf"], params["preset"], len(runs)]
+        names = self._names("encode", settings, len(runs))
+        weights = [run.end - run.first for run in runs]
+        pieces = self._through(names, do, lambda share: progress(share * JOINED), weights)
+        return self._join(pieces, times, look, tracks)
+
+    def _join(self, pieces: Sequence[Path], times: Sequence[int], look: _encode.Look, tracks: _ffmpeg.Tracks) -> Path:
+        _join.join(pieces, self._index, times, self._folder / "joined.mov")
+        target = f"stabilized.{tracks.container}"
+        arguments = _commands.mux(self._media, self._pixels, tracks, look.disposition, "joined.mov", target)
+        for _ in _ffmpeg.Pass(arguments, self._folder):
+            pass
+        (self._folder / "joined.mov").unlink()
+        written = _join.count(self._folder / target)
+        if written != len(times):
+            raise ItemError(f"frames were lost: {len(times)} encoded, {written} written")
+        return self._folder / target
+
+    def _through(self, names: Sequence[str], do: Any, progress: Progress, weights: Sequence[int]) -> list[Path]:
+        shares = [0.0] * len(names)
+
+        def tell(number: int, share: float) -> None:
+            shares[number] = share
+            progress(sum(map(mul, shares, weights)) / sum(weights))
+
+        segments = [Segment(number, name) for number, name in enumerate(names)]
+        return work_through(self._job, self._item, segments, do, cores(), tell)
+
+    def _names(self, stage: str, settings: Any, number: int) -> list[str]:
+        told = json.dumps([SCHEME, stage, self._job.params["to_sdr"], settings])
+        digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+        return [f"{stage}-{place:04}-{digest}" for place in range(number)]
+
+    def _link(self, folder: Path) -> None:
+        (folder / _ffmpeg.SOURCE).symlink_to(self._item.input.absolute())
+
+    def _share(self, part: _cut.Stretch) -> int:
+        return 1 + sum(part.first <= time and (part.stop is None or time < part.stop) for time in self._index.times)

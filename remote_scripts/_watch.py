@@ -1,0 +1,91 @@
+"""The first pass in segments: vid.stab's detector watches each stretch, and what it saw is put together.
+
+A segment begins one frame late and ends one frame late: the detector compares neighbours, so the keyframe at a cut
+belongs to the segment before it, and the segment after it sees it first and says nothing of it. Both note its CRC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import _commands
+import _cut
+import _ffmpeg
+from _job import ItemError
+from _media import Media
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the first pass found: when each frame is shown, its motion as vid.stab writes it, and ffmpeg's count."""
+
+    times: tuple[int, ...]
+    motions: tuple[str, ...]
+    tally: _ffmpeg.Tally
+
+
+class Unseamly(Exception):
+    """The frames at a cut are not the same from both sides."""
+
+
+def stretches(index: _cut.Index, cuts: Sequence[int]) -> list[_cut.Stretch]:
+    """What each segment of the first pass reads."""
+    starts, stops = [index.times[0], *cuts], [*(cut + 1 for cut in cuts), None]
+    keys = [None, *cuts]
+    return [_cut.Stretch(*one) for one in zip(starts, stops, keys, strict=True)]
+
+
+def watch(
+    stretch: _cut.Stretch, index: _cut.Index, media: Media, params: dict[str, Any], pixels: int, folder: Path
+) -> Generator[float, None, Path]:
+    """Watch a stretch of `input` in `folder`; yields the share done, returns the piece: JSON."""
+    frames = max(1, sum(stretch.first <= time < (stretch.stop or time + 1) for time in index.times))
+    run = _ffmpeg.Pass(_commands.detect_stretch(media, params, index, stretch, pixels), folder)
+    for tick in run:
+        yield min(1.0, tick.frame / frames)
+    for _ in _ffmpeg.Pass(_commands.sum_up(media), folder):
+        yield 1.0
+    return _write(stretch, run.tally, folder)
+
+
+def _write(stretch: _cut.Stretch, tally: _ffmpeg.Tally, folder: Path) -> Path:
+    # Of a frame at which the segment starts with a cut, the segment before tells.
+    skip = 0 if stretch.key is None else 1
+    times = [int(line) for line in (folder / _commands.TIMES).read_text().split()]
+    lines = (folder / _ffmpeg.MOTIONS).read_text("ascii").splitlines()
+    motions = [line for line in lines if not line.startswith("#")]
+    if not len(times) == len(motions) == tally.encoded:
+        raise ItemError(f"frames were lost: {tally.encoded} watched, {len(times)} listed, {len(motions)} recorded")
+    ends = (line.split(",") for line in (folder / _commands.SEAM).read_text().splitlines() if line[:1] != "#")
+    found = {
+        "times": times[skip:],
+        "motions": motions[skip:],
+        "seams": {str(int(end[2])): end[5].strip() for end in ends},
+        "tally": vars(tally),
+    }
+    piece = folder / "watched.json"
+    piece.write_text(json.dumps(found))
+    return piece
+
+
+def put_together(pieces: Sequence[Path], cuts: Sequence[int], index: _cut.Index) -> Watched:
+    """The pieces as one; Unseamly when the segments do not fit together exactly."""
+    parts = [json.loads(piece.read_text("utf-8")) for piece in pieces]
+    for cut, before, after in zip(cuts, parts, parts[1:], strict=False):
+        ends = (line.split(",") for line in (folder / _commands.SEAM).read_text().splitlines() if line[:1] != "#")
+        if seams[0] is None or seams[0] != seams[1]:
+            raise Unseamly(f"the frame at {cut} is not the same from both sides of it")
+    times = [time for part in parts for time in part["times"]]
+    motions = [line for part in parts for line in part["motions"]]
+    return Watched(tuple(times), tuple(motions), _sum([part["tally"] for part in parts], index, len(times)))
+
+
+def _sum(tallies: Sequence[dict[str, Any]], index: _cut.Index, frames: int) -> _ffmpeg.Tally:
+    # Segments read packets around their cuts twice; those of the file were counted on their own.
+    found = [_ffmpeg.Tally(**tally) for tally in tallies]
+    damage = next((tally.damage for tally in found if tally.damage), "")
+    return _ffmpeg.Tally(index.packets, frames, sum(tally.errors for tally in found), frames, damage)
