@@ -15,7 +15,7 @@ TIMES, SEAM = "times.txt", "seam.crc"
 def detect_stretch(
     media: Media, params: dict[str, Any], index: _cut.Index, stretch: _cut.Stretch, pixels: int
 ) -> list[str]:
-    """Arguments of the first pass over a stretch; also writes when its frames are shown, and the CRC of those at its ends."""
+    """Arguments of the first pass over a stretch; it also lists its frames' times, and the CRC of those at its ends."""
     find = f"vidstabdetect={_ffmpeg.search(params)}:fileformat=ascii:result={_ffmpeg.TRANSFORMS}"
     stream = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **_cut.reading(stretch, index, pixels))[str(media.index)]
     own, ends = _cut.trim(stretch), "+".join(f"eq(pts\\,{time})" for time in stretch.ends)

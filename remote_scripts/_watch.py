@@ -7,8 +7,9 @@ belongs to the segment before it, and the segment after it sees it first and say
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,13 @@ def _write(stretch: _cut.Stretch, tally: _ffmpeg.Tally, folder: Path) -> Path:
     # Of a frame at which the segment starts with a cut, the segment before tells.
     skip = 0 if stretch.key is None else 1
     times = [int(line) for line in (folder / _commands.TIMES).read_text().split()]
-    lines = (folder / _ffmpeg.MOTIONS).read_text("ascii").splitlines()
-    motions = [line for line in lines if not line.startswith("#")]
+    motions = _lines(folder / _ffmpeg.MOTIONS)
     if not len(times) == len(motions) == tally.encoded:
         raise ItemError(f"frames were lost: {tally.encoded} watched, {len(times)} listed, {len(motions)} recorded")
-    ends = (line.split(",") for line in (folder / _commands.SEAM).read_text().splitlines() if line[:1] != "#")
     found = {
         "times": times[skip:],
         "motions": motions[skip:],
-        "seams": {str(int(end[2])): end[5].strip() for end in ends},
+        "seams": dict(_seams(folder / _commands.SEAM)),
         "tally": vars(tally),
     }
     piece = folder / "watched.json"
@@ -72,14 +71,27 @@ def _write(stretch: _cut.Stretch, tally: _ffmpeg.Tally, folder: Path) -> Path:
     return piece
 
 
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text("ascii").splitlines() if not line.startswith("#")]
+
+
+def _seams(path: Path) -> Iterator[tuple[str, str]]:
+    """When the frames at the ends are shown, and their CRCs."""
+    for line in _lines(path):
+        _, _, time, _, _, crc = (word.strip() for word in line.split(",")[:6])
+        yield time, crc
+
+
 def put_together(pieces: Sequence[Path], cuts: Sequence[int], index: _cut.Index) -> Watched:
     """The pieces as one; Unseamly when the segments do not fit together exactly."""
     parts = [json.loads(piece.read_text("utf-8")) for piece in pieces]
-    for cut, before, after in zip(cuts, parts, parts[1:], strict=False):
-        ends = (line.split(",") for line in (folder / _commands.SEAM).read_text().splitlines() if line[:1] != "#")
-        if seams[0] is None or seams[0] != seams[1]:
+    for cut, (before, after) in zip(cuts, pairwise(parts), strict=True):
+        seen = before["seams"].get(str(cut)), after["seams"].get(str(cut))
+        if seen[0] is None or seen[0] != seen[1]:
             raise Unseamly(f"the frame at {cut} is not the same from both sides of it")
     times = [time for part in parts for time in part["times"]]
+    if times != sorted(set(times)):
+        raise Unseamly("frames are shown in another order than they were watched")
     motions = [line for part in parts for line in part["motions"]]
     return Watched(tuple(times), tuple(motions), _sum([part["tally"] for part in parts], index, len(times)))
 
