@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import _cut
@@ -10,6 +13,14 @@ import ffmpeg
 from _media import Media, guards
 
 TIMES, SEAM = "times.txt", "seam.crc"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is said of the finished video stream beside what is in it: frames a second, and ffmpeg's dispositions."""
+
+    rate: Fraction
+    disposition: str
 
 
 def detect_stretch(
@@ -52,24 +63,33 @@ def warp_stretch(media: Media, index: _cut.Index, stretch: _cut.Stretch, zoom: f
     return [_ffmpeg.executable(), *_ffmpeg.GLOBAL, "-copyts", *ffmpeg.output(stream, "pipe:1", **options).get_args()]
 
 
-def mux(media: Media, pixels: int, tracks: _ffmpeg.Tracks, disposition: str, video: str, target: str) -> list[str]:
+def mux(media: Media, pixels: int, tracks: _ffmpeg.Tracks, like: Finish, video: str, target: str) -> list[str]:
     """Arguments that put the finished `video` (QuickTime) and the other tracks together, as `transform` would."""
     # Without its own start time the video keeps the clock it has.
-    steady = ffmpeg.input(f"file:{video}", protocol_whitelist="file", format="mov", seek_timestamp=1)
-    source = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **guards(pixels))
+    steady = {"protocol_whitelist": "file", "format_whitelist": "mov", "seek_timestamp": 1}
+    inputs = [(steady, video), (guards(pixels), _ffmpeg.SOURCE)]
+    read = [word for options, name in inputs for word in (*_words(options), "-i", f"file:{name}")]
+    maps = [word for index in tracks.kept for word in ("-map", f"1:{index}")]
     options = {
         "c:v:0": "copy",
-        **({"disposition:v:0": disposition} if disposition else {}),
+        # Matroska says the rate; the times of the others would be rounded to it.
+        **({"r:v:0": like.rate} if tracks.container == "mkv" else {}),
+        "disposition:v:0": like.disposition,
         "map_metadata": 1,
         "map_metadata:s:v:0": f"1:s:{media.index}",
-        "metadata:s:v:0": ["creation_time=", "encoder=Lavc libx264"],
         "map_chapters": 1,
-        "format": _ffmpeg.MUXERS[tracks.container],
+        "f": _ffmpeg.MUXERS[tracks.container],
         "fflags": "+bitexact",
         **tracks.options,
     }
-    streams = [steady["0"], *(source[str(index)] for index in tracks.kept)]
-    return _ffmpeg.arguments(ffmpeg.output(*streams, f"file:{target}", **options))
+    # Two words about the input's stream that an encoder would have replaced.
+    own = ("-metadata:s:v:0", "creation_time=", "-metadata:s:v:0", "encoder=Lavc libx264")
+    command = [_ffmpeg.executable(), *_ffmpeg.GLOBAL, *_ffmpeg.PROGRESS, *read, "-map", "0:0", *maps]
+    return [*command, *_words(options), *own, f"file:{target}"]
+
+
+def _words(options: Mapping[str, Any]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"-{name}", str(value))]
 
 
 def sample(media: Media, params: dict[str, Any], pixels: int, target: str) -> list[str]:

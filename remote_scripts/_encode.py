@@ -100,7 +100,7 @@ def look(media: Media, params: dict[str, Any], pixels: int, folder: Path) -> Loo
             int(seen.colorspace),
             seen.sample_aspect_ratio,
             rate or Fraction(25),
-            "+".join(str(flag) for flag in flags) if set(flags) - {"default"} else "",
+            "+".join(str(flag) for flag in flags) or "0",
             seen.extradata or b"",
         )
 

@@ -203,7 +203,8 @@ def _check_colour(media: Media, to_sdr: bool) -> None:
 
 def _check_disk(media: Media, folder: Path, crf: float) -> None:
     video = media.frames * media.width * media.height * BITS_PER_PIXEL / 8 * 2 ** ((18 - crf) / 6)
-    needed = video + media.frames * TRANSFORM_BYTES
+    # In segments the video is there three times at the end: as pieces, joined, and with the other tracks.
+    needed = video * (3 if media.seconds >= _cut.LEAST_SECONDS else 1) + media.frames * TRANSFORM_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise LimitExceeded(
