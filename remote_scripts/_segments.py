@@ -64,10 +64,12 @@ def work_through(
         made = {one.name: pool.submit(crew.make, one) for one in segments if one.name not in found}
         try:
             wait(made.values(), return_when=FIRST_EXCEPTION)
-            found |= {name: future.result() for name, future in made.items() if future.done()}
         finally:
-            crew.stopped = True
+            crew.stop()
             pool.shutdown(wait=True, cancel_futures=True)
+    if crew.failure:
+        raise crew.failure
+    found |= {name: future.result() for name, future in made.items()}
     return [found[one.name] for one in segments]
 
 
@@ -79,15 +81,32 @@ class _Crew:
     """What the workers share. Events are written by one of them at a time."""
 
     def __init__(self, job: Job, item: Item, do: Do, progress: Callable[[int, float], None]) -> None:
-        self.stopped = False
+        self.failure: BaseException | None = None
+        self._stopped = False
         self._job, self._item, self._do, self._progress = job, item, do, progress
         self._voice = Lock()
 
+    def stop(self, failure: BaseException | None = None) -> None:
+        """Have everybody stop who is at work; the first failure is kept."""
+        with self._voice:
+            self.failure = self.failure or failure
+            self._stopped = True
+
     def make(self, segment: Segment) -> Path:
-        """Make a segment's piece, and save it."""
+        """Make a segment's piece, and save it; what fails stops the others too."""
+        try:
+            return self._make(segment)
+        except _Stopped:
+            raise
+        except BaseException as failure:
+            self.stop(failure)
+            raise
+
+    def _make(self, segment: Segment) -> Path:
         folder = _place(self._item) / segment.name
         folder.mkdir()
         try:
+            self._check()
             piece = self._see_through(segment, folder)
             with self._voice:
                 self._progress(segment.number, 1.0)
@@ -95,13 +114,16 @@ class _Crew:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _check(self) -> None:
+        if self._stopped:
+            raise _Stopped
+
     def _see_through(self, segment: Segment, folder: Path) -> Path:
         work = self._do(segment, folder)
         try:
             while True:
                 share = next(work)
-                if self.stopped:
-                    raise _Stopped
+                self._check()
                 with self._voice:
                     self._progress(segment.number, share)
         except StopIteration as end:
