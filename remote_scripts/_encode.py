@@ -28,6 +28,8 @@ from av.video.frame import PictureType
 
 BEYOND = 16  # frames encoded after a joint and dropped; 40 were no better, 8 lost up to 0.6 dB
 ENCODER_THREADS = 2  # of each segment; constant because x264's output depends on it
+LOOKAHEAD = 24  # frames; with x264's own 40 a worker takes 420 MB at 1080p instead of 310, for 0.04 dB
+FARSIGHTED = ("fast", "medium", "slow", "slower", "veryslow")  # the presets that look further ahead than that
 SEARCH = 90  # frames after the wanted joint among which one without a bare border is looked for
 
 
@@ -185,7 +187,7 @@ def _options(params: dict[str, Any]) -> dict[str, str]:
         "preset": str(params["preset"]),
         "crf": str(float(params["crf"])),
         "threads": str(ENCODER_THREADS),
-        "x264-params": "cpu-independent=1",
+        "x264-params": "cpu-independent=1" + (f":rc-lookahead={LOOKAHEAD}" if params["preset"] in FARSIGHTED else ""),
         "flags": "+bitexact+global_header",
     }
 

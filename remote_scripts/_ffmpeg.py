@@ -217,6 +217,8 @@ class Pass:
             process.kill()
             process.wait()
             pump.join()
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
         if status != 0 or not finished:
             raise self._failure(status)
         self.tally = Tally(self._packets, self._decoded, self._errors, self._encoded, self._damage)
