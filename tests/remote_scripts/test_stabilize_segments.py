@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 
 from tests import media
 
-from .runs import Run, job, kinds, packets, part, stabilize, times
+from .runs import Run, job, kinds, packets, stabilize, times
 from .segmented import command, in_one, in_segments, pieces, run
 from .test_stabilize_bytes import held_to
 
@@ -150,28 +149,39 @@ def joints(done: Run) -> list[int]:
 
 @pytest.mark.parametrize("source", [SAMPLE, pytest.param(FOREST, marks=pytest.mark.soak)], ids=lambda path: path.stem)
 def test_no_joint_is_seen_in_the_picture(source: Path, tmp_path: Path) -> None:
-    """Against the same frames before the encoder: means of four, for B and P frames differ by more than that."""
+    """Within 30 frames of a joint no frame is over 0.5 dB below the worst of one piece, nor is the mean of any eight.
+
+    Frame against frame says nothing: where one has a P frame and the other a B frame, they are 2 dB apart, and so are
+    two encodes in one piece with other numbers of threads.
+    """
     if not source.exists():
         pytest.skip(f"{source.name} is not here")
     settings = {"crf": 18, "preset": "medium"}
-    cut, one = in_segments(tmp_path / "cut", source, **settings), in_one(tmp_path / "one", source, **settings)
+    cut, one = (
+        run(job(tmp_path / "cut", source, **settings), command(pair=40)),
+        in_one(tmp_path / "one", source, **settings),
+    )
     truth = list(decoded(in_one(tmp_path / "truth", source, crf=0, preset="ultrafast").output()))
-    gain = decibels(cut.output(), truth) - decibels(one.output(), truth)
-    assert len(joints(cut)) >= 1
+    ours, theirs = decibels(cut.output(), truth), decibels(one.output(), truth)
+    assert len(joints(cut)) == 1
     for joint in joints(cut):
-        near = gain[max(0, joint - 30) : joint + 30]
-        assert np.convolve(near, np.ones(4) / 4, "valid").min() > -0.5
-    assert gain.mean() > -0.1
+        near = slice(joint - 30, joint + 30)
+        assert ours[near].min() > theirs[near].min() - 0.5
+        assert np.convolve((ours - theirs)[near], np.ones(8) / 8, "valid").min() > -0.5
+    assert ours.mean() > theirs.mean() - 0.1
     assert cut.output().stat().st_size < 1.03 * one.output().stat().st_size
 
 
-def test_the_picture_moves_over_a_joint_as_it_does_in_one_piece(clip: Path, tmp_path: Path) -> None:
-    """At a quality that leaves the encoder's own noise out of it."""
-    cut, one = (do(tmp_path / do.__name__, clip, crf=1) for do in (in_segments, in_one))
-    change = [[abs(b - a).mean() for a, b in pairwise(decoded(done.output()))] for done in (cut, one)]
-    assert joints(cut)
-    for joint in joints(cut):
-        assert change[0][joint - 1] == pytest.approx(change[1][joint - 1], rel=0.05, abs=0.05)
+@pytest.mark.parametrize(("name", "zoom"), [("clip", "auto"), ("clip", 12), ("clip", 3), ("handheld", "auto")], ids=str)
+def test_the_picture_is_that_of_one_piece_before_the_encoder(name: str, zoom: Any, clip: Path, tmp_path: Path) -> None:
+    """Encoded without loss, so that what differs is the warp: its path is the whole clip's, on both sides of a joint.
+
+    At a zoom of 3 % borders are bare, and filled from earlier frames: a joint at such a frame would be seen.
+    """
+    source = clip if name == "clip" else SAMPLE
+    cut, one = (do(tmp_path / do.__name__, source, crf=0, zoom=zoom) for do in (in_segments, in_one))
+    assert pieces(cut, "encode")
+    assert decibels(cut.output(), list(decoded(one.output()))).min() > 55
 
 
 def said(path: Path) -> dict[str, Any]:
@@ -258,24 +268,6 @@ def test_where_a_border_stays_bare_the_second_pass_is_not_cut(clip: Path, tmp_pa
     bare = in_segments(tmp_path / "job", clip, zoom=0, smoothing=0)
     assert len(pieces(bare, "watch")) == 2
     assert len(pieces(bare, "encode")) == 1
-
-
-def test_the_clean_frames_are_those_vidstab_fills(clip: Path, tmp_path: Path) -> None:
-    """With a black border instead of a kept one, frames said to be covered have no black at their corners."""
-    done = in_one(tmp_path / "job", media.clip(tmp_path / "lit.mp4", 2, (320, 240), sound=False), zoom=0)
-    assert done.done()
-    camera = part("_camera")
-    media.ffmpeg("-i", tmp_path / "lit.mp4", "-vf", "vidstabdetect=fileformat=ascii", "-f", "null", "-", cwd=tmp_path)
-    warp = "vidstabtransform=smoothing=30:optalgo=gauss:optzoom=0:zoom=4:crop=black:debug=1"
-    white = "lutyuv=y=235:u=128:v=128"
-    media.ffmpeg("-i", tmp_path / "lit.mp4", "-vf", f"{white},{warp}", "-crf", "5", tmp_path / "out.mp4", cwd=tmp_path)
-    filmed = camera.read_path(tmp_path / "global_motions.trf")
-    path = camera.corrections(filmed, camera.smooth(filmed, 30))
-    covered = [camera.covers(one, 4, 320, 240) for one in path]
-    bare = [bool((frame < 128).any()) for frame in decoded(tmp_path / "out.mp4")]
-    assert True in bare
-    assert True in covered
-    assert not any(covers and black for covers, black in zip(covered, bare, strict=True))
 
 
 def test_a_clip_in_one_piece_does_not_notice(clip: Path, tmp_path: Path) -> None:
