@@ -28,6 +28,9 @@ def detect_stretch(
 ) -> list[str]:
     """Arguments of the first pass over a stretch; it also lists its frames' times, and the CRC of those at its ends."""
     find = f"vidstabdetect={_ffmpeg.search(params)}:fileformat=ascii:result={_ffmpeg.TRANSFORMS}"
+    if params.get("fast"):
+        width, height = watched_size(media, True)
+        find = f"scale={width}:{height}:flags=area+accurate_rnd+bitexact,{find}"
     stream = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **_cut.reading(stretch, index, pixels))[str(media.index)]
     own, ends = _cut.trim(stretch), "+".join(f"eq(pts\\,{time})" for time in stretch.ends)
     clock = {"fps_mode": "passthrough", "enc_time_base:v": "demux"}
@@ -39,9 +42,15 @@ def detect_stretch(
     return _ffmpeg.arguments(ffmpeg.merge_outputs(watched, seams), "-copyts")
 
 
-def sum_up(media: Media) -> list[str]:
+def watched_size(media: Media, fast: bool) -> tuple[int, int]:
+    """Width and height of the picture that the first pass looks at: half the clip's when it is to be fast."""
+    return (media.width // 4 * 2, media.height // 4 * 2) if fast else (media.width, media.height)
+
+
+def sum_up(media: Media, params: dict[str, Any]) -> list[str]:
     """Arguments that turn `transforms.trf` into the motion of each frame, `global_motions.trf`."""
-    blank = ffmpeg.input(f"color=s={media.width}x{media.height}:r=1:d=1", format="lavfi")
+    width, height = watched_size(media, bool(params.get("fast")))
+    blank = ffmpeg.input(f"color=s={width}x{height}:r=1:d=1", format="lavfi")
     add = f"format=yuv420p,vidstabtransform=input={_ffmpeg.TRANSFORMS}:smoothing=0:optalgo=gauss:optzoom=0:debug=1"
     return _ffmpeg.arguments(ffmpeg.output(blank, "-", format="null", vframes=1, **{"filter:v:0": add}))
 

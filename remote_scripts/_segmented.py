@@ -59,7 +59,8 @@ class Segmented:
             self._link(folder)
             return _watch.watch(parts[segment.number], self._index, self._media, self._job.params, self._pixels, folder)
 
-        names = self._names("watch", [self._job.params["shakiness"], cuts, self._index.packets], len(parts))
+        fast = bool(self._job.params.get("fast"))
+        names = self._names("watch", [self._job.params["shakiness"], fast, cuts, self._index.packets], len(parts))
         try:
             pieces = self._through(names, do, progress, [self._share(part) for part in parts])
             watched = _watch.put_together(pieces, cuts, self._index)
@@ -68,7 +69,8 @@ class Segmented:
         except (ItemError, _watch.Unseamly) as error:
             raise InOnePiece(str(error)) from error
         motions = self._folder / _ffmpeg.MOTIONS
-        motions.write_text("".join(f"{line}\n" for line in watched.motions), "ascii")
+        lines = _watch.enlarge(watched.motions, self._media) if fast else watched.motions
+        motions.write_text("".join(f"{line}\n" for line in lines), "ascii")
         return Found(watched, _camera.read_path(motions))
 
     def encode(

@@ -48,7 +48,7 @@ def watch(
     run = _ffmpeg.Pass(_commands.detect_stretch(media, params, index, stretch, pixels), folder)
     for tick in run:
         yield min(1.0, tick.frame / frames)
-    for _ in _ffmpeg.Pass(_commands.sum_up(media), folder):
+    for _ in _ffmpeg.Pass(_commands.sum_up(media, params), folder):
         yield 1.0
     return _write(stretch, run.tally, folder)
 
@@ -80,6 +80,18 @@ def _seams(path: Path) -> Iterator[tuple[str, str]]:
     for line in _lines(path):
         _, _, time, _, _, crc = (word.strip() for word in line.split(",")[:6])
         yield time, crc
+
+
+def enlarge(motions: Sequence[str], media: Media) -> tuple[str, ...]:
+    """Motions seen at half size, in pixels of the clip."""
+    width, height = _commands.watched_size(media, True)
+    found = []
+    for line in motions:
+        number, x, y, *rest = line.split()
+        found.append(
+            f"{number} {float(x) * media.width / width!r} {float(y) * media.height / height!r} {' '.join(rest)}"
+        )
+    return tuple(found)
 
 
 def put_together(pieces: Sequence[Path], cuts: Sequence[int], index: _cut.Index) -> Watched:

@@ -8,7 +8,7 @@
 """Steady a shaky video in two passes of vid.stab.
 
     params:  smoothing (frames to each side), shakiness (1-10), zoom ("auto" or percent), crf, preset,
-             to_sdr (tone-map HDR, cut 10 bits to 8), report (draw `report.png`)
+             fast (analyse at half size), to_sdr (tone-map HDR, cut 10 bits to 8), report (draw `report.png`)
     limits:  pixels (in a frame), seconds (of a clip)
     options: container (mp4, mov or mkv)
     output:  stabilized.<container>, and report.png when asked for
@@ -85,6 +85,7 @@ class Steadied:
     seconds: float
     filmed: _camera.CameraPath
     steady: _camera.CameraPath
+    halved: bool = False
 
 
 def _two_passes(
@@ -121,9 +122,11 @@ def _in_one(job: Job, item: Item, folder: Path, media: Media, tracks: _ffmpeg.Tr
 def _in_segments(
     job: Job, item: Item, folder: Path, media: Media, tracks: _ffmpeg.Tracks, meter: Meter
 ) -> Steadied | None:
-    """Do a long clip in segments; None when it is short, or cannot be cut exactly."""
-    index = _cut.read_index(folder / _ffmpeg.SOURCE, media, int(job.limits["pixels"]))
-    if index is None or _cut.count(index) == 1:
+    """Do a long clip in segments, or a short one that is to be fast; None when it can't be, or need not."""
+    index, fast = _cut.read_index(folder / _ffmpeg.SOURCE, media, int(job.limits["pixels"])), job.params.get("fast")
+    if index is None or (_cut.count(index) == 1 and not fast):
+        if fast:
+            job.log(item, "analysed at full size all the same: a clip like this cannot be read exactly in parts")
         return None
     work, stages = Segmented(job, item, media, index, folder), _stages(job)
     try:
@@ -140,7 +143,7 @@ def _in_segments(
         return None
     meter.tell(stages[1])
     seconds = float((found.watched.times[-1] + index.last - index.begins) * index.tick)
-    return Steadied(video, tally.encoded, seconds, found.filmed, steady)
+    return Steadied(video, tally.encoded, seconds, found.filmed, steady, bool(fast))
 
 
 def _stages(job: Job) -> tuple[float, ...]:
@@ -269,6 +272,7 @@ def _measured(media: Media, done: Steadied, zoom: str | float) -> dict[str, Any]
         "jitter_px": {"before": round(_camera.jitter(done.filmed), 3), "after": round(_camera.jitter(done.steady), 3)},
         "zoom_percent": round(percent, 3),
         "crop": round(1 / (1 + percent / 100), 4),
+        **({"analysed": "half size"} if done.halved else {}),
     }
 
 
