@@ -1,7 +1,7 @@
 """The second pass in segments: each stretch is warped along the one path of the whole clip, and encoded by itself.
 
-No joint is seen in the picture. vid.stab fills a border that a frame leaves bare with what it showed before, so a
-segment begins only at a frame that leaves none. The encoder looks ahead, so it is given frames beyond the joint, which
+No joint is seen in the picture. By its manual vid.stab fills a border that a frame leaves bare with what it showed
+before (the pinned build does not, another may), so a segment begins only at a frame that leaves none. The encoder looks ahead, so it is given frames beyond the joint, which
 are dropped; that they can be, the last frame kept is made a P frame: all that comes before it in time has then come
 before it in the stream.
 """
@@ -149,7 +149,7 @@ class Encoder:
 
     def __init__(self, place: Path, run: Run, times: Sequence[int], index: _cut.Index, look: Look, params: Any) -> None:
         self._run, self._times, self._tick = run, times, index.tick
-        self._next, self._kept = run.first, 0
+        self._next, self._kept, self._beyond = run.first, 0, False
         # What is decoded before it is shown has negative times, and is to keep them.
         self._file = av.open(str(place), "w", format="nut", options={"avoid_negative_ts": "disabled"})
         self._start = times[run.first]
@@ -177,7 +177,11 @@ class Encoder:
 
     def _write(self, packets: Sequence[av.Packet]) -> None:
         for packet in packets:
-            if packet.pts + self._start <= self._times[self._run.stop - 1]:
+            if packet.pts + self._start > self._times[self._run.stop - 1]:
+                self._beyond = True
+            elif self._beyond:
+                raise ItemError("a frame before a joint needs one that lies beyond it")
+            else:
                 self._kept += 1
                 self._file.mux(packet)
 
