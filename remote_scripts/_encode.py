@@ -1,9 +1,9 @@
 """The second pass in segments: each stretch is warped along the one path of the whole clip, and encoded by itself.
 
 No joint is seen in the picture. By its manual vid.stab fills a border that a frame leaves bare with what it showed
-before (the pinned build does not, another may), so a segment begins only at a frame that leaves none. The encoder looks ahead, so it is given frames beyond the joint, which
-are dropped; that they can be, the last frame kept is made a P frame: all that comes before it in time has then come
-before it in the stream.
+before (the pinned build does not, another may), so a segment begins only at a frame that leaves none. The encoder looks
+ahead, so it is given frames beyond the joint, which are dropped; that they can be, the last frame kept is made a P
+frame: all that comes before it in time has then come before it in the stream.
 """
 
 from __future__ import annotations
