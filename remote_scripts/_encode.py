@@ -1,9 +1,9 @@
 """The second pass in segments: each stretch is warped along the one path of the whole clip, and encoded by itself.
 
 No joint is seen in the picture. By its manual vid.stab fills a border that a frame leaves bare with what it showed
-before (the pinned build does not, another may), so a segment begins only at a frame that leaves none. The encoder looks ahead, so it is given frames beyond the joint, which
-are dropped; that they can be, the last frame kept is made a P frame: all that comes before it in time has then come
-before it in the stream.
+before (the pinned build does not, another may), so a segment begins only at a frame that leaves none. The encoder looks
+ahead, so it is given frames beyond the joint, which are dropped; that they can be, the last frame kept is made a P
+frame: all that comes before it in time has then come before it in the stream.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def look(media: Media, params: dict[str, Any], pixels: int, folder: Path) -> Loo
 def is_matched(look: Look, index: _cut.Index, params: dict[str, Any]) -> bool:
     """Whether a segment's header says of the picture just what the one-piece pass would say."""
     context = av.CodecContext.create("libx264", "w")
-    context.options = _options(params)
+    context.options = options(params)
     _dress(context, look, index.tick)
     context.open()
     return _parameter_sets(context.extradata or b"") == _parameter_sets(look.header)
@@ -154,7 +154,7 @@ class Encoder:
         self._file = av.open(str(place), "w", format="nut", options={"avoid_negative_ts": "disabled"})
         self._start = times[run.first]
         self._file.metadata["title"] = str(self._start)
-        self._stream = self._file.add_stream("libx264", rate=look.rate, options=_options(params))
+        self._stream = self._file.add_stream("libx264", rate=look.rate, options=options(params))
         _dress(self._stream.codec_context, look, index.tick)
 
     def take(self, frame: av.VideoFrame) -> None:
@@ -186,7 +186,8 @@ class Encoder:
                 self._file.mux(packet)
 
 
-def _options(params: dict[str, Any]) -> dict[str, str]:
+def options(params: dict[str, Any]) -> dict[str, str]:
+    """How x264 is set for a segment."""
     return {
         "preset": str(params["preset"]),
         "crf": str(float(params["crf"])),

@@ -95,7 +95,7 @@ class Segmented:
                 yield tick.frame / (run.end - run.first)
             return folder / "piece.nut"
 
-        settings = [[astuple(one) for one in path], zoom, times, params["crf"], params["preset"], len(runs)]
+        settings = [[astuple(one) for one in path], zoom, times, _encode.options(params), _encode.BEYOND, len(runs)]
         names = self._names("encode", settings, len(runs))
         weights = [run.end - run.first for run in runs]
         pieces = self._through(names, do, lambda share: progress(share * JOINED), weights)

@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
 from tests import media
 
@@ -119,7 +120,7 @@ def test_the_frame_before_a_joint_is_one_that_no_later_frame_comes_before(clip: 
     """With B frames, that may need a frame beyond the joint."""
     done = run(job(tmp_path / "job", clip, preset="veryfast"), command(pair=PAIR))
     with av.open(str(done.output())) as container:
-        types = [frame.pict_type.name for frame in container.decode(video=0)]
+        types = [PictureType(frame.pict_type).name for frame in container.decode(video=0)]
     assert "B" in types
     assert [types[joint - 1] + types[joint] for joint in joints(done)] == ["PI"] * 3
 
@@ -183,7 +184,7 @@ def test_no_joint_is_seen_in_the_picture(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "zoom"), [("clip", "auto"), ("clip", 12), ("clip", 3), ("handheld", "auto")], ids=str)
 def test_the_picture_is_that_of_one_piece_before_the_encoder(name: str, zoom: Any, clip: Path, tmp_path: Path) -> None:
-    """Encoded without loss, so that what differs is the warp: its path is the whole clip's, on both sides of a joint."""
+    """Encoded without loss, so that what differs is the warp: its path is the whole clip's, on both sides."""
     source = clip if name == "clip" else SAMPLE
     cut, one = (do(tmp_path / do.__name__, source, crf=0, zoom=zoom) for do in (in_segments, in_one))
     assert pieces(cut, "encode")
