@@ -25,6 +25,10 @@ from threading import Lock
 from _job import Item, Job
 
 
+SHARE = 0.7
+"""Of the memory that is free, what workers may fill: a laptop is to stay usable."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A stretch of the work. `name` is its checkpoint's: unique in the item, and another for other content."""
@@ -37,9 +41,23 @@ Do = Callable[[Segment, Path], Generator[float, None, Path]]
 """Makes the piece of a segment in a folder; yields the share that is done, returns the piece."""
 
 
+def hands(bytes_each: float) -> int:
+    """How many may work at once: as many as there are cores, and as free memory holds; one at least."""
+    return max(1, min(cores(), int(SHARE * free_memory() / bytes_each)))
+
+
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory(told: Path = Path("/proc/meminfo")) -> float:
+    """Bytes that programs may still take; where the system does not tell, half of what there is."""
+    with suppress(OSError, ValueError):
+        for line in told.read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024.0
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
 def work_through(

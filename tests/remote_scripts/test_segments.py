@@ -136,3 +136,13 @@ def test_nothing_half_done_is_ever_saved(here: Path) -> None:
         desk.work(do)
     assert not desk.saved
     assert not list(Path("out").rglob("*"))
+
+
+def test_no_more_work_at_once_than_memory_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal: 8000000 kB\nMemAvailable:    2000000 kB\n")
+    segments = part("_segments")
+    assert segments.free_memory(told) == 2_048_000_000
+    monkeypatch.setattr(segments, "cores", lambda: 8)
+    monkeypatch.setattr(segments, "free_memory", lambda: 2_048_000_000.0)
+    assert [segments.hands(each) for each in (1e6, 440e6, 3e9)] == [8, 3, 1]
