@@ -24,7 +24,6 @@ from threading import Lock
 
 from _job import Item, Job
 
-
 SHARE = 0.7
 """Of the memory that is free, what workers may fill: a laptop is to stay usable."""
 
