@@ -160,9 +160,11 @@ def _hear(engine: Any, window: Window, given: Before, params: dict[str, Any], me
         return Part(window.start, given, given, ())
     samples = window.floats()
     language = given.language or engine.language(samples[_first_sound(window, within) :])
-    heard = engine.hear(
-        samples, language, given.prompt, within, lambda seconds: meter.tell(window.start / RATE + seconds)
-    )
+
+    def tell(seconds: float) -> None:  # an engine may hear the silence that it fills up with, too
+        meter.tell(min(window.start / RATE + seconds, window.end / RATE))
+
+    heard = engine.hear(samples, language, given.prompt, within, tell)
     cues = _subtitles.tidy((_cue(segment, window.start) for segment in heard), round(window.end * 1000 / RATE))
     return Part(window.start, given, Before(_prompt(given, heard, params), language), tuple(cues))
 
@@ -212,7 +214,7 @@ class Meter:
         """Say that all up to `seconds` has been heard."""
         now = time.monotonic()
         self._reached = max(self._reached, seconds)
-        if now - self._last >= EVENT_SECONDS:
+        if now - self._last >= EVENT_SECONDS and self._reached > self._free:  # else there is no speed yet
             self._say(now)
 
     def _say(self, now: float) -> None:
