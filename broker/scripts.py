@@ -28,9 +28,16 @@ def bundle(script: Path) -> Bundle:
     found.setdefault(script.name, script)
     digest = hashlib.sha256()
     for name, path in sorted(found.items()):
-        content = path.read_bytes()
+        content = _content(path)
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return Bundle(digest.hexdigest()[:24], tuple(sorted(found.items())))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OffloadError(f"{path} cannot be read: {error.strerror}", "install this program again") from error
 
 
 @cache
@@ -66,7 +73,7 @@ def environment(script: Path, extras: tuple[str, ...], build: bool = False) -> d
 
 def read_header(script: Path) -> dict[str, Any]:
     """Parse the script's PEP 723 block; empty where there is none. Raises OffloadError for a broken one."""
-    lines = script.read_text("utf-8").splitlines()
+    lines = _content(script).decode("utf-8").splitlines()
     if "# /// script" not in lines:
         return {}
     start = lines.index("# /// script") + 1
