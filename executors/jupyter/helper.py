@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -85,8 +86,9 @@ def settle(order: Order) -> Answer:
     for name in KERNEL_S_OWN:
         os.unsetenv(name)
     for old in draft.parent.iterdir():
-        if old.stat().st_mtime < time.time() - DRAFT_SECONDS:
-            old.unlink()
+        with suppress(FileNotFoundError):  # another client's, and done with meanwhile
+            if old.stat().st_mtime < time.time() - DRAFT_SECONDS:
+                old.unlink()
     found = draft.read_bytes()[:1000].decode("ascii", "replace")
     return {"root": str(root), "python": sys.executable, "version": list(sys.version_info[:2]), "draft": found}
 
