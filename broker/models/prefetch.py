@@ -39,6 +39,8 @@ def visit(target: Target, settings: Settings, stop: Stop, take: bool = False) ->
     if take:
         keeper.start(settings, executor)
     with executor:
+        if take:
+            keeper.start(settings, executor)  # one that found nothing to keep yet has ended: no job is on its way there
         agent = Agent(executor, scripts.bundle(scripts.folder() / SCRIPT))
         agent.install()
         yield Visit(executor, agent, settings, stop)
