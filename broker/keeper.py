@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from broker import background, lease, settings, targets
@@ -47,6 +47,17 @@ def start(config: settings.Settings, executor: Executor) -> None:
     except OSError as error:
         what = f"no process can be started that keeps what {executor.name} holds: {error.strerror}"
         raise LimitError(what, f"offload targets release {executor.name}") from error
+
+
+@contextmanager
+def in_use(executor: Executor) -> Iterator[None]:
+    """Keep an entered machine from being taken for idle by its keeper, though no job is driven there."""
+    holding = executor.held() if isinstance(executor, Rented) else None
+    if holding is None or not isinstance(executor, Rented):
+        yield
+        return
+    with lease.every(min(max(holding.idle / 2, 0.1), ALIVE_SECONDS), executor.use):
+        yield
 
 
 def revive(config: settings.Settings, among: Mapping[str, Target]) -> None:

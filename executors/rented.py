@@ -36,6 +36,10 @@ class Rented(Executor):
         """What is taken, as far as this machine knows. Asks nobody. Raises Refused when that cannot be read."""
 
     @abstractmethod
+    def use(self) -> None:
+        """Note, here, that the machine is in use now: it is idle from then on. Asks nobody."""
+
+    @abstractmethod
     def keep_alive(self) -> None:
         """Say that the machine is in use, without entering. Raises Gone when it is ours no more, Unreachable, Refused.
 

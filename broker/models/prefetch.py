@@ -41,9 +41,10 @@ def visit(target: Target, settings: Settings, stop: Stop, take: bool = False) ->
     with executor:
         if take:
             keeper.start(settings, executor)  # one that found nothing to keep yet has ended: no job is on its way there
-        agent = Agent(executor, scripts.bundle(scripts.folder() / SCRIPT))
-        agent.install()
-        yield Visit(executor, agent, settings, stop)
+        with keeper.in_use(executor):
+            agent = Agent(executor, scripts.bundle(scripts.folder() / SCRIPT))
+            agent.install()
+            yield Visit(executor, agent, settings, stop)
 
 
 @dataclass(frozen=True)

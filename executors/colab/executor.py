@@ -85,6 +85,10 @@ class ColabExecutor(Served, Rented):
                 self._runtime.use()
             super().__exit__(kind, error, trace)
 
+    def use(self) -> None:
+        """Note that the runtime is in use now."""
+        self._runtime.use()
+
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """A runtime that does not answer is gone for good where the control plane says so, and quiet where not."""

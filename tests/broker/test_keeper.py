@@ -18,7 +18,7 @@ from broker import background, keeper, lease, settings
 from broker.errors import Busy, LimitError
 from broker.job import Remains, State
 from broker.journal import Journal
-from broker.keeper import Keeper
+from broker.keeper import Keeper, in_use
 from executors.base import Executor, Gone, Refused, Unreachable
 from executors.rented import Holding, Rented
 from tests.broker.test_journal import submit
@@ -33,11 +33,14 @@ class Machine(Rented):
     def __init__(self) -> None:
         super().__init__("cloud", {})
         self.holding: Holding | None = Holding("m-1", "a machine", NOON, NOON, IDLE, KEEP)
-        self.said_alive = 0
+        self.said_alive = self.uses = 0
         self.says: Exception | None = None
 
     def held(self) -> Holding | None:
         return self.holding
+
+    def use(self) -> None:
+        self.uses += 1
 
     def keep_alive(self) -> None:
         if isinstance(self.says, Gone):
@@ -308,3 +311,16 @@ def test_of_what_is_held_nothing_is_said_while_it_is_kept(tmp_path: Path) -> Non
     assert lock is not None
     assert keeper._kept(path)
     assert keeper._take(path) is None
+
+
+def test_a_machine_that_somebody_is_in_is_used_before_it_counts_as_idle() -> None:
+    machine = Machine()
+    machine.holding = Holding("m-1", "a machine", NOON, NOON, idle=0.2, keep=KEEP)
+    with in_use(machine):
+        until = time.monotonic() + 60
+        while machine.uses < 3:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    uses = machine.uses
+    time.sleep(0.3)
+    assert machine.uses == uses
