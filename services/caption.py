@@ -14,6 +14,7 @@ from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import HUB, PATH
 from services.base.service import Listed, Params, Service
+from services.base.suffixes import CLIPS, PICTURES
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHOWN = 120  # characters of a description that a line has room for
@@ -102,10 +103,7 @@ SERVICE = Service(
     summary="Say in words what a clip or a picture shows.",
     params=Caption,
     script="caption.py",
-    accepts=frozenset(
-        {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"}
-        | {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-    ),
+    accepts=CLIPS | PICTURES,
     makes=(".json", ".txt"),
     label="captions",
     outputs=_outputs,

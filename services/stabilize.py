@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from services.base.service import Params, Service
+from services.base.suffixes import CLIPS
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 
@@ -74,7 +75,7 @@ SERVICE = Service(
     summary="Steady a shaky clip.",
     params=Stabilize,
     script="stabilize.py",
-    accepts=frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"}),
+    accepts=CLIPS,
     makes=(".mp4", ".mov", ".mkv"),
     label="stabilized",
     outputs=_outputs,

@@ -16,15 +16,13 @@ from broker.errors import InputError
 from broker.models import catalogue
 from broker.models.pin import PATH
 from services.base.service import Params, Service
+from services.base.suffixes import CLIPS, PICTURES
 
 VOCABULARY = Path(__file__).with_name("vocabulary.toml")
 KINDS = ("tags", "moods")
 VOCABULARY_BYTES = 1_000_000  # at most; ours has 6 thousand
 AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 HEADER = re.compile(r"\s*\[\s*(\w+)\s*\]")
-
-CLIPS = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"})
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 class Tag(Params):

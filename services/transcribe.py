@@ -13,6 +13,7 @@ from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import PATH
 from services.base.service import Listed, Params, Service
+from services.base.suffixes import CLIPS
 
 AUTO, ENGLISH = "auto", "en"
 TABLE = """\
@@ -168,7 +169,7 @@ SERVICE = Service(
     params=Transcribe,
     script="transcribe.py",
     accepts=frozenset(
-        {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"}
+        CLIPS
         | {".mp3", ".m4a", ".m4b", ".aac", ".wav", ".flac", ".ogg", ".oga", ".opus", ".mka", ".aiff", ".aif", ".caf"}
     ),
     makes=(".srt", ".vtt", ".txt", ".tsv", ".json"),

@@ -13,10 +13,10 @@ from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import PATH
 from services.base.service import Params, Service
+from services.base.suffixes import CLIPS
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 
-CLIPS = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"})
 PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 MIXED = {"realesr-general-x4v3": "realesr-general-wdn-x4v3"}
