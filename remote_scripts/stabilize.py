@@ -20,12 +20,10 @@ and after smoothing, in pixels of the input.
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +34,13 @@ import _ffmpeg
 import _report
 import _tracks
 import av
-from _job import BadInput, Item, ItemError, Job, LimitExceeded, Result, run
+from _clips import check_colour, check_room, check_whole, notes, workplace
+from _job import BadInput, Item, ItemError, Job, Result, run
 from _media import Media, check_seconds, probe
 from _segmented import InOnePiece, Segmented
 
 # Where the detector, the encoder and the report end, as shares of the time at preset medium.
 STAGES, REPORT_STAGES = (0.2, 1.0), (0.1, 0.5, 1.0)
-SAME_PICTURE = ("yuv420p", "yuvj420p", "nv12", "nv21", "gray")  # what yuv420p holds without loss
 EVENT_SECONDS = 0.5
 BITS_PER_PIXEL = 0.2  # of the result at crf 18; real handheld footage takes 0.1 to 0.5, halved by every 6 more
 TRANSFORM_BYTES = 8000  # of the .trf, a frame
@@ -65,12 +63,12 @@ def _steady(job: Job, item: Item) -> Result:
     _ffmpeg.executable()
     if job.params["report"]:
         _report.check_packages()
-    with _workplace(item) as folder:
+    with workplace(item) as folder:
         media = probe(folder / _ffmpeg.SOURCE, int(job.limits["pixels"]), job.limits["seconds"])
-        _check_colour(media, job.params["to_sdr"])
+        check_colour(media, job.params["to_sdr"])
         tracks = _tracks.choose(media, item.options["container"])
         _check_disk(media, folder, float(job.params["crf"]))
-        for note in (*_notes(media), *tracks.notes):
+        for note in (*notes(media, "steadied"), *tracks.notes):
             job.log(item, note)
         files, measured = _two_passes(job, item, folder, media, tracks)
         return Result(files, measured)
@@ -182,65 +180,15 @@ class Meter:
         self._job.progress(self._item, self._fraction, speed=rate * self._length, eta=left)
 
 
-@contextmanager
-def _workplace(item: Item) -> Iterator[Path]:
-    """A folder of the item's own, where the input has a fixed name; gone when the item is done."""
-    folder = Path("work") / str(item.index)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        (folder / _ffmpeg.SOURCE).symlink_to(item.input.absolute())
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            folder.parent.rmdir()
-
-
-def _check_colour(media: Media, to_sdr: bool) -> None:
-    if media.hdr and not to_sdr:
-        raise BadInput(f"the input is {media.hdr}, more than the 8-bit result can hold; add --to-sdr to convert it")
-    if media.dolby_vision:
-        raise BadInput("the input is Dolby Vision without an HDR10 picture inside, which cannot be converted here")
-
-
 def _check_disk(media: Media, folder: Path, crf: float) -> None:
     video = media.frames * media.width * media.height * BITS_PER_PIXEL / 8 * 2 ** ((18 - crf) / 6)
     # In segments the video is there three times at the end: as pieces, joined, and with the other tracks.
     needed = video * (3 if media.seconds >= _cut.LEAST_SECONDS else 1) + media.frames * TRANSFORM_BYTES
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise LimitExceeded(
-            f"the disk where the job runs has {free / 1e6:.0f} MB free and the job needs about {needed / 1e6:.0f} MB"
-        )
-
-
-def _notes(media: Media) -> Iterator[str]:
-    if media.lead:
-        yield f"the input starts between keyframes: its first {media.lead} frames cannot be decoded and are left out"
-    if media.interlaced:
-        yield "the input is interlaced; it is steadied as it is, so deinterlace it first for a cleaner picture"
-    if media.cut_packet:
-        yield "the input ends in the middle of a packet: what followed was lost before it came here"
-    if media.hdr:
-        yield f"converted from {media.hdr} to 8-bit SDR"
-    elif media.pix_fmt not in SAME_PICTURE:
-        yield f"the picture is written as yuv420p (4:2:0, no transparency); the input has {media.pix_fmt}"
+    check_room(folder, needed)
 
 
 def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
-    if tally.packets < media.indexed:
-        raise BadInput(
-            f"the input is cut short: its index lists {media.indexed} frames and {tally.packets} are there;"
-            " copy it again from where it came from"
-        )
-    if tally.errors > media.lead:
-        raise BadInput(
-            f"the input is damaged: {tally.errors} of its {tally.packets} frames cannot be decoded;"
-            " copy it again from where it came from"
-        )
-    if tally.damage:
-        raise BadInput(f"the input is damaged or cut short ({tally.damage}); copy it again from where it came from")
+    check_whole(media, tally)
     if tally.encoded < 2:
         raise BadInput("the input has only one frame, so there is no motion to steady")
     if not tally.decoded == tally.encoded == found:

@@ -32,11 +32,9 @@ from __future__ import annotations
 
 import functools
 import math
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 
 import _esrgan
@@ -48,7 +46,8 @@ import _torch
 import _tracks
 import av
 import PIL
-from _job import BadInput, Item, ItemError, Job, LimitExceeded, Result, run
+from _clips import check_colour, check_room, check_whole, notes, workplace
+from _job import BadInput, Item, ItemError, Job, Result, run
 from _media import Media, check_seconds, probe
 from _pictures import still_format
 from _segments import work_through
@@ -60,7 +59,6 @@ DAY = 86_400
 LONGEST = 16_384  # pixels of a side, which x264 does not exceed
 BITS_PER_PIXEL = 0.15  # of the result at crf 18
 COPIES = 3  # of the picture on the disk at the end: pieces, joined, result
-SAME_PICTURE = ("yuv420p", "yuvj420p", "nv12", "nv21", "gray")  # what yuv420p holds without loss
 
 
 @_torch.needing("upscale")
@@ -100,18 +98,18 @@ def _still(job: Job, item: Item, enlarger: Enlarger, kind: str) -> Result:
 def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
     container = item.options["suffix"].removeprefix(".")
     _ffmpeg.executable()
-    with _workplace(item) as folder:
+    with workplace(item) as folder:
         pixels = int(job.limits["pixels"])
         media = probe(folder / _ffmpeg.SOURCE, pixels, job.limits["seconds"])
         if container not in _ffmpeg.MUXERS:
             raise BadInput(f"the input is a video, which a .{container} file does not hold; use -o with a name in .mp4")
-        _check_colour(media, job.params["to_sdr"])
+        check_colour(media, job.params["to_sdr"])
         tracks = _tracks.choose(media, container)
         times = _looked_through(job, item, media, tracks, folder)
         colour = _film.colour(folder, media, pixels)
         film = _film.Film(folder, media, times, colour, enlarger, job.params, pixels)
         _check_size(film.size, len(times.stamps), folder, float(job.params["crf"]))
-        for note in (*_notes(media), *tracks.notes):
+        for note in (*notes(media, "enlarged"), *tracks.notes):
             job.log(item, note)
         with closing(film):
             pieces = work_through(job, item, times.segments, film.make, 1, Clock(job, item, times))
@@ -197,38 +195,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-@contextmanager
-def _workplace(item: Item) -> Iterator[Path]:
-    """A folder of the item's own, where the input has a fixed name; gone when the item is done."""
-    folder = Path("work") / str(item.index)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        (folder / _ffmpeg.SOURCE).symlink_to(item.input.absolute())
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # another item's folder is still in there
-            folder.parent.rmdir()
-
-
-def _check_colour(media: Media, to_sdr: bool) -> None:
-    if media.hdr and not to_sdr:
-        raise BadInput(f"the input is {media.hdr}, more than the 8-bit result can hold; add --to-sdr to convert it")
-    if media.dolby_vision:
-        raise BadInput("the input is Dolby Vision without an HDR10 picture inside, which cannot be converted here")
-
-
 def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
-    again = "copy it again from where it came from"
-    if tally.packets < media.indexed:
-        raise BadInput(
-            f"the input is cut short: its index lists {media.indexed} frames and {tally.packets} are there; {again}"
-        )
-    if tally.errors > media.lead:
-        raise BadInput(f"the input is damaged: {tally.errors} of its {tally.packets} frames cannot be decoded; {again}")
-    if tally.damage:
-        raise BadInput(f"the input is damaged or cut short ({tally.damage}); {again}")
+    check_whole(media, tally)
     if not tally.decoded == tally.encoded == found or not found:
         raise ItemError(f"frames were lost: {tally.decoded} decoded, {tally.encoded} watched, {found} written down")
 
@@ -237,24 +205,7 @@ def _check_size(size: tuple[int, int], frames: int, folder: Path, crf: float) ->
     if max(size) > LONGEST:
         raise BadInput(f"a video of {size[0]}x{size[1]} is larger than H.264 can be; ask for less, as in --height 2160")
     needed = COPIES * frames * math.prod(size) * BITS_PER_PIXEL / 8 * 2 ** ((18 - crf) / 6)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise LimitExceeded(
-            f"the disk where the job runs has {free / 1e6:.0f} MB free and the job needs about {needed / 1e6:.0f} MB"
-        )
-
-
-def _notes(media: Media) -> Iterator[str]:
-    if media.lead:
-        yield f"the input starts between keyframes: its first {media.lead} frames cannot be decoded and are left out"
-    if media.interlaced:
-        yield "the input is interlaced; it is enlarged as it is, so deinterlace it first for a cleaner picture"
-    if media.cut_packet:
-        yield "the input ends in the middle of a packet: what followed was lost before it came here"
-    if media.hdr:
-        yield f"converted from {media.hdr} to 8-bit SDR"
-    elif media.pix_fmt not in SAME_PICTURE:
-        yield f"the picture is written as yuv420p (4:2:0, no transparency); the input has {media.pix_fmt}"
+    check_room(folder, needed)
 
 
 def _versions(device: str, network: _esrgan.Network, tile: int) -> dict[str, str]:
