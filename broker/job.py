@@ -83,6 +83,11 @@ class Request:
 
     `models` are those it needs, as role -> source (see `broker.models`), and `digests` what those are now, as
     role -> sha256. One that is `offline` asks nobody, whoever drives it.
+
+    `contract` says how equal its outputs are wherever it runs: "bytes", or "close" on machines of another kind. `unit`
+    is what the `amount` of an item counts. With `cache`, what was made before need not be made again; with `spread`,
+    several targets share the items. `waits` is "remote" when it is to wait for another machine than this one, until
+    `deadline` (seconds since the epoch). The queue takes the highest `priority` first, and `session`s in turn.
     """
 
     service: str
@@ -101,6 +106,14 @@ class Request:
     command: tuple[str, ...] = ()
     folder: Path | None = None
     detached: bool = False
+    contract: str = "bytes"
+    unit: str = ""
+    cache: bool = True
+    spread: bool = False
+    waits: str = ""
+    deadline: float | None = None
+    priority: int = 0
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ class Payload:
 class Item:
     """One input of a job in the journal. `kind` and `error` say why it failed; both None while it has not.
 
-    `payload` is what its preparation made of it, once it has.
+    `payload` is what its preparation made of it, once it has; `amount` how much work it is, in the job's unit.
     """
 
     index: int
@@ -151,6 +164,7 @@ class Item:
     error: str | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
     payload: Payload | None = None
+    amount: float | None = None
 
     @property
     def done(self) -> bool:
@@ -184,6 +198,14 @@ class Job:
     command: tuple[str, ...]
     folder: Path | None
     detached: bool
+    contract: str
+    unit: str
+    cache: bool
+    spread: bool
+    waits: str
+    deadline: float | None
+    priority: int
+    session: str
     state: State
     created: float
     items: tuple[Item, ...]
@@ -206,7 +228,8 @@ class Remains(IntEnum):
 class Attempt:
     """One try of a job on one target, where `remote` is its name and `remains` what may still be there.
 
-    One that `prepares` makes of the inputs what the others work on.
+    One that `prepares` makes of the inputs what the others work on. `forecast` is what it was expected to take, in
+    seconds by phase, None where nobody asked.
     """
 
     id: int
@@ -222,6 +245,7 @@ class Attempt:
     timings: Mapping[str, float]
     remains: Remains
     prepares: bool = False
+    forecast: Mapping[str, float] | None = None
 
     @property
     def remote(self) -> str:

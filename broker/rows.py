@@ -32,6 +32,14 @@ def read_job(database: Database, row: Row) -> Job:
         command=tuple(json.loads(row["command"])),
         folder=Path(os.fsdecode(row["folder"])) if row["folder"] else None,
         detached=bool(row["detached"]),
+        contract=row["contract"],
+        unit=row["unit"],
+        cache=bool(row["cache"]),
+        spread=bool(row["spread"]),
+        waits=row["waits"],
+        deadline=row["deadline"],
+        priority=row["priority"],
+        session=row["session"],
         state=State(row["state"]),
         created=row["created"],
         items=tuple(_item(database, item) for item in items),
@@ -59,6 +67,7 @@ def _item(database: Database, row: Row) -> Item:
         error=row["error"],
         measured=json.loads(row["measured"]),
         payload=_payload(json.loads(row["payload"])),
+        amount=row["amount"],
     )
 
 
@@ -71,5 +80,5 @@ def read_attempt(row: Row) -> Attempt:
     """Make an attempt of its row."""
     values = dict(row)
     values |= {"versions": json.loads(row["versions"]), "timings": json.loads(row["timings"])}
-    values |= {"prepares": bool(row["prepares"])}
+    values |= {"prepares": bool(row["prepares"]), "forecast": json.loads(row["forecast"])}
     return Attempt(**values | {"remains": Remains(row["remains"])})

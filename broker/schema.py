@@ -112,4 +112,45 @@ STEPS = (
     ALTER TABLE items ADD COLUMN payload TEXT NOT NULL DEFAULT 'null';
     ALTER TABLE attempts ADD COLUMN prepares INTEGER NOT NULL DEFAULT 0
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN contract TEXT NOT NULL DEFAULT 'bytes';
+    ALTER TABLE jobs ADD COLUMN unit TEXT NOT NULL DEFAULT '';
+    ALTER TABLE jobs ADD COLUMN cache INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE jobs ADD COLUMN spread INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN waits TEXT NOT NULL DEFAULT '';
+    ALTER TABLE jobs ADD COLUMN deadline REAL;
+    ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN session TEXT NOT NULL DEFAULT '';
+    ALTER TABLE items ADD COLUMN amount REAL;
+    ALTER TABLE attempts ADD COLUMN forecast TEXT NOT NULL DEFAULT 'null';
+    CREATE TABLE observations (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        target TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        service TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        what TEXT NOT NULL,
+        amount REAL NOT NULL,
+        seconds REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX observations_of ON observations (target, what);
+    CREATE TABLE sent (
+        target TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (target, identity, sha256)
+    ) STRICT;
+    CREATE TABLE results (
+        key TEXT NOT NULL,
+        name TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        measured TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        used REAL NOT NULL,
+        PRIMARY KEY (key, name)
+    ) STRICT
+    """,
 )

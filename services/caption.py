@@ -110,6 +110,7 @@ SERVICE = Service(
     options=_options,
     prepare="extract_frames.py",
     describe=_describe,
+    contract="close",
 )
 
 

@@ -188,6 +188,7 @@ SERVICE = Service(
     outputs=_outputs,
     prepare="extract_frames.py",
     describe=_describe,
+    contract="close",
 )
 
 

@@ -179,6 +179,7 @@ SERVICE = Service(
     extras=_extras,
     prepare="extract_sound.py",
     describe=_describe,
+    contract="close",
 )
 
 

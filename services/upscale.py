@@ -121,6 +121,7 @@ SERVICE = Service(
     outputs=_outputs,
     options=_options,
     describe=_describe,
+    contract="close",
 )
 
 

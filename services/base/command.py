@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from broker.errors import Interrupted, LimitError, OffloadError
 from executors.base import ExecutorError
+from services.base.deadline import DEADLINE
 from services.base.options import options, parse
 from services.base.service import Service
 from services.base.text import complain, program
@@ -98,6 +99,8 @@ def _common() -> list[click.Option]:
         "--overwrite": "replace outputs that exist",
         "--skip-existing": "leave inputs alone whose outputs exist",
         "--keep": "leave the job's folder on the target, to look into it",
+        "--no-cache": "make it anew, though the same was made before",
+        "--spread": "share the inputs among all targets that help to be done sooner",
     }
     return [
         click.Option(
@@ -115,6 +118,17 @@ def _common() -> list[click.Option]:
             shell_complete=_complete_target,
         ),
         *(click.Option([flag], is_flag=True, help=text) for flag, text in flags.items()),
+        click.Option(
+            ["--when"],
+            type=click.Choice(("now", "remote")),
+            default="now",
+            show_default=True,
+            help="remote: wait in the background until another machine than this one can take it",
+        ),
+        click.Option(["--deadline"], type=DEADLINE, help="with --when remote: when it is done here after all"),
+        click.Option(
+            ["--priority"], type=int, default=0, show_default=True, help="of waiting jobs the highest goes first"
+        ),
         click.Option(["-q", "--quiet"], is_flag=True, help="say nothing but errors"),
         click.Option(["-0", "--null", "null"], is_flag=True, help="end printed paths with NUL, not newline"),
     ]

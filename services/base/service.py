@@ -55,6 +55,9 @@ class Service:
         extras: parameters -> optional dependency sets the script then needs.
         prepare: file name of the script that makes of each input, here, the smallest that `script` needs.
         describe: what a script measured -> a few words for a person.
+        contract: how equal outputs are wherever they are made: "bytes", or "close" on machines of another kind.
+        unit: what `amount` counts: pixels, seconds, pictures.
+        amount: (input, parameters) -> how much work it is, by its header alone; None where that cannot be told here.
     """
 
     name: str
@@ -69,3 +72,6 @@ class Service:
     extras: Callable[[Any], tuple[str, ...]] = lambda params: ()
     prepare: str = ""
     describe: Callable[[Mapping[str, Any]], str] = lambda measured: ""
+    contract: str = "bytes"
+    unit: str = ""
+    amount: Callable[[Path, Any], float | None] = lambda source, params: None

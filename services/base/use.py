@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,11 @@ class Choices:
     overwrite: bool
     keep: bool
     skip_existing: bool
+    no_cache: bool
+    spread: bool
+    when: str
+    deadline: float | None
+    priority: int
 
 
 class Use:
@@ -119,6 +125,14 @@ class Use:
             command=self._command(self._words),
             folder=Path.cwd(),
             detached=self._choices.detach,
+            contract=self._service.contract,
+            unit=self._service.unit,
+            cache=not self._choices.no_cache,
+            spread=self._choices.spread,
+            waits="" if self._choices.when == "now" else self._choices.when,
+            deadline=self._choices.deadline,
+            priority=self._choices.priority,
+            session=f"{os.getsid(0)}",
         )
 
     def _preparation(self) -> Preparation | None:

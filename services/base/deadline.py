@@ -1,0 +1,37 @@
+"""A moment to come, as it is typed."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time, timedelta
+from typing import Any, ClassVar
+
+import click
+
+
+class Deadline(click.ParamType[float]):
+    """A moment: a time of day to come (`18:30`), a date and time, or a span from now (`90min`, `2h`, `45s`)."""
+
+    name = "18:30|2h"
+    _units: ClassVar = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds since the epoch."""
+        if isinstance(value, float):
+            return value
+        now = datetime.now().astimezone()
+        if span := re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d)", value):
+            return now.timestamp() + float(span[1]) * self._units[span[2]]
+        try:
+            moment = datetime.combine(now, time.fromisoformat(value)) if ":" in value[:3] else None
+            found = (moment or datetime.fromisoformat(value)).astimezone()
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 18:30, 2026-01-31T18:30, 90min or 2h", param, ctx)
+        if moment and found < now:
+            found += timedelta(days=1)
+        if found < now:
+            self.fail(f"{value!r} has passed", param, ctx)
+        return found.timestamp()
+
+
+DEADLINE = Deadline()
