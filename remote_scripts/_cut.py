@@ -21,7 +21,7 @@ CUT_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 PAIR_SECONDS = 40  # a pair of segments to so much: 10 to 30 s each, and an even number keeps two cores busy to the end
 LEAST_SECONDS = 16  # of a clip that is cut at all
 SHORTEST_SECONDS = 4  # of a segment
-DECODER_THREADS = 2  # constant: on a large machine each of many decoders would take a thread a core
+DECODER_THREADS = 1  # a decoder is faster than what follows it, and each of its threads holds frames of its own
 
 
 @dataclass(frozen=True)

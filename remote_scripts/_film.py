@@ -255,6 +255,7 @@ def _stream(
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
+    context.thread_type = "FRAME"  # not slices, which cost bytes
     stream.time_base = context.time_base = times.unit
     context.sample_aspect_ratio = times.aspect
     context.colorspace, context.color_range = colour.matrix, colour.range

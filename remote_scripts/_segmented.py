@@ -25,7 +25,7 @@ from _job import BadInput, Item, ItemError, Job, LimitExceeded, Missing
 from _media import Media
 from _segments import Segment, hands, work_through
 
-SCHEME = 1  # counted up when the same names would mean other pieces
+SCHEME = 2  # counted up when the same names would mean other pieces
 WORKER_BYTES, PIXEL_BYTES = 60e6, 190.0  # what a worker takes: 440 MB at 1920x1080, by measure
 JOINED = 0.97  # of the time, when the last segment is encoded
 
