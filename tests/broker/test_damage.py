@@ -43,10 +43,18 @@ def damage(path: Path, how: str) -> bytes:
     elif how == "cut":
         del data[len(data) // 2 :]
     else:
-        begin = 4096 if how == "holes" else len(data) // 2  # what the tables are like stands before their rows
-        data[begin:] = b"\xa5" * len(data[begin:])
+        begin, end = (4096, len(data)) if how == "holes" else page_of(path, how)
+        data[begin:end] = b"\xa5" * (end - begin)
     path.write_bytes(data)
     return bytes(data)
+
+
+def page_of(path: Path, table: str) -> tuple[int, int]:
+    """Where a table's first page begins and ends."""
+    with sqlite3.connect(path) as db:
+        [(number,)] = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))
+    db.close()
+    return (number - 1) * 4096, number * 4096
 
 
 @pytest.mark.parametrize("how", ["rubbish", "holes", "cut"])
@@ -83,7 +91,7 @@ def test_a_journal_with_a_wound_that_shows_late_names_itself_and_is_set_aside_ne
     with Journal(path) as journal:
         for number in range(50):
             submit(journal, f"key{number}")
-    damage(path, "late holes")
+    damage(path, "jobs")
     with pytest.raises(ConfigError, match="is damaged") as caught, Journal(path) as journal:
         journal.jobs(1000)
         pytest.fail("read a damaged journal")
