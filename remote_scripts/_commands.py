@@ -17,10 +17,12 @@ TIMES, SEAM = "times.txt", "seam.crc"
 
 @dataclass(frozen=True)
 class Finish:
-    """What is said of the finished video stream beside what is in it: frames a second, and ffmpeg's dispositions."""
+    """What is said of the finished video stream beside what is in it: frames a second, ffmpeg's dispositions, and
+    the range of its values (H.273; 0: nothing)."""
 
     rate: Fraction
     disposition: str
+    range: int
 
 
 def detect_stretch(
@@ -81,8 +83,7 @@ def mux(media: Media, pixels: int, tracks: _ffmpeg.Tracks, like: Finish, video: 
     maps = [word for index in tracks.kept for word in ("-map", f"1:{index}")]
     options = {
         "c:v:0": "copy",
-        # Matroska says the rate; the times of the others would be rounded to it.
-        **({"r:v:0": like.rate} if tracks.container == "mkv" else {}),
+        **(_matroska(like) if tracks.container == "mkv" else {}),
         "disposition:v:0": like.disposition,
         "map_metadata": 1,
         "map_metadata:s:v:0": f"1:s:{media.index}",
@@ -95,6 +96,12 @@ def mux(media: Media, pixels: int, tracks: _ffmpeg.Tracks, like: Finish, video: 
     own = ("-metadata:s:v:0", "creation_time=", "-metadata:s:v:0", "encoder=Lavc libx264")
     command = [_ffmpeg.executable(), *_ffmpeg.GLOBAL, *_ffmpeg.PROGRESS, *read, "-map", "0:0", *maps]
     return [*command, *_words(options), *own, f"file:{target}"]
+
+
+def _matroska(like: Finish) -> dict[str, Any]:
+    # It says the rate; the times of the others would be rounded to it. And where nothing is said of the range, an
+    # encoder would have said that it is the limited one.
+    return {"r:v:0": like.rate, **({} if like.range else {"color_range:v:0": "tv"})}
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:

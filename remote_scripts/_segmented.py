@@ -105,7 +105,7 @@ class Segmented:
     def _join(self, pieces: Sequence[Path], times: Sequence[int], look: _encode.Look, tracks: _ffmpeg.Tracks) -> Path:
         _join.join(pieces, self._index, times, self._folder / "joined.mov")
         target = f"stabilized.{tracks.container}"
-        finish = _commands.Finish(look.rate, look.disposition)
+        finish = _commands.Finish(look.rate, look.disposition, look.range)
         arguments = _commands.mux(self._media, self._pixels, tracks, finish, "joined.mov", target)
         for _ in _ffmpeg.Pass(arguments, self._folder):
             pass

@@ -205,7 +205,7 @@ def said(path: Path) -> dict[str, Any]:
             "flags": int(stream.disposition),
             "shape": stream.sample_aspect_ratio,
             "colours": (int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace)),
-            "full range": int(frame.color_range) == 2,
+            "range": (int(stream.codec_context.color_range), int(frame.color_range)),
             "size": (frame.width, frame.height, frame.rotation),
             "streams": kinds(path),
         }
