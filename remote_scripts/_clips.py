@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,9 @@ from _job import BadInput, Item, LimitExceeded
 from _media import Media
 
 SAME_PICTURE = ("yuv420p", "yuvj420p", "nv12", "nv21", "gray")  # what yuv420p holds without loss
+
+AVI_SLACK = 8  # some programs count the eight bytes that say the length, too
+UNKNOWN = 0xFFFFFFFF  # said of a length that could not be filled in at the end
 
 
 @contextmanager
@@ -44,6 +48,29 @@ def check_room(folder: Path, needed: float) -> None:
         raise LimitExceeded(
             f"the disk where the job runs has {free / 1e6:.0f} MB free and the job needs about {needed / 1e6:.0f} MB"
         )
+
+
+def check_length(path: Path) -> None:
+    """Raise BadInput when an AVI is shorter than it says: with its end it lost the index that would tell."""
+    length, said = path.stat().st_size, _length_said(path)
+    if said > length + AVI_SLACK:
+        raise BadInput(
+            f"the input is cut short: it says that it has {said} bytes, and {length} are there;"
+            " copy it again from where it came from"
+        )
+
+
+def _length_said(path: Path) -> int:
+    """How many bytes an AVI says that it has; 0 for what is none, or does not tell. A large one is several in a row."""
+    end = 0
+    with path.open("rb") as file:
+        while (head := file.read(8))[:4] == b"RIFF" and len(head) == 8:
+            size = struct.unpack("<4xI", head)[0]
+            if size == UNKNOWN:
+                return 0
+            end += 8 + size + size % 2
+            file.seek(end)
+    return end
 
 
 def check_whole(media: Media, tally: _ffmpeg.Tally) -> None:

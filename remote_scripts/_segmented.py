@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import compress
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ SCHEME = 2  # counted up when the same names would mean other pieces
 WORKER_BYTES, PIXEL_BYTES = 60e6, 190.0  # what a worker takes: 440 MB at 1920x1080, by measure
 JOINED = 0.97  # of the time, when the last segment is encoded
 
-Progress = Callable[[float], None]
+Progress = Callable[[float, float], None]  # told the share that is done, and how much of it an earlier attempt did
 
 
 class InOnePiece(Exception):
@@ -99,7 +100,7 @@ class Segmented:
         settings = [[astuple(one) for one in path], zoom, times, _encode.options(params), _encode.BEYOND, len(runs)]
         names = self._names("encode", settings, len(runs))
         weights = [run.end - run.first for run in runs]
-        pieces = self._through(names, do, lambda share: progress(share * JOINED), weights)
+        pieces = self._through(names, do, lambda *shares: progress(*(share * JOINED for share in shares)), weights)
         return self._join(pieces, times, look, tracks)
 
     def _join(self, pieces: Sequence[Path], times: Sequence[int], look: _encode.Look, tracks: _ffmpeg.Tracks) -> Path:
@@ -117,10 +118,12 @@ class Segmented:
 
     def _through(self, names: Sequence[str], do: Any, progress: Progress, weights: Sequence[int]) -> list[Path]:
         shares = [0.0] * len(names)
+        found = [name in self._item.checkpoints for name in names]
 
         def tell(number: int, share: float) -> None:
             shares[number] = share
-            progress(sum(map(mul, shares, weights)) / sum(weights))
+            done = list(map(mul, shares, weights))
+            progress(sum(done) / sum(weights), sum(compress(done, found)) / sum(weights))
 
         segments = [Segment(number, name) for number, name in enumerate(names)]
         bytes_each = WORKER_BYTES + PIXEL_BYTES * self._media.width * self._media.height

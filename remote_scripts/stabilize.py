@@ -34,10 +34,10 @@ import _ffmpeg
 import _report
 import _tracks
 import av
-from _clips import check_colour, check_room, check_whole, notes, workplace
+from _clips import check_colour, check_length, check_room, check_whole, notes, workplace
 from _job import BadInput, Item, ItemError, Job, Result, run
 from _media import Media, check_seconds, probe
-from _segmented import InOnePiece, Segmented
+from _segmented import InOnePiece, Progress, Segmented
 
 # Where the detector, the encoder and the report end, as shares of the time at preset medium.
 STAGES, REPORT_STAGES = (0.2, 1.0), (0.1, 0.5, 1.0)
@@ -65,6 +65,7 @@ def _steady(job: Job, item: Item) -> Result:
         _report.check_packages()
     with workplace(item) as folder:
         media = probe(folder / _ffmpeg.SOURCE, int(job.limits["pixels"]), job.limits["seconds"])
+        check_length(item.input)
         check_colour(media, job.params["to_sdr"])
         tracks = _tracks.choose(media, item.options["container"])
         _check_disk(media, folder, float(job.params["crf"]))
@@ -128,14 +129,13 @@ def _in_segments(
         return None
     work, stages = Segmented(job, item, media, index, folder), _stages(job)
     try:
-        found = work.watch(lambda share: meter.tell(share * stages[0]))
+        found = work.watch(meter.stage(0, stages[0]))
         tally = found.watched.tally
         _check_whole(media, tally, tally.encoded)
         _tell_hidden(job, item, media, tally)
         steady = _camera.smooth(found.filmed, int(job.params["smoothing"]))
         zoom = _zoom(media, found.filmed, steady, job.params["zoom"])
-        encoded = lambda share: meter.tell(stages[0] + share * (stages[1] - stages[0]))  # noqa: E731
-        video = work.encode(found, steady, zoom, tracks, encoded)
+        video = work.encode(found, steady, zoom, tracks, meter.stage(*stages[:2]))
     except InOnePiece as reason:
         job.log(item, f"done in one piece, not in segments: {reason}")
         return None
@@ -156,7 +156,7 @@ class Meter:
         self._length, self._limit = media.seconds, job.limits["seconds"]
         self._start = time.monotonic()
         self._last = -EVENT_SECONDS
-        self._fraction = 0.0
+        self._fraction = self._earlier = 0.0
 
     def follow(self, ticks: Iterable[_ffmpeg.Tick], frames: int, stop: float) -> float:
         """See a stage of about `frames` through, up to `stop` (0-1); returns the seconds of the clip it covered."""
@@ -169,13 +169,23 @@ class Meter:
         self._fraction = max(self._fraction, stop)
         return seconds
 
+    def stage(self, start: float, stop: float) -> Progress:
+        """What tells of a stage from `start` to `stop` (0-1): by the share of it that is done, and that was already."""
+        before = self._earlier
+
+        def tell(share: float, earlier: float) -> None:
+            self._earlier = before + earlier * (stop - start)
+            self.tell(start + share * (stop - start))
+
+        return tell
+
     def tell(self, fraction: float) -> None:
         """Report that `fraction` (0-1) of the whole is done, if it is time to."""
         elapsed = time.monotonic() - self._start
         if fraction < 1 and elapsed - self._last < EVENT_SECONDS:
             return
         self._last, self._fraction = elapsed, max(self._fraction, fraction)
-        rate = self._fraction / max(elapsed, 1e-3)
+        rate = (self._fraction - self._earlier) / max(elapsed, 1e-3)
         left = (1 - self._fraction) / rate if rate else 0.0
         self._job.progress(self._item, self._fraction, speed=rate * self._length, eta=left)
 

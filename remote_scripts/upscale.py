@@ -46,7 +46,7 @@ import _torch
 import _tracks
 import av
 import PIL
-from _clips import check_colour, check_room, check_whole, notes, workplace
+from _clips import check_colour, check_length, check_room, check_whole, notes, workplace
 from _job import BadInput, Item, ItemError, Job, Result, run
 from _media import Media, check_seconds, probe
 from _pictures import still_format
@@ -103,6 +103,7 @@ def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
         media = probe(folder / _ffmpeg.SOURCE, pixels, job.limits["seconds"])
         if container not in _ffmpeg.MUXERS:
             raise BadInput(f"the input is a video, which a .{container} file does not hold; use -o with a name in .mp4")
+        check_length(item.input)
         check_colour(media, job.params["to_sdr"])
         tracks = _tracks.choose(media, container)
         times = _looked_through(job, item, media, tracks, folder)

@@ -40,6 +40,13 @@ def avi_with_b_frames(folder: Path) -> Path:
     return media.clip(folder / "bframes.avi", video=("-c:v", "mpeg4", "-bf", "2"), audio=("-c:a", "mp3"))
 
 
+def avi_that_does_not_know_its_length(folder: Path) -> Path:
+    data = bytearray(media.clip(folder / "known.avi", video=("-c:v", "mpeg4")).read_bytes())
+    data[4:8] = b"\xff" * 4
+    (folder / "unknown.avi").write_bytes(data)
+    return folder / "unknown.avi"
+
+
 def ts(folder: Path) -> Path:
     return media.clip(folder / "clip.ts", video=H264)
 
@@ -89,6 +96,7 @@ SOUND: tuple[Callable[[Path], Path], ...] = (
     av1,
     avi_without_time_stamps,
     avi_with_b_frames,
+    avi_that_does_not_know_its_length,
     ts,
     ts_with_open_gops,
     interlaced_mpeg2,

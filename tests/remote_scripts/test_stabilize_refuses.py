@@ -89,6 +89,12 @@ def cut_avi(folder: Path) -> Path:
     return media.truncate(clip, folder / "cut.avi", 0.6)
 
 
+def cut_avi_with_aac(folder: Path) -> Path:
+    """Nothing in what is left of it shows that more should follow."""
+    clip = media.clip(folder / "whole-aac.avi", 2, video=("-c:v", "mpeg4"))
+    return media.truncate(clip, folder / "cut-aac.avi", 0.6)
+
+
 def rotten_mp4(folder: Path) -> Path:
     return media.rot(media.clip(folder / "sound.m4v", 2, video=H264), folder / "rotten.mp4")
 
@@ -131,6 +137,7 @@ BAD: dict[Callable[[Path], Path], str] = {
     cut_mkv: "cut short",
     cut_webm: "cut short",
     cut_avi: "cut short",
+    cut_avi_with_aac: "cut short: it says that it has",
     rotten_mp4: "frames cannot be decoded",
     rotten_mkv: "damaged",
     rotten_ts: "damaged",

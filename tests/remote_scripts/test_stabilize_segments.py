@@ -137,6 +137,14 @@ def test_progress_runs_once_from_0_to_1(whole: Run) -> None:
     assert fractions.count(1.0) == 1
 
 
+def test_what_was_found_counts_as_done_earlier(clip: Path, whole: Run, tmp_path: Path) -> None:
+    folder = job(tmp_path / "job", clip)
+    shutil.copytree(whole.folder / "out/0/checkpoints", folder / "in/checkpoints/0")
+    (folder / "in/checkpoints/0" / pieces(whole, "encode")[-1]).unlink()
+    told = run(folder, command(pair=PAIR)).of("progress")
+    assert told[0]["speed"] == told[0]["eta"] == 0  # a quarter of the first stage, found at once
+
+
 def decoded(path: Path) -> Iterator[np.ndarray]:
     with av.open(str(path)) as container:
         for frame in container.decode(container.streams.video[0]):
