@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,16 @@ NOTE_SECONDS = 1.0
 """How often progress is written to the journal."""
 
 
+Turns = Sequence[AbstractContextManager[object]]
+"""A lock for each item, for those who may be at the same one."""
+
+
 class Run:
     """A running attempt. Iterate it to drive it; it ends when every item is done or has failed.
 
     A target that falls silent in the middle is waited for, since a link that broke or a laptop that slept is no reason
     to begin anew. `begun` tells whether the job may be running there, `ease` how often memory ran out there before.
+    An attempt at some of the items only has others beside it: they take `turns` at an item, by its index.
 
     Raises ExecutorError when the target fails us, JobFailed when the script does, Interrupted when stopped, Overtaken
     when another process drives the job now.
@@ -55,6 +60,7 @@ class Run:
         settings: Settings,
         begun: bool,
         ease: int = 0,
+        turns: Turns = (),
     ) -> None:
         self.timings: dict[str, float] = {}
         self.begun = begun
@@ -64,6 +70,7 @@ class Run:
         self._stop = stop
         self._settings = settings
         self._ease = ease
+        self._turns = turns
         self._payloads = Payloads(settings.cache_dir / "prepared", ledger.journal)
         self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
         self._patience = policy.Patience(settings.grace_seconds)
@@ -91,7 +98,8 @@ class Run:
     @property
     def left(self) -> tuple[Item, ...]:
         """The items that this attempt still has to do something for."""
-        return self._ledger.job.open_items
+        mine = self._attempt.items
+        return tuple(item for item in self._ledger.job.open_items if mine is None or item.index in mine)
 
     def _wait(self, silence: Exception) -> Iterator[Event]:
         target, pause = self._attempt.target, self._patience.pause()
@@ -210,11 +218,18 @@ class Run:
             keeper.start(self._settings, self._executor)  # a keeper may be killed, too
             if batch.state != "running" and not news:
                 return self._end(batch)
+            if not asked and self._is_outrun():
+                asked = True
+                agent.cancel(self._attempt.remote, self._settings.cancel_grace)
             if self._stop.requested and not asked:
                 asked = True
                 self._ledger.check()  # what runs there may be another driver's by now
                 yield Note("stopping; finished items are kept")
                 agent.cancel(self._attempt.remote, self._settings.cancel_grace)
+
+    def _is_outrun(self) -> bool:
+        """Whether others have done what was left of this attempt's items."""
+        return self._attempt.items is not None and not self.left
 
     def _end(self, batch: Batch) -> Mapping[str, Any]:
         if batch.state != "ended":
@@ -235,11 +250,16 @@ class Run:
             case Versions():
                 self._ledger.note_versions(self._attempt, report.versions)
             case Checkpoint() if not self._stop.requested:  # else nobody waits for it
-                yield from self._checkpoints.take(report)
+                with self._turn(report.index):
+                    yield from self._checkpoints.take(report)
             case Done():
-                yield from self._item_done(report)
+                with self._turn(report.index):
+                    yield from self._item_done(report)
             case ItemFailed():
                 yield from self._item_failed(report)
+
+    def _turn(self, index: int) -> AbstractContextManager[object]:
+        return self._turns[index] if self._turns else nullcontext()
 
     def _note(self, progress: Progress) -> None:
         if time.monotonic() - self._noted > NOTE_SECONDS:

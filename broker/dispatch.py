@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from broker import policy, publication
-from broker.attempt import Run
+from broker.attempt import Run, Turns
 from broker.errors import (
     InputError,
     Interrupted,
@@ -24,6 +25,7 @@ from broker.payloads import Payloads
 from broker.plan import Candidate
 from broker.preparation import Preparation, lacking
 from broker.settings import Settings
+from broker.spread import Spread
 from broker.stop import Stop
 from broker.targets import LOCAL
 from executors.base import ExecutorError, Gone, OutOfMemory, Refused
@@ -57,6 +59,7 @@ class Dispatch:
         if self._job.state is State.QUEUED:
             self._ledger.advance(State.RUNNING)
         try:
+            yield from self._spread()
             if self._is_anything_left():
                 yield from self._walk()
         except (OutOfReach, Overtaken):
@@ -101,6 +104,21 @@ class Dispatch:
         if lacking(self._ledger.job, payloads):
             raise policy.Unprepared("what was prepared of the inputs does not stay in the cache")
 
+    def _spread(self) -> Iterator[Event]:
+        """Share the items among all targets that help, if that was asked for. What is left is then for one of them."""
+        able = [one for one in self._plan if one.probe.reachable or self._taken_up(one)]
+        if self._job.spread and len(able) > 1 and len(self._job.open_items) > 1:
+            yield from self._prepare()
+            yield from Spread(self._ledger, able, self._share, self._stop, self._settings)
+
+    def _share(
+        self, ledger: Ledger, candidate: Candidate, items: Sequence[int], stop: Stop, turns: Turns
+    ) -> Iterator[Event]:
+        others = [one for one in self._plan if one is not candidate]
+        reason = f"{len(items)} of {len(self._job.items)} inputs: shared among the targets that help"
+        mine = replace(candidate, reason=reason)
+        yield from Dispatch(ledger, [mine, *others], self._here, stop, self._settings)._attempt(mine, Run, items, turns)
+
     def _walk(self) -> Iterator[Event]:
         failures: list[Exception] = []
         for candidate in self._tries(failures):
@@ -112,6 +130,8 @@ class Dispatch:
                 return
             try:
                 yield from self._attempt(candidate)
+                if self._ledger.job.open_items:  # what it had was a share, of a job that was once spread
+                    yield from self._attempt(candidate)
                 return
             except policy.MOVABLE as error:
                 failures.append(error)
@@ -162,12 +182,14 @@ class Dispatch:
         rentable = isinstance(failure, Gone) and target.rented() is not None
         return rentable and self._ledger.journal.health.ask(target).reachable
 
-    def _attempt(self, candidate: Candidate, kind: type[Run] = Run) -> Iterator[Event]:
+    def _attempt(
+        self, candidate: Candidate, kind: type[Run] = Run, items: Sequence[int] | None = None, turns: Turns = ()
+    ) -> Iterator[Event]:
         prepares, name = kind is Preparation, candidate.target.name
         left, ease = self._taken_up(candidate, prepares), self._ease[name]
-        attempt = left or self._ledger.begin_attempt(name, EASED[ease] or candidate.reason, prepares)
+        attempt = left or self._ledger.begin_attempt(name, EASED[ease] or candidate.reason, prepares, items)
         executor = candidate.target.executor()
-        run = kind(self._ledger, attempt, executor, self._stop, self._settings, left is not None, ease)
+        run = kind(self._ledger, attempt, executor, self._stop, self._settings, left is not None, ease, turns)
         yield Started(attempt.target, attempt.reason)
         try:
             yield from run
@@ -206,8 +228,8 @@ class Dispatch:
     def _taken_up(self, candidate: Candidate, prepares: bool = False) -> Attempt | None:
         """The attempt that a killed follower left running on this target: the same name finds the same job there."""
         known = [attempt for attempt in self._ledger.attempts if attempt.prepares is prepares]
-        left = [attempt for attempt in known if attempt.state == "running"]
-        return next((attempt for attempt in left[-1:] if attempt.target == candidate.target.name), None)
+        left = [one for one in known if one.state == "running" and one.target == candidate.target.name]
+        return left[-1] if left else None
 
 
 def _sentences(errors: list[Exception]) -> str:

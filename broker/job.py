@@ -228,7 +228,8 @@ class Remains(IntEnum):
 class Attempt:
     """One try of a job on one target, where `remote` is its name and `remains` what may still be there.
 
-    One that `prepares` makes of the inputs what the others work on. `forecast` is what it was expected to take, in
+    One that `prepares` makes of the inputs what the others work on. It is about all `items` that are open, or about
+    some of them, by index, while other targets do the rest. `forecast` is what it was expected to take, in
     seconds by phase, None where nobody asked.
     """
 
@@ -246,6 +247,7 @@ class Attempt:
     remains: Remains
     prepares: bool = False
     forecast: Mapping[str, float] | None = None
+    items: tuple[int, ...] | None = None
 
     @property
     def remote(self) -> str:

@@ -230,6 +230,10 @@ class Journal:
         self._db.execute("UPDATE jobs SET term = term + 1 WHERE id = ?", (job,))
         return Ledger(self, self._db, job, self._row(job)["term"])
 
+    def joined(self, ledger: Ledger) -> Ledger:
+        """Another hand of the driver that holds `ledger`, for a thread of its own: this journal is that thread's."""
+        return Ledger(self, self._db, ledger.id, ledger.term)
+
     def want(self, job: str, wanted: bool) -> None:
         """Ask for a job's end, or take that back. Its driver hears of it wherever it runs."""
         with self._db.write():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -90,13 +90,15 @@ class Ledger:
 
     # Attempts
 
-    def begin_attempt(self, target: str, reason: str, prepares: bool = False) -> Attempt:
-        """Record an attempt, or one that only `prepares` the inputs."""
+    def begin_attempt(
+        self, target: str, reason: str, prepares: bool = False, items: Sequence[int] | None = None
+    ) -> Attempt:
+        """Record an attempt, or one that only `prepares` the inputs, or one at some of the `items`."""
         with self._write():
             number = max((attempt.number for attempt in self.attempts), default=0) + 1
             about = {"target": target, "reason": reason, "prepares": int(prepares), "started": time.time()}
-            self._db.insert("attempts", job=self.id, number=number, **about)
-        return self.attempts[-1]
+            self._db.insert("attempts", job=self.id, number=number, items=json.dumps(items), **about)
+            return next(attempt for attempt in self.attempts if attempt.number == number)
 
     def adopt_attempt(self, number: int, target: str) -> Attempt:
         """Record an attempt that was found on its target, after the journal that knew of it was lost."""

@@ -81,4 +81,5 @@ def read_attempt(row: Row) -> Attempt:
     values = dict(row)
     values |= {"versions": json.loads(row["versions"]), "timings": json.loads(row["timings"])}
     values |= {"prepares": bool(row["prepares"]), "forecast": json.loads(row["forecast"])}
+    values |= {"items": tuple(found) if (found := json.loads(row["items"])) is not None else None}
     return Attempt(**values | {"remains": Remains(row["remains"])})

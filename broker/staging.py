@@ -27,6 +27,7 @@ ASSEMBLE_TRIES = 3
 FETCH_TRIES = 3
 FETCH_BYTES = 2 * 1024 * 1024
 """How much of a result a stream asks for at once: with whole parts, what waits in memory grew to 120 MB."""
+UMASK = Lock()
 ASKED = 200
 """How many blobs a target is asked about at once: a reply is at most 64 KB, and tells of up to 2000 parts too."""
 
@@ -233,10 +234,15 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         rest, offset = rest[written:], offset + written
 
 
+def _umask() -> int:
+    with UMASK:  # it can only be read by setting it, for the whole process
+        umask = os.umask(0)
+        os.umask(umask)
+        return umask
+
+
 def _make_durable(part: Path) -> None:
-    umask = os.umask(0)
-    os.umask(umask)
-    part.chmod(0o666 & ~umask)  # the job directory is private; the user's own file is not
+    part.chmod(0o666 & ~_umask())  # the job directory is private; the user's own file is not
     sync(part)
 
 

@@ -13,15 +13,24 @@ TICK_SECONDS = 0.1
 
 
 class Stop:
-    """Whether somebody asked this process to stop. Looked at between steps, so no step is torn apart."""
+    """Whether somebody asked this process to stop. Looked at between steps, so no step is torn apart.
 
-    def __init__(self) -> None:
-        self.requested = False
+    One `within` another is asked with it, and may be asked alone.
+    """
+
+    def __init__(self, within: Stop | None = None) -> None:
+        self._within = within
+        self._asked = False
         self._at_once = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether it was asked."""
+        return self._asked or (self._within is not None and self._within.requested)
 
     def request(self) -> None:
         """Ask for a polite stop."""
-        self.requested = True
+        self._asked = True
 
     def sleep(self, seconds: float) -> None:
         """Sleep, unless somebody asks us to stop before."""
@@ -48,4 +57,4 @@ class Stop:
         if self.requested and not self._at_once:
             self._at_once = True
             raise KeyboardInterrupt
-        self.requested = True
+        self.request()

@@ -57,6 +57,8 @@ class Use:
     ) -> None:
         if choices.overwrite and choices.skip_existing:
             raise UsageError("--overwrite and --skip-existing exclude each other")
+        if choices.spread and choices.no_fallback:
+            raise UsageError("--spread and --no-fallback exclude each other: the one uses all targets, the other one")
         self._service, self._params, self._choices = service, params, choices
         self._words, self._typed = words, typed
         paths, rejected = select.expand(words, service)

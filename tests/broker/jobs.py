@@ -18,7 +18,7 @@ from tests.fakework.fake import SERVICE
 def request(folder: Path, *contents: bytes, **choices: Any) -> Request:
     """A request for the fake work on new files of these contents; `choices` are the request's own, or parameters."""
     folder.mkdir(exist_ok=True)
-    own = {name: choices.pop(name) for name in ("on", "fallback", "overwrite", "keep") if name in choices}
+    own = {name: choices.pop(name) for name in ("on", "fallback", "overwrite", "keep", "spread") if name in choices}
     params = SERVICE.params(**{"seconds": 0.02, **choices})
     inputs = []
     for number, content in enumerate(contents):

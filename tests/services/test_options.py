@@ -102,6 +102,7 @@ def test_values_at_the_edge_are_taken(values: dict[str, str]) -> None:
         (["clip.mp4", "--crf"], "--crf"),
         (["--crf", "18"], "INPUT"),
         (["clip.mp4", "--overwrite", "--skip-existing"], "exclude each other"),
+        (["clip.mp4", "--spread", "--no-fallback"], "exclude each other"),
     ],
 )
 def test_usage_errors_are_one_sentence_and_exit_2(here: Path, command: list[str], words: list[str], said: str) -> None:

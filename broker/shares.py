@@ -1,0 +1,83 @@
+"""Who does which items, when several targets share a job. Pure but for the clock: amounts and paces in, shares out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from broker.events import Event, Progress, Published
+from broker.plan import Candidate
+
+GAIN = 0.9
+"""What is taken over has to be done in so much of the time it would else take: less is not worth doing twice."""
+
+Amounts = Mapping[int, float]
+"""Item -> how much work it is, in any unit."""
+
+
+def divide(amounts: Amounts, paces: Sequence[float]) -> list[list[int]]:
+    """Share items among targets of these paces (seconds for a unit of work); returns the indices for each target.
+
+    The largest item first, each to whoever is then done with it soonest: who is too slow to help gets none.
+    """
+    shares: list[list[int]] = [[] for _ in paces]
+    busy = [0.0] * len(paces)
+    for index in sorted(amounts, key=lambda index: (-amounts[index], index)):
+        ends = [taken + pace * amounts[index] for taken, pace in zip(busy, paces, strict=True)]
+        soonest = ends.index(min(ends))
+        shares[soonest].append(index)
+        busy[soonest] = ends[soonest]
+    return [sorted(share) for share in shares]
+
+
+def take_over(items: Sequence[int], amounts: Amounts, left: float, pace: float) -> list[int]:
+    """Which of another's unfinished `items`, in its order, an idle target of `pace` should do again: some from the end.
+
+    The other would need `left` seconds for all of them. Empty where doing any twice would not end the whole sooner.
+    """
+    total = sum(amounts[index] for index in items)
+    best, taken, work = left * GAIN, list[int](), 0.0
+    for place in reversed(range(len(items))):
+        work += amounts[items[place]]
+        ends = max(pace * work, left * (1 - work / total))
+        if ends < best:
+            best, taken = ends, list(items[place:])
+    return taken
+
+
+class Hand:
+    """One target and the items it is at. `pace`: the seconds it takes for a unit of work, once it has done some."""
+
+    def __init__(self, candidate: Candidate, amounts: Amounts, clock: Callable[[], float] = time.monotonic) -> None:
+        self.candidate, self.name = candidate, candidate.target.name
+        self.items: Sequence[int] = ()
+        self.busy = self.failed = False
+        self.pace: float | None = None
+        self._amounts, self._clock = amounts, clock
+        self._begun = self._since = self._worked = 0.0
+        self._ends: float | None = None
+
+    def begin(self, items: Sequence[int]) -> None:
+        """It begins with these items."""
+        self.items, self.busy = items, True
+        self._begun = self._since = self._clock()
+        self._worked, self._ends = 0.0, None
+
+    def note(self, event: Event) -> None:
+        """Learn from what it tells how fast it is."""
+        now = self._clock()
+        if isinstance(event, Published):
+            self._worked += self._amounts[event.index]
+            self.pace = (now - self._begun) / self._worked
+            self._since, self._ends = now, None
+        elif isinstance(event, Progress) and event.eta:
+            self._ends = now + event.eta
+
+    def left(self, items: Sequence[int]) -> float:
+        """Seconds until these of its items are done, the first of which it may be at, as far as can be told."""
+        now, (first, *others) = self._clock(), items
+        since = now - self._since
+        pace = self.pace or since / self._amounts[first]
+        # Who has been at one thing for longer than expected may be for as long again: a straggler tells no more.
+        current = self._ends - now if self._ends else pace * self._amounts[first] - since
+        return max(current, since) + pace * sum(self._amounts[index] for index in others)
