@@ -93,7 +93,7 @@ class Lines(Quiet):
 
 
 class Bar(Lines):
-    """A progress bar, with lines above it."""
+    """A progress bar for each input that is being worked on, with lines above."""
 
     def __init__(self, names: Sequence[str], describe: Describe) -> None:
         super().__init__(names, describe)
@@ -105,7 +105,8 @@ class Bar(Lines):
         name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=NAME_CHARS))
         said = TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True))
         self._bars = Bars(name, BarColumn(), said, console=Console(stderr=True), transient=True, redirect_stdout=False)
-        self._task = self._bars.add_task(self._name(0), total=1.0, said="")
+        self._over = set[int]()
+        self._tasks = {0: self._bars.add_task(self._name(0), total=1.0, said="")}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -117,9 +118,18 @@ class Bar(Lines):
         """Take the bar away."""
         self._bars.stop()
 
+    def show(self, event: Event) -> None:
+        """Print a line; the bar of what is over stays until the next one comes."""
+        super().show(event)
+        if isinstance(event, Published | ItemFailed):
+            self._over.add(event.index)
+
     def _progress(self, event: Progress) -> None:
-        name = self._name(event.index)
-        self._bars.update(self._task, completed=event.fraction, description=name, said=describe(event))
+        if event.index not in self._tasks:
+            for index in self._over & self._tasks.keys():
+                self._bars.remove_task(self._tasks.pop(index))
+            self._tasks[event.index] = self._bars.add_task(self._name(event.index), total=1.0, said="")
+        self._bars.update(self._tasks[event.index], completed=event.fraction, said=describe(event))
 
     def say(self, line: str) -> None:
         """Print one line above the bar, as it is: no markup, no emoji codes, no colours."""
