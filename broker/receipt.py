@@ -60,6 +60,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "number": attempt.number,
         "target": attempt.target,
         "prepares": attempt.prepares,
+        "items": attempt.items,
         "reason": attempt.reason,
         "state": attempt.state,
         "error": attempt.error or None,
