@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import random
 import re
-import shutil
 import subprocess
-import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,7 @@ from tests import media
 
 from .runs import Run, kinds, packets, part, times
 from .test_stabilize_refuses import cut_avi
-from .upscaled import job, networks, upscale
+from .upscaled import networks, quickly, upscale
 
 __all__ = ["networks"]  # a fixture
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
@@ -193,52 +189,11 @@ def test_how_long_it_takes_is_told_from_the_first_frames(larger: dict[str, Any])
     assert [event["fraction"] for event in run.of("progress", 0)][-1] == 0.99
 
 
-def test_what_takes_more_than_a_day_says_what_is_quicker(networks: Path) -> None:
+def test_what_takes_more_than_a_day_says_what_is_quicker() -> None:
     outlook = part("upscale")._outlook
     assert outlook(0.5, 86_000) == "at 0.5 s a frame, this takes about 24 hours"
     assert "3.0 days" in outlook(40, 3 * 86_400)
     assert "--on NAME" in outlook(40, 3 * 86_400)
-
-
-def killed(command: list[str], folder: Path, after: float) -> None:
-    """Run until the first progress, and then `after` seconds more; then kill it, if it is not done by then."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout
-        assert any('"progress"' in line for line in process.stdout)
-        threading.Timer(after, process.kill).start()
-        process.stdout.read()
-
-
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.soak)])
-def test_who_is_killed_goes_on_and_makes_the_same_bytes(
-    tmp_path: Path, clips: dict[str, Path], networks: Path, rounds: int
-) -> None:
-    chance = random.Random(rounds)
-    options = {"model": networks / "compact.pth", "preset": "medium"}
-    whole = upscale(tmp_path / "whole", clips["variable.mp4"], **options)
-    names = [event["name"] for event in whole.of("checkpoint")]
-    assert names == ["frames-000000", "frames-000001"]
-    saved, lost = tmp_path / "saved", 0
-    for number in range(rounds):
-        if not number % 2:
-            shutil.rmtree(saved, ignore_errors=True)
-            saved.mkdir()
-        folder = tmp_path / f"killed-{number}"
-        had = len(list(saved.iterdir()))
-        killed(job(folder, clips["variable.mp4"], checkpoints=saved, **options), folder, chance.uniform(0, 0.6))
-        found = [path for path in folder.glob("out/0/checkpoints/*") if path.name in names]
-        assert {path.name for path in found} <= set(names[had:])
-        for path in found:
-            shutil.copy(path, saved)
-        lost += not found
-        if number % 2 or number == rounds - 1:
-            again = upscale(
-                tmp_path / "again", clips["variable.mp4"], checkpoints=saved, threads=1 + number % 3, **options
-            )
-            assert [event["name"] for event in again.of("checkpoint")] == names[len(list(saved.iterdir())) :]
-            assert again.done()["files"] == whole.done()["files"]
 
 
 @pytest.mark.soak
@@ -297,7 +252,7 @@ def against(made: Path, source: Path) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def refused(clips: dict[str, Path], networks: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def refused(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("bad")
     deep = media.clip(folder / "deep.mkv", 0.2, (64, 48), pix_fmt="yuv420p10le", video=("-c:v", "ffv1"))
     wide = media.clip(folder / "wide.mp4", 0.2, (4200, 16), video=X264, sound=False)
@@ -313,7 +268,7 @@ def refused(clips: dict[str, Path], networks: Path, tmp_path_factory: pytest.Tem
         wide,
         clips["one.mp4"],
     ]
-    return upscale(folder / "job", *inputs, model=networks / "nearest.pth", suffix=".mp4")
+    return quickly(folder / "job", *inputs, suffix=".mp4")
 
 
 @pytest.mark.parametrize(
@@ -340,16 +295,13 @@ def test_the_others_are_done(refused: Run) -> None:
     assert not (refused.folder / "work").exists()
 
 
-def test_a_clip_is_no_photo_and_a_size_of_ones_own_is_even(
-    tmp_path: Path, clips: dict[str, Path], networks: Path
-) -> None:
-    model = networks / "nearest.pth"
+def test_a_clip_is_no_photo_and_a_size_of_ones_own_is_even(tmp_path: Path, clips: dict[str, Path]) -> None:
     deep = media.clip(tmp_path / "deep.mkv", 0.2, (64, 48), pix_fmt="yuv420p10le", video=("-c:v", "ffv1"))
     inputs = [clips["silent.mp4"], deep, clips["turned.mp4"]]
-    run = upscale(tmp_path / "job", *inputs, model=model, suffix=".mp4", height=101, to_sdr=True)
+    run = quickly(tmp_path / "job", *inputs, suffix=".mp4", height=101, to_sdr=True)
     assert [run.done(index)["measured"]["to"] for index in range(3)] == [[134, 100], [134, 100], [76, 100]]
     assert "converted from 10-bit" in run.logged(1)
-    run = upscale(tmp_path / "job", clips["silent.mp4"], model=model, suffix=".png")
+    run = quickly(tmp_path / "job", clips["silent.mp4"], suffix=".png")
     kind, error = run.failure()
     assert (kind, "-o with a name in .mp4" in error) == ("bad_input", True)
 

@@ -32,6 +32,24 @@ PARAMS = {
     "to_sdr": False,
 }
 
+QUICKLY = """
+import sys
+sys.path.insert(0, {scripts!r})
+import _film, _job, _tiles, upscale
+
+class Repeats:
+    scale = 4
+
+    def __call__(self, pixels):
+        return pixels.repeat(4, axis=0).repeat(4, axis=1)
+
+def enlarger(job):
+    return _tiles.Enlarger(Repeats(), 0, job.params["scale"], job.params["width"], job.params["height"])
+
+_film.SEGMENT, upscale._enlarger = {segment}, enlarger
+sys.exit(_job.run(upscale.upscale))
+"""
+
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,9 +96,27 @@ def job(
     return [sys.executable, str(SCRIPTS / "upscale.py"), "job.json"]
 
 
+def quick_job(folder: Path, *inputs: Path, segment: int = 48, **options: Any) -> list[str]:
+    """Make a job directory; returns the command that repeats pixels without any network, `segment` frames at a time.
+
+    What is about a network needs one, and seconds to load it; what is about the clip does not.
+    """
+    job(folder, *inputs, model=Path("none.pth"), **options)
+    return [sys.executable, "-c", QUICKLY.format(scripts=str(SCRIPTS), segment=segment), "job.json"]
+
+
 def upscale(folder: Path, *inputs: Path, env: Mapping[str, str] | None = None, **options: Any) -> Run:
     """Run upscale.py on `inputs` in a new job directory."""
-    command = job(folder, *inputs, **options)
+    return run(job(folder, *inputs, **options), folder, env)
+
+
+def quickly(folder: Path, *inputs: Path, **options: Any) -> Run:
+    """Run upscale.py without a network in a new job directory."""
+    return run(quick_job(folder, *inputs, **options), folder)
+
+
+def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> Run:
+    """Run a command in a job directory."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
