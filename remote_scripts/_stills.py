@@ -5,9 +5,6 @@ A photo is turned upright. Transparency is enlarged by Lanczos, and not by the n
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +13,8 @@ from typing import Any
 import av
 import numpy as np
 from _job import BadInput, LimitExceeded
-from _pictures import EXACT
+from _pictures import still_format
+from _png import read_deep, write_deep
 from _tiles import Enlarger, resized
 from PIL import Image, ImageOps
 
@@ -27,10 +25,10 @@ QUALITY: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95, "method": 4},
 }
+BOXED = {b"avif": "AVIF", b"mif1": "HEIF", b"heic": "HEIF", b"heix": "HEIF", b"heim": "HEIF", b"heis": "HEIF"}
+"""Pictures in the kind of file that clips are in, by its brand (ISO/IEC 23008-12): as clips, they are of one frame."""
 ORIENTATION = 0x0112  # EXIF 2.3
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-PNG_DEEP = {b"\0": False, b"\2": False, b"\4": True, b"\6": True}  # a PNG's kind of colour: whether it has transparency
-PNG_KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # channels: kind of colour
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,13 @@ class Photo:
         return self.colour.shape[1], self.colour.shape[0]
 
 
+def picture_format(path: Path) -> str:
+    """PIL's name for the kind of picture that a file is, or that of one that is not taken; empty for anything else."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return BOXED.get(head[8:], "") if head[4:8] == b"ftyp" else still_format(path)
+
+
 def read(path: Path, kind: str, pixels: int) -> Photo:
     """Read a picture of `kind` (a name of PIL's), upright.
 
@@ -60,7 +65,7 @@ def read(path: Path, kind: str, pixels: int) -> Photo:
     try:
         with Image.open(path, formats=(kind,)) as picture:
             _check(picture, pixels)
-            deep = _deep(path) if kind == "PNG" else None
+            deep = read_deep(path) if kind == "PNG" else None
             return _photo(picture) if deep is None else _upright_deep(picture, deep)
     except (OSError, SyntaxError, ValueError, EOFError, av.error.FFmpegError) as error:
         raise BadInput("the input is a picture that is damaged or cut short; copy it again") from error
@@ -73,18 +78,23 @@ def _check(picture: Image.Image, limit: int) -> None:
             f"the input is a picture of {width}x{height}, over the limit of {limit} pixels;"
             " set OFFLOAD_MAX_PIXELS to allow it"
         )
-    if getattr(picture, "n_frames", 1) > 1:
+    # A camera may put a second picture into a photo: a small one, or another eye's. Of the first, none is a frame.
+    if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
         raise BadInput("the input is an animated picture; convert it to a video first")
 
 
+def _note(picture: Image.Image) -> str:
+    """What of the picture the result will be without."""
+    more = picture.format == "MPO" and "only the first of the pictures in the file is taken"
+    printed = picture.mode == "CMYK" and "the picture is for print (CMYK); it is written as RGB, without its profile"
+    return "; ".join(filter(None, (more, printed)))
+
+
 def _photo(picture: Image.Image) -> Photo:
-    upright = ImageOps.exif_transpose(picture)
+    note, upright = _note(picture), ImageOps.exif_transpose(picture)
     profile, exif = upright.info.get("icc_profile"), _bytes(upright.getexif())
-    note = ""
     if upright.mode == "CMYK":
-        profile, note = None, "the picture is for print (CMYK); it is written as RGB, without its profile"
-    if upright.mode.startswith("I"):
-        return Photo(np.asarray(upright).astype(np.uint16), None, profile, exif)
+        profile = None
     grey = upright.mode in ("1", "L", "LA", "La")
     if not upright.has_transparency_data:
         return Photo(np.asarray(upright.convert("L" if grey else "RGB")), None, profile, exif, note)
@@ -92,23 +102,13 @@ def _photo(picture: Image.Image) -> Photo:
     return Photo(values[..., 0] if grey else values[..., :3], values[..., -1], profile, exif, note)
 
 
-def _deep(path: Path) -> Any | None:
-    """The pixels (height, width, 4) of a PNG of 16 bits that PIL would cut to 8; None of any other."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    if head[24:25] != b"\x10" or head[25:26] == b"\0":
-        return None
-    with av.open(f"file:{path}", format="png_pipe", options={"protocol_whitelist": "file"}) as container:
-        frame = next(container.decode(video=0))
-        return frame.reformat(format="rgba64le", interpolation=EXACT, threads=1).to_ndarray()
-
-
 def _upright_deep(picture: Image.Image, pixels: Any) -> Photo:
     exif = picture.getexif()
-    pixels = TURNS.get(exif.pop(ORIENTATION, 1), np.asarray)(pixels)
-    colour = pixels[..., 0] if "L" in picture.mode else pixels[..., :3]
-    alpha = np.ascontiguousarray(pixels[..., 3]) if "A" in picture.mode else None
-    return Photo(np.ascontiguousarray(colour), alpha, picture.info.get("icc_profile"), _bytes(exif))
+    pixels = np.ascontiguousarray(TURNS.get(exif.pop(ORIENTATION, 1), np.asarray)(pixels))
+    count = pixels.shape[2]
+    colour = pixels[..., 0] if count < 3 else pixels[..., :3]
+    alpha = pixels[..., -1] if count in (2, 4) else None
+    return Photo(colour, alpha, picture.info.get("icc_profile"), _bytes(exif))
 
 
 def _bytes(exif: Image.Exif) -> bytes | None:
@@ -154,7 +154,7 @@ def write(photo: Photo, path: Path) -> Path:
     """Write the photo as its name's suffix says. Returns `path`."""
     kind = FORMATS[path.suffix]
     if _is_deep(photo) and kind == "PNG":
-        path.write_bytes(_deep_png(photo))
+        write_deep(path, photo.colour, photo.alpha, photo.profile, photo.exif)
         return path
     notes = {"icc_profile": photo.profile, "exif": photo.exif}
     picture = Image.fromarray(_shallow(photo.colour))
@@ -170,28 +170,3 @@ def _is_deep(photo: Photo) -> bool:
 
 def _shallow(values: Any) -> Any:
     return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _deep_png(photo: Photo) -> bytes:
-    """A PNG of 16 bits, by the book (ISO/IEC 15948): PIL writes none in colour."""
-    channels = [np.atleast_3d(photo.colour)] + ([photo.alpha[..., None]] if photo.alpha is not None else [])
-    pixels = np.concatenate(channels, axis=2).astype(">u2")
-    height, width, count = pixels.shape
-    rows = pixels.reshape(height, -1).view(np.uint8)
-    # Each row as its difference to the one above: filter 2.
-    lines = np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), np.uint8))
-    lines = np.concatenate([np.full((height, 1), 2, np.uint8), lines], axis=1)
-    target = io.BytesIO()
-    target.write(
-        b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, PNG_KINDS[count], 0, 0, 0))
-    )
-    if photo.profile:
-        target.write(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(photo.profile, 6)))
-    if photo.exif:
-        target.write(_chunk(b"eXIf", photo.exif.removeprefix(b"Exif\0\0")))
-    target.write(_chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)) + _chunk(b"IEND", b""))
-    return target.getvalue()
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -49,7 +49,6 @@ import PIL
 from _clips import check_colour, check_length, check_room, check_whole, notes, workplace
 from _job import BadInput, Item, ItemError, Job, Result, run
 from _media import Media, check_seconds, probe
-from _pictures import still_format
 from _segments import work_through
 from _tiles import Enlarger
 
@@ -65,7 +64,7 @@ COPIES = 3  # of the picture on the disk at the end: pieces, joined, result
 def upscale(job: Job, item: Item) -> Result:
     """Enlarge one input."""
     enlarger = _enlarger(job)
-    kind = still_format(item.input) if item.input.is_file() else ""
+    kind = _stills.picture_format(item.input) if item.input.is_file() else ""
     return _still(job, item, enlarger, kind) if kind else _clip(job, item, enlarger)
 
 

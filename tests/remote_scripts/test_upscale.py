@@ -20,12 +20,21 @@ __all__ = ["networks"]  # a fixture
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def deep(path: Path, pixels: np.ndarray, **more: bytes) -> Path:
-    """Write a PNG of 16 bits."""
-    stills = part("_stills")
-    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
-    path.write_bytes(stills._deep_png(stills.Photo(pixels[..., :3], alpha, more.get("profile"), more.get("exif"))))
+def deep(path: Path, pixels: np.ndarray, clear: tuple[int, ...] = (), **more: bytes) -> Path:
+    """Write a PNG of 16 bits, of one to four channels; `clear` is the one colour of it that is transparent."""
+    colour = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+    alpha = pixels[..., -1] if pixels.shape[2] in (2, 4) else None
+    part("_png").write_deep(path, colour, alpha, more.get("profile"), more.get("exif"))
+    if clear:
+        head, mark, tail = path.read_bytes().partition(b"IDAT")
+        chunk = part("_png")._chunk(b"tRNS", np.array(clear, ">u2").tobytes())
+        path.write_bytes(head[:-4] + chunk + head[-4:] + mark + tail)
     return path
+
+
+def noise(channels: int) -> np.ndarray:
+    """A picture of 60x44 of every value that 16 bits have."""
+    return np.random.default_rng(channels).integers(0, 65_536, (44, 60, channels), np.uint16)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +62,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     save("seethrough.png", colours.convert("P", palette=Image.Palette.ADAPTIVE), transparency=3)
     save("bits.png", colours.convert("1"))
     save("print.jpg", colours.convert("CMYK"))
-    save("grey16.png", Image.fromarray(picture(60, 44)[..., 0].astype(np.uint16) * 257))
+    photo = {"exif": turned, "save_all": True, "append_images": [colours.resize((20, 15))]}
+    colours.save(folder / "two.mpo", **photo)
+    found["two"] = (folder / "two.mpo").rename(folder / "two.jpg")
     save("one.png", Image.new("RGB", (1, 1), (10, 200, 90)))
     save("long.png", Image.fromarray(picture(10_000, 1)))
-    found["deep"] = deep(folder / "deep.png", picture(60, 44).astype(np.uint16) * 257, profile=PROFILE)
-    both = np.dstack([picture(60, 44), np.asarray(alpha)[..., 3]]).astype(np.uint16) * 257
-    found["deepalpha"] = deep(folder / "deepalpha.png", both, exif=turned.tobytes())
+    found["deep"] = deep(folder / "deep.png", noise(3), profile=PROFILE)
+    found["deepalpha"] = deep(folder / "deepalpha.png", noise(4), exif=turned.tobytes())
+    found["grey16"] = deep(folder / "grey16.png", noise(1))
+    found["greyalpha16"] = deep(folder / "greyalpha16.png", noise(2))
+    found["clear16"] = deep(folder / "clear16.png", noise(3), clear=tuple(noise(3)[0, 0]))
+    found["greyclear16"] = deep(folder / "greyclear16.png", noise(1), clear=tuple(noise(1)[0, 0]))
     return found
 
 
@@ -94,6 +108,10 @@ def opened(path: Path) -> Image.Image:
         ("long", "RGB", (40_000, 4)),
         ("deep", "RGB", (240, 176)),
         ("deepalpha", "RGBA", (176, 240)),
+        ("greyalpha16", "RGBA", (240, 176)),  # as PIL reads one
+        ("clear16", "RGBA", (240, 176)),
+        ("greyclear16", "RGBA", (240, 176)),
+        ("two", "RGB", (176, 240)),
     ],
 )
 def test_a_photo_of_any_kind_keeps_its_kind(
@@ -101,7 +119,7 @@ def test_a_photo_of_any_kind_keeps_its_kind(
 ) -> None:
     larger = opened(doubled[name])
     assert (larger.mode, larger.size) == (mode, size)
-    assert larger.format == opened(photos[name]).format
+    assert larger.format == opened(photos[name]).format.replace("MPO", "JPEG")
 
 
 @pytest.mark.parametrize("name", ["plain", "one", "long", "palette", "grey", "bits"])
@@ -111,15 +129,26 @@ def test_no_pixel_is_lost_or_moved(doubled: dict[str, Path], photos: dict[str, P
     assert np.array_equal(np.asarray(after), pixels.repeat(4, axis=0).repeat(4, axis=1))
 
 
-def test_16_bits_stay_16(doubled: dict[str, Path]) -> None:
-    read = part("_stills").read
-    for name, turns in (("deep", 0), ("deepalpha", -1)):
-        colour = read(doubled[name], "PNG", 10**7).colour
-        expected = np.rot90(picture(60, 44).astype(np.uint16) * 257, turns)
-        assert colour.dtype == np.uint16
-        assert np.array_equal(colour, expected.repeat(4, axis=0).repeat(4, axis=1))
-    grey = np.asarray(opened(doubled["grey16"]))
-    assert np.array_equal(grey[::4, ::4], picture(60, 44)[..., 0].astype(np.uint16) * 257)
+DEEP = {"deep": 3, "deepalpha": 4, "grey16": 1, "greyalpha16": 2, "clear16": 3, "greyclear16": 1}
+
+
+@pytest.mark.parametrize("name", [*DEEP])
+def test_16_bits_stay_16_and_grey_stays_grey(doubled: dict[str, Path], name: str) -> None:
+    photo = part("_stills").read(doubled[name], "PNG", 10**7)
+    expected = noise(DEEP[name])
+    if name == "deepalpha":
+        expected = np.rot90(expected, -1)
+    larger = expected.repeat(4, axis=0).repeat(4, axis=1)
+    assert photo.colour.dtype == np.uint16
+    assert np.array_equal(photo.colour, larger[..., 0] if DEEP[name] < 3 else larger[..., :3])
+    assert (photo.alpha is None) == (name in ("deep", "grey16"))
+
+
+@pytest.mark.parametrize("name", ["clear16", "greyclear16"])
+def test_a_colour_that_stands_for_transparent_does(doubled: dict[str, Path], name: str) -> None:
+    alpha = part("_stills").read(doubled[name], "PNG", 10**7).alpha
+    assert alpha[:2, :2].max() < 20_000  # of the one pixel that has it
+    assert alpha[20:].min() == 65_535
 
 
 def test_transparency_is_kept_and_soft(doubled: dict[str, Path], photos: dict[str, Path]) -> None:
@@ -138,6 +167,23 @@ def test_what_the_camera_noted_and_the_profile_are_kept(doubled: dict[str, Path]
         assert exif[0x010F] == "A camera"
         assert exif.get(0x0112, 1) == 1
     assert "icc_profile" not in opened(doubled["print"]).info
+
+
+def test_of_two_pictures_in_a_photo_the_first_is_taken(photos: dict[str, Path], networks: Path, tmp_path: Path) -> None:
+    run = upscale(tmp_path / "job", photos["two"], model=networks / "nearest.pth")
+    assert "only the first" in run.logged()
+    before = np.rot90(np.asarray(opened(photos["two"])), -1).repeat(4, axis=0).repeat(4, axis=1).astype(int)
+    assert np.abs(np.asarray(opened(run.output())) - before).mean() < 3
+
+
+@pytest.mark.parametrize("exif", [None, b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_picture_of_16_bits_that_is_cut_short_is_refused(tmp_path: Path, channels: int, exif: bytes | None) -> None:
+    whole = deep(tmp_path / "whole.png", noise(channels), exif=exif).read_bytes()
+    for share in (0.2, 0.5, 0.9, 0.99):
+        (tmp_path / "cut.png").write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(part("_job").BadInput, match="cut short"):
+            part("_stills").read(tmp_path / "cut.png", "PNG", 10**7)
 
 
 def network(path: Path, threads: int = 1, **more: Any) -> Any:
@@ -249,13 +295,30 @@ def test_what_cannot_be_done_is_refused_alone(tmp_path: Path, networks: Path, ph
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moves.webp", save_all=True, append_images=frames[1:], lossless=True)
     frames[0].save(tmp_path / "old.gif")
+    Image.new("RGB", (60, 40)).save(tmp_path / "new.avif")
     (tmp_path / "empty.png").touch()
     Image.new("RGB", (5000, 2)).save(tmp_path / "wide.webp")
     clear = tmp_path / "clear.jpg"
     clear.symlink_to(photos["alpha"])
-    inputs = [cut, tmp_path / "moves.webp", tmp_path / "old.gif", tmp_path / "empty.png", tmp_path / "wide.webp", clear]
+    inputs = [
+        cut,
+        tmp_path / "moves.webp",
+        tmp_path / "old.gif",
+        tmp_path / "new.avif",
+        tmp_path / "empty.png",
+        tmp_path / "wide.webp",
+        clear,
+    ]
     run = upscale(tmp_path / "job", *inputs, photos["one"], model=networks / "nearest.pth")
-    says = ["damaged or cut short", "animated", "not taken", "empty", "cannot hold 20000x8", "transparent"]
+    says = [
+        "damaged or cut short",
+        "animated",
+        "not taken",
+        "AVIF.*give it as png",
+        "empty",
+        "cannot hold 20000x8",
+        "transparent",
+    ]
     for index, what in enumerate(says):
         kind, error = run.failure(index)
         assert (kind, bool(re.search(what, error))) == ("bad_input", True), error
