@@ -36,7 +36,7 @@ NOTE_SECONDS = 1.0
 """How often progress is written to the journal."""
 
 
-Turns = Sequence[AbstractContextManager[object]]
+Locks = Sequence[AbstractContextManager[object]]
 """A lock for each item, for those who may be at the same one."""
 
 
@@ -45,7 +45,7 @@ class Run:
 
     A target that falls silent in the middle is waited for, since a link that broke or a laptop that slept is no reason
     to begin anew. `begun` tells whether the job may be running there, `ease` how often memory ran out there before.
-    An attempt at some of the items only has others beside it: they take `turns` at an item, by its index.
+    An attempt at some of the items only has others beside it: they exclude each other with `locks`, one for each item.
 
     Raises ExecutorError when the target fails us, JobFailed when the script does, Interrupted when stopped, Overtaken
     when another process drives the job now.
@@ -60,7 +60,7 @@ class Run:
         settings: Settings,
         begun: bool,
         ease: int = 0,
-        turns: Turns = (),
+        locks: Locks = (),
     ) -> None:
         self.timings: dict[str, float] = {}
         self.begun = begun
@@ -70,7 +70,7 @@ class Run:
         self._stop = stop
         self._settings = settings
         self._ease = ease
-        self._turns = turns
+        self._locks = locks
         self._payloads = Payloads(settings.cache_dir / "prepared", ledger.journal)
         self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
         self._patience = policy.Patience(settings.grace_seconds)
@@ -250,16 +250,16 @@ class Run:
             case Versions():
                 self._ledger.note_versions(self._attempt, report.versions)
             case Checkpoint() if not self._stop.requested:  # else nobody waits for it
-                with self._turn(report.index):
+                with self._alone_at(report.index):
                     yield from self._checkpoints.take(report)
             case Done():
-                with self._turn(report.index):
+                with self._alone_at(report.index):
                     yield from self._item_done(report)
             case ItemFailed():
                 yield from self._item_failed(report)
 
-    def _turn(self, index: int) -> AbstractContextManager[object]:
-        return self._turns[index] if self._turns else nullcontext()
+    def _alone_at(self, index: int) -> AbstractContextManager[object]:
+        return self._locks[index] if self._locks else nullcontext()
 
     def _note(self, progress: Progress) -> None:
         if time.monotonic() - self._noted > NOTE_SECONDS:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from broker import policy, publication
-from broker.attempt import Run, Turns
+from broker.attempt import Run, Locks
 from broker.errors import (
     InputError,
     Interrupted,
@@ -112,12 +112,12 @@ class Dispatch:
             yield from Spread(self._ledger, able, self._share, self._stop, self._settings)
 
     def _share(
-        self, ledger: Ledger, candidate: Candidate, items: Sequence[int], stop: Stop, turns: Turns
+        self, ledger: Ledger, candidate: Candidate, items: Sequence[int], stop: Stop, locks: Locks
     ) -> Iterator[Event]:
         others = [one for one in self._plan if one is not candidate]
         reason = f"{len(items)} of {len(self._job.items)} inputs: shared among the targets that help"
         mine = replace(candidate, reason=reason)
-        yield from Dispatch(ledger, [mine, *others], self._here, stop, self._settings)._attempt(mine, Run, items, turns)
+        yield from Dispatch(ledger, [mine, *others], self._here, stop, self._settings)._attempt(mine, Run, items, locks)
 
     def _walk(self) -> Iterator[Event]:
         failures: list[Exception] = []
@@ -183,13 +183,13 @@ class Dispatch:
         return rentable and self._ledger.journal.health.ask(target).reachable
 
     def _attempt(
-        self, candidate: Candidate, kind: type[Run] = Run, items: Sequence[int] | None = None, turns: Turns = ()
+        self, candidate: Candidate, kind: type[Run] = Run, items: Sequence[int] | None = None, locks: Locks = ()
     ) -> Iterator[Event]:
         prepares, name = kind is Preparation, candidate.target.name
         left, ease = self._taken_up(candidate, prepares), self._ease[name]
         attempt = left or self._ledger.begin_attempt(name, EASED[ease] or candidate.reason, prepares, items)
         executor = candidate.target.executor()
-        run = kind(self._ledger, attempt, executor, self._stop, self._settings, left is not None, ease, turns)
+        run = kind(self._ledger, attempt, executor, self._stop, self._settings, left is not None, ease, locks)
         yield Started(attempt.target, attempt.reason)
         try:
             yield from run

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from broker import policy
-from broker.attempt import HURRY_SECONDS, Turns
+from broker.attempt import HURRY_SECONDS, Locks
 from broker.events import Event, Note
 from broker.job import Item
 from broker.journal import Journal
@@ -26,7 +26,7 @@ from broker.stop import Stop
 LOOK_SECONDS = 0.5
 """How often an idle target looks whether there is something to take over."""
 
-Attempt = Callable[[Ledger, Candidate, Sequence[int], Stop, Turns], Iterator[Event]]
+Attempt = Callable[[Ledger, Candidate, Sequence[int], Stop, Locks], Iterator[Event]]
 """Drives one attempt at some items."""
 
 
@@ -50,7 +50,7 @@ class Spread:
         self._ledger, self._attempt, self._settings = ledger, attempt, settings
         self._stop = Stop(within=stop)
         self._amounts = {item.index: _amount(item) for item in ledger.job.items}
-        self._turns = [Lock() for _ in self._amounts]
+        self._locks = [Lock() for _ in self._amounts]
         self._hands = [Hand(candidate, self._amounts) for candidate in plan]
         self._told: SimpleQueue[tuple[Hand, Event | _Ended]] = SimpleQueue()
         self._threads: list[Thread] = []
@@ -108,7 +108,7 @@ class Spread:
         try:
             with Journal(self._settings.journal, mend=False) as journal:
                 ledger = journal.joined(self._ledger)
-                for event in self._attempt(ledger, hand.candidate, items, self._stop, self._turns):
+                for event in self._attempt(ledger, hand.candidate, items, self._stop, self._locks):
                     self._told.put((hand, event))
         except BaseException as caught:  # noqa: BLE001 - whatever it is, the driver hears of it
             error = caught
