@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from broker import policy, publication
-from broker.attempt import Run, Locks
+from broker.attempt import Locks, Run
 from broker.errors import (
     InputError,
     Interrupted,
