@@ -69,6 +69,7 @@ def warp_stretch(media: Media, index: _cut.Index, stretch: _cut.Stretch, zoom: f
         "c:v:0": "rawvideo",
         "fps_mode": "passthrough",
         "enc_time_base:v": "demux",
+        "thread_queue_size": 1,  # pictures are large, and the pipe holds up whoever is ahead
         "format": "nut",
     }
     return [_ffmpeg.executable(), *_ffmpeg.GLOBAL, "-copyts", *ffmpeg.output(stream, "pipe:1", **options).get_args()]

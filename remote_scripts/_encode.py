@@ -9,7 +9,8 @@ frame: all that comes before it in time has then come before it in the stream.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -129,19 +130,23 @@ def _parameter_sets(header: bytes) -> list[bytes]:
 
 
 class Encoding(_ffmpeg.Pass):
-    """Warps and encodes a run of `input` in `folder`: iterate for its progress; then `piece` is there."""
+    """Warps a run of `input` in `folder` for an encoder, which is to be finished: iterate for its progress."""
 
     def __init__(self, arguments: list[str], folder: Path, encoder: Encoder) -> None:
         super().__init__(arguments, folder)
         self._encoder = encoder
 
     def _follow(self, process: Any) -> Generator[_ffmpeg.Tick, None, bool]:
-        with av.open(f"pipe:{process.stdout.fileno()}", format="nut") as pictures:
-            for number, frame in enumerate(pictures.decode(video=0)):
-                self._encoder.take(frame)
-                yield _ffmpeg.Tick(number + 1, 0.0)
-        self._encoder.finish()
+        for number, frame in enumerate(_pictures(process.stdout.fileno())):
+            self._encoder.take(frame)
+            yield _ffmpeg.Tick(number + 1, 0.0)
         return True
+
+
+def _pictures(pipe: int) -> Iterator[av.VideoFrame]:
+    # Where it breaks off, ffmpeg's status says why.
+    with suppress(av.error.FFmpegError), av.open(f"pipe:{pipe}", format="nut") as pictures:
+        yield from pictures.decode(video=0)
 
 
 class Encoder:

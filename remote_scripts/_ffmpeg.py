@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -220,6 +221,7 @@ class Pass:
             for pipe in (process.stdout, process.stderr):
                 pipe.close()
         if status != 0 or not finished:
+            end_alike(status)
             raise self._failure(status)
         self.tally = Tally(self._packets, self._decoded, self._errors, self._encoded, self._damage)
 
@@ -262,12 +264,24 @@ class Pass:
         if REFUSED_TRACK.search(message):
             self._refused = message
 
-    def _failure(self, status: int) -> ItemError:
+    def _failure(self, status: int) -> Exception:
+        if "Cannot allocate memory" in self._telling:
+            return MemoryError("ffmpeg found no memory")
         if "No space left on device" in self._telling:
             return LimitExceeded("the disk is full where the job runs")
         if self._refused:
             return BadInput(f"the output cannot hold a track ({self._refused}); use -o with a name in .mkv")
         return ItemError(f"ffmpeg stopped with status {status}: {self._telling or 'it gave no reason'}")
+
+
+def end_alike(status: int) -> None:
+    """End this script as ffmpeg was, if that was killed (perhaps by the system, for want of memory).
+
+    That says nothing of the clip: who sees a script die has the job done again, from its checkpoints on.
+    """
+    if status == -signal.SIGKILL:
+        print("ffmpeg was killed, and this script ends with it", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _ticks(lines: Any) -> Generator[Tick, None, bool]:

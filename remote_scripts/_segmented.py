@@ -95,6 +95,7 @@ class Segmented:
             encoder = _encode.Encoder(folder / "piece.nut", run, times, self._index, look, params)
             for tick in _encode.Encoding(arguments, folder, encoder):
                 yield tick.frame / (run.end - run.first)
+            encoder.finish()
             return folder / "piece.nut"
 
         settings = [[astuple(one) for one in path], zoom, times, _encode.options(params), _encode.BEYOND, len(runs)]
