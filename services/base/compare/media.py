@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 import subprocess
 import tempfile
 from collections import defaultdict
@@ -213,7 +214,10 @@ def executable() -> str:
     try:
         import imageio_ffmpeg
 
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError) as error:
+        found = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        found = None
+    if found is None:
         what = "to compare clips and pictures, ffmpeg is needed here"
-        raise MissingHere(what, "pip install 'offload-broker[stabilize]'") from error
+        raise MissingHere(what, "unset IMAGEIO_FFMPEG_EXE, or type: pip install 'offload-broker[stabilize]'")
+    return str(Path(found).absolute())
