@@ -31,8 +31,8 @@ MISMATCH = 9
 BY_THE_SCRIPT = ("bad_input", "failed")
 """Failures that are a script's own finding. Where only one target has it, the targets do not agree."""
 
-NO_VERSIONS = ("interpreter",)
-"""What receipts tell with the versions, and is another on each machine."""
+NO_VERSIONS = ("interpreter", "memory_bytes")
+"""What receipts tell with the versions, and decides nothing of an output."""
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import services
 from broker.errors import InputError, OffloadError, UsageError
-from offload import verified, verify_page
-from offload.verified import Pair, Verified
 from services.base import inputs as select
 from services.base.command import EXIT_CODES
 from services.base.options import options, parse
@@ -22,7 +20,9 @@ from services.base.output import print_document
 from services.base.progress import say
 from services.base.service import Params, Service
 from services.base.text import near, plain
-from services.base.through import opened
+
+if TYPE_CHECKING:
+    from offload.verified import Pair, Verified
 
 
 class Services(click.Group):
@@ -112,6 +112,9 @@ def _callback(service: Service, values: dict[str, Any]) -> int:
 
 
 def _verify(service: Service, params: Params, choices: Choices, words: Sequence[str]) -> int:
+    from offload import verified, verify_page
+    from services.base.through import opened
+
     _check(choices)
     paths, rejected = select.expand(words, service)
     for entry in rejected:
@@ -126,7 +129,7 @@ def _verify(service: Service, params: Params, choices: Choices, words: Sequence[
                 placed = verified.place(paths, folder / f"{number}-{target}", service, params)
                 asked = verified.request(service, params, placed, target, ("offload", *sys.argv[1:]))
                 runs.append(verified.run(broker, service, asked, choices.quiet))
-            found = Verified(service, runs, list(verified.pairs(service, runs)), len(rejected))
+            found = verified.Verified(service, runs, list(verified.pairs(service, runs)), len(rejected))
             if choices.html:
                 _write(choices.html, verify_page.page(found), choices.overwrite)
     _tell(found, choices)
@@ -171,7 +174,13 @@ def _tell(found: Verified, choices: Choices) -> None:
                 *(f"{run.target}: {_value(value)}" for run, value in zip(found.runs, values, strict=True)),
             )
         )
-    rows.append(("reached", str(found.level), f"{found.service.name} promises {found.service.contract}"))
+    rows.append(
+        (
+            "reached",
+            "nothing" if found.level is None else str(found.level),
+            f"{found.service.name} promises {found.service.contract}",
+        )
+    )
     print("".join("\t".join(map(plain, row)) + "\n" for row in rows), end="", flush=True)
     if not found.kept and not choices.html and not choices.quiet:
         say("to see what differs, add: --html report.html")
