@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import services
-from broker.errors import InputError, OffloadError, UsageError
+from broker.errors import InputError, LimitError, OffloadError, UsageError
 from services.base import inputs as select
-from services.base.command import EXIT_CODES
+from services.base.command import EXIT_CODES, UNWRITABLE
 from services.base.options import options, parse
 from services.base.output import print_document
 from services.base.progress import say
 from services.base.service import Params, Service
-from services.base.text import near, plain
+from services.base.text import complain, near, plain
 
 if TYPE_CHECKING:
     from offload.verified import Pair, Verified
@@ -130,10 +130,9 @@ def _verify(service: Service, params: Params, choices: Choices, words: Sequence[
                 asked = verified.request(service, params, placed, target, ("offload", *sys.argv[1:]))
                 runs.append(verified.run(broker, service, asked, choices.quiet))
             found = verified.Verified(service, runs, list(verified.pairs(service, runs)), len(rejected))
-            if choices.html:
-                _write(choices.html, verify_page.page(found), choices.overwrite)
+            page = verify_page.page(found) if choices.html else ""
     _tell(found, choices)
-    return found.code
+    return _write(choices.html, page, choices.overwrite) or found.code if choices.html else found.code
 
 
 def _check(choices: Choices) -> None:
@@ -149,16 +148,18 @@ def _check(choices: Choices) -> None:
             raise UsageError(f"{path}: there is no such folder", f"mkdir -p {near(path.absolute().parent)}")
 
 
-def _write(path: Path, text: str, overwrite: bool) -> None:
-    """Write a file whole or not at all. Raises UsageError where somebody made one meanwhile, or it cannot be."""
+def _write(path: Path, text: str, overwrite: bool) -> int:
+    """Write a file whole or not at all; returns the exit code. It is not worth what was found: that is told already."""
     draft = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
         draft.write_text(text, "utf-8")
         draft.replace(path) if overwrite else path.hardlink_to(draft)
     except OSError as error:
-        raise UsageError(f"--html {path}: {error.strerror}", "name another file") from error
+        complain(f"--html {path}: it cannot be written: {error.strerror}", "name another file")
+        return LimitError.exit_code if error.errno in UNWRITABLE else UsageError.exit_code
     finally:
         draft.unlink(missing_ok=True)
+    return 0
 
 
 def _tell(found: Verified, choices: Choices) -> None:
