@@ -14,7 +14,7 @@ from typing import Any
 
 from broker import scripts
 from broker.broker import Broker
-from broker.errors import Interrupted, OffloadError, UsageError, batch_exit_code
+from broker.errors import Interrupted, NoTarget, OffloadError, OutOfReach, UsageError, batch_exit_code
 from broker.events import Published
 from broker.job import Input, Item, Preparation, Request, State
 from broker.stop import SIGNALS, Stop
@@ -200,6 +200,10 @@ def run(broker: Broker, service: Service, asked: Request, quiet: bool) -> Run:
                 if not isinstance(event, Published):  # where it is now will be gone
                     shown.show(event)
         return Run(asked.on, broker.journal.job(job.id).items, broker.receipt(job.id))
+    except OutOfReach as error:  # its advice is to take the job up, and it is given up
+        raise NoTarget(
+            f"{error.__cause__ or error}; nothing was compared", f"offload targets test {asked.on}"
+        ) from error
     except KeyboardInterrupt:
         raise Interrupted("stopped at once") from None
     finally:

@@ -15,6 +15,8 @@ from services.base.compare import Level, Pictures, Scores, Texts, Unreadable, te
 from services.base.text import plain
 
 SCORE_DIGITS = 4
+MOST_DRAWN = 20
+"""Outputs whose pictures are in the report: each takes some megabytes. Those that differ most come first."""
 
 
 def page(found: Verified) -> str:
@@ -22,7 +24,9 @@ def page(found: Verified) -> str:
     style, script = _part("verify_page.css"), _part("verify_page.js")
     # What came from elsewhere is escaped; were some not, a browser would neither run nor fetch it.
     policy = f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    sections = "\n".join(_section(pair) for pair in found.pairs)
+    drawn = [pair for pair in found.pairs if isinstance(pair.found.exhibit, Pictures)]
+    chosen = {*map(id, sorted(drawn, key=_by_level)[:MOST_DRAWN])}
+    sections = "\n".join(_section(pair, id(pair) in chosen) for pair in found.pairs)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -60,17 +64,21 @@ def _class(level: Level | None) -> str:
     return "different" if level is None else str(level)
 
 
-def _section(pair: Pair) -> str:
+def _by_level(pair: Pair) -> Level:
+    return pair.found.level
+
+
+def _section(pair: Pair, drawn: bool) -> str:
     level = f'<strong class="{_class(pair.found.level)}">{pair.found.level}</strong>'
     name = f" <small>{_text(pair.name)}</small>" if pair.name else ""
     head = f"<h2>{_text(pair.source.name)}{name}</h2>\n<p>{level}: {_text(pair.found.sentence)}</p>"
-    return f"<section>\n{head}\n{_exhibit(pair)}{_figures(pair)}</section>"
+    return f"<section>\n{head}\n{_exhibit(pair, drawn)}{_figures(pair)}</section>"
 
 
-def _exhibit(pair: Pair) -> str:
+def _exhibit(pair: Pair, drawn: bool) -> str:
     match pair.found.exhibit:
         case Pictures() as pictures:
-            return _pictures(pair, pictures)
+            return _pictures(pair, pictures) if drawn else "<p>Others differ more, and are drawn.</p>\n"
         case Texts() as found:
             return _texts(pair, found)
         case Scores() as scores:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from offload import verify_page
 from offload.verified import Pair, Run, Verified
 from offload.verify_page import page
 from services.base.compare import Comparison, Level, compare
@@ -201,6 +202,20 @@ def test_a_report_that_somebody_made_meanwhile_is_left_alone(
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir() if path.is_file()] == [
         ("report.html", "theirs")
     ]
+
+
+def test_of_many_outputs_only_those_that_differ_most_are_drawn(
+    tmp_path: Path, shaky: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = media.clip(tmp_path / "other.mp4", 0.5, steady=True)
+    close = tmp_path / "close.mp4"
+    media.ffmpeg("-i", shaky, "-vf", "noise=alls=2:all_seed=1", "-c:a", "copy", "-qp", "0", close)
+    pairs = [paired(shaky, close), paired(shaky, other), paired(shaky, close)]
+    monkeypatch.setattr(verify_page, "MOST_DRAWN", 1)
+    text = page(made(pairs))
+    first, second, third = text.split("<section>")[1:]
+    assert ["<img" in part for part in (first, second, third)] == [False, True, False]
+    assert "Others differ more" in first
 
 
 def test_a_level_is_told_for_each_pair(tmp_path: Path) -> None:

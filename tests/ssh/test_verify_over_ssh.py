@@ -12,10 +12,11 @@ from broker import settings
 from services.base.compare import media as compared
 from tests import media
 from tests.executors.sshd import Server, needs_sshd, sshd
+from tests.offload.test_verify import VERIFYING
 from tests.services.everywhere import USES, Use, footage, model
 from tests.services.typed import offload
 from tests.ssh.conftest import PATH
-from tests.ssh.jobs import configure, there
+from tests.ssh.jobs import configure, there, typed
 
 pytestmark = needs_sshd
 
@@ -83,6 +84,24 @@ def test_a_machine_that_is_gone_is_named(box: Server, clip: Path) -> None:
     assert "box" in said.err
     assert "running on" not in said.err
     assert_nothing_is_left(box, clip)
+
+
+def test_a_machine_that_goes_away_at_work_is_named_and_leaves_nothing(box: Server, clip: Path) -> None:
+    (box.folder / "root/moods").mkdir(parents=True)
+    (box.folder / "root/moods/wait").touch()
+    command = (*VERIFYING, "bytes", clip, "--on", "local,box", "--keep-outputs", clip.parent / "kept")
+    with typed(command, clip.parent) as going:
+        going.comes_to(lambda: there(box, "jobs/*/out/*/made.bin"))
+        box.kill()
+        said = going.end()
+    assert (said.code, said.out) == (5, b""), said.err
+    assert "box" in said.err
+    assert "offload targets test box" in said.err
+    assert "jobs attach" not in said.err
+    assert [path.name for path in clip.parent.iterdir()] == [clip.name]
+    box.start()  # what was running there is ended as soon as it is met again
+    assert offload(clip.parent, "targets", "clean", "box").code == 0
+    assert not there(box, "jobs/*")
 
 
 @pytest.mark.soak
