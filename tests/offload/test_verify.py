@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 
 from broker import settings
 from broker.broker import Broker
+from broker.errors import Interrupted
 from broker.job import State
 from offload import verified
 from services import stabilize
@@ -284,6 +288,23 @@ def test_an_interruption_leaves_nothing(
     assert [path.name for path in here.iterdir()] == ["a.dat"]
     assert jobs(here) == []
     assert list(box.glob("jobs/*")) == []
+
+
+def test_a_second_signal_does_not_stop_the_tidying(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = shutil.rmtree
+
+    def impatient(folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        remove(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", impatient)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    handlers = [signal.getsignal(number) for number in verified.SIGNALS]
+    with pytest.raises(Interrupted, match="nothing is left"), verified.scratch(None) as folder:
+        assert folder.parent == scratch
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert list(scratch.iterdir()) == []
+    assert [signal.getsignal(number) for number in verified.SIGNALS] == handlers
 
 
 # Around it
