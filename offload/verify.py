@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from services.base.service import Params, Service
 from services.base.text import complain, near, plain
 
 if TYPE_CHECKING:
+    from broker.job import Request
     from offload.verified import Pair, Verified
 
 
@@ -124,15 +125,25 @@ def _verify(service: Service, params: Params, choices: Choices, words: Sequence[
     with opened(choices.quiet) as broker:
         verified.check_reachable(broker, choices.on)
         with verified.scratch(choices.keep_outputs and choices.keep_outputs.absolute()) as folder:
-            runs = []
-            for number, target in enumerate(choices.on, 1):
-                placed = verified.place(paths, folder / f"{number}-{target}", service, params)
-                asked = verified.request(service, params, placed, target, ("offload", *sys.argv[1:]))
-                runs.append(verified.run(broker, service, asked, choices.quiet))
+            runs = [
+                verified.run(broker, service, asked, choices.quiet)
+                for asked in _requests(service, params, paths, choices.on, folder)
+            ]
             found = verified.Verified(service, runs, list(verified.pairs(service, runs)), len(rejected))
             page = verify_page.page(found) if choices.html else ""
     _tell(found, choices)
     return _write(choices.html, page, choices.overwrite) or found.code if choices.html else found.code
+
+
+def _requests(
+    service: Service, params: Params, paths: Sequence[Path], on: Sequence[str], folder: Path
+) -> Iterator[Request]:
+    """The request for each target, with a folder of its own for its outputs."""
+    from offload import verified
+
+    for number, target in enumerate(on, 1):
+        placed = verified.place(paths, folder / f"{number}-{target}", service, params)
+        yield verified.request(service, params, placed, target, ("offload", *sys.argv[1:]))
 
 
 def _check(choices: Choices) -> None:
