@@ -17,6 +17,7 @@ VERBS = {
     "models": "The models that services use: fetch, check, delete.",
     "search": "Find moments in everything tagged so far, by what they show.",
     "targets": "The places a job can run.",
+    "verify": "Do the same on several targets, and tell how equal the outputs are.",
 }
 
 

@@ -13,8 +13,12 @@ from pydantic import Field, model_validator
 from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import HUB, PATH
+from services.base.compare import Comparison
 from services.base.service import Listed, Params, Service
 from services.base.suffixes import CLIPS, PICTURES
+
+CLOSE_SHARE, CLOSE_SECONDS = 0.0, 0.0
+"""A close result has the same words of the same frames: in a caption of ten there is none to spare."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHOWN = 120  # characters of a description that a line has room for
@@ -98,6 +102,12 @@ def _describe(measured: Mapping[str, Any]) -> str:
     return textwrap.shorten(str(measured["description"]), SHOWN, placeholder=" ...")
 
 
+def _compare(one: Path, other: Path) -> Comparison:
+    from services.base.compare import texts
+
+    return texts.compare(one, other, CLOSE_SHARE, CLOSE_SECONDS)
+
+
 SERVICE = Service(
     name="caption",
     summary="Say in words what a clip or a picture shows.",
@@ -111,6 +121,7 @@ SERVICE = Service(
     prepare="extract_frames.py",
     describe=_describe,
     contract="close",
+    compare=_compare,
 )
 
 

@@ -15,8 +15,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from broker.errors import InputError
 from broker.models import catalogue
 from broker.models.pin import PATH
+from services.base.compare import Comparison
 from services.base.service import Params, Service
 from services.base.suffixes import CLIPS, PICTURES
+
+CLOSE_COSINE, CLOSE_SCORE = 0.9999, 0.02
+"""The cosine that no frame of a close result is below, and by how much a word's score may differ.
+
+Devices differ by about 1e-4 of a number, and float16, in which directions are told, by 5e-4: cosines above 0.999999.
+Scores are sharper, by softmax of cosine / 0.01: one of a half moves by 0.005 where its cosine does by 2e-4.
+"""
 
 VOCABULARY = Path(__file__).with_name("vocabulary.toml")
 KINDS = ("tags", "moods")
@@ -177,6 +185,12 @@ def _describe(measured: Mapping[str, Any]) -> str:
     return "; ".join(words for words in (", ".join(measured["tags"]), measured["mood"]) if words)
 
 
+def _compare(one: Path, other: Path) -> Comparison:
+    from services.base.compare import tags
+
+    return tags.compare(one, other, CLOSE_COSINE, CLOSE_SCORE)
+
+
 SERVICE = Service(
     name="tag",
     summary="Say what clips and pictures show, in tags and moods, and make them searchable.",
@@ -189,6 +203,7 @@ SERVICE = Service(
     prepare="extract_frames.py",
     describe=_describe,
     contract="close",
+    compare=_compare,
 )
 
 

@@ -12,8 +12,16 @@ from pydantic import Field, field_validator, model_validator
 from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import PATH
+from services.base.compare import Comparison
 from services.base.service import Listed, Params, Service
 from services.base.suffixes import CLIPS
+
+CLOSE_SHARE, CLOSE_SECONDS = 0.01, 0.2
+"""How many of the words of a close transcript differ at most, and by how much its times.
+
+Another device's rounding may turn a near tie between two words; one in a hundred is far below what a smaller model
+costs. Whisper tells times in steps of 0.02 s: these are ten.
+"""
 
 AUTO, ENGLISH = "auto", "en"
 TABLE = """\
@@ -163,6 +171,12 @@ def _describe(measured: Mapping[str, Any]) -> str:
     return f"{measured['words']} words, {names.get(measured['language'], 'in a language unknown here')}"
 
 
+def _compare(one: Path, other: Path) -> Comparison:
+    from services.base.compare import texts
+
+    return texts.compare(one, other, CLOSE_SHARE, CLOSE_SECONDS)
+
+
 SERVICE = Service(
     name="transcribe",
     summary="Write down what is said in a clip or a recording.",
@@ -180,6 +194,7 @@ SERVICE = Service(
     prepare="extract_sound.py",
     describe=_describe,
     contract="close",
+    compare=_compare,
 )
 
 

@@ -12,12 +12,20 @@ from pydantic import Field, field_validator, model_validator
 from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import PATH
+from services.base.compare import Comparison
 from services.base.service import Params, Service
 from services.base.suffixes import CLIPS
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 
 PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+CLOSE_DB, CLOSE_LOSSLESS_DB = 40.0, 48.0
+"""The PSNR that no frame of a close result is below, and that of a PNG, which no encoder has touched.
+
+At 48.1 dB each value of a picture is off by one. Where one value in a thousand is, x264 at crf 18 decides otherwise all
+over the frame: of 60 frames measured, the worst was at 41.3 dB, and at 40.6 where each value was off by one.
+"""
+
 SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 MIXED = {"realesr-general-x4v3": "realesr-general-wdn-x4v3"}
 """Models that can leave noise in the picture: what each is mixed with for that."""
@@ -110,6 +118,12 @@ def _describe(measured: Mapping[str, Any]) -> str:
     return f"{before} -> {after}"
 
 
+def _compare(one: Path, other: Path) -> Comparison:
+    from services.base.compare import media
+
+    return media.compare(one, other, CLOSE_LOSSLESS_DB if one.suffix == ".png" else CLOSE_DB)
+
+
 SERVICE = Service(
     name="upscale",
     summary="Make a photo or a clip larger, in detail that a network adds.",
@@ -122,6 +136,7 @@ SERVICE = Service(
     options=_options,
     describe=_describe,
     contract="close",
+    compare=_compare,
 )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from services.base.compare import Compare, exactly
+
 Suffixes = frozenset[str]
 
 
@@ -57,6 +59,7 @@ class Service:
         describe: what a script measured -> a few words for a person.
         contract: how equal outputs are wherever they are made: "bytes", or "close" on machines of another kind.
         unit: what `amount` counts: pixels, seconds, pictures.
+        compare: how equal two outputs are whose bytes differ. What it imports, it imports when it is called.
         amount: (input, parameters) -> how much work it is, by its header alone; None where that cannot be told here.
     """
 
@@ -73,5 +76,6 @@ class Service:
     prepare: str = ""
     describe: Callable[[Mapping[str, Any]], str] = lambda measured: ""
     contract: str = "bytes"
+    compare: Compare = exactly
     unit: str = ""
     amount: Callable[[Path, Any], float | None] = lambda source, params: None
