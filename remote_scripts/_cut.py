@@ -21,7 +21,6 @@ CUT_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 PAIR_SECONDS = 40  # a pair of segments to so much: 10 to 30 s each, and an even number keeps two cores busy to the end
 LEAST_SECONDS = 16  # of a clip that is cut at all
 SHORTEST_SECONDS = 4  # of a segment
-DECODER_THREADS = 1  # a decoder is faster than what follows it, and each of its threads holds frames of its own
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class Stretch:
 
 def reading(stretch: Stretch, index: Index, pixels: int) -> dict[str, Any]:
     """The options before the input that read a stretch, with the clip's own clock."""
-    options: dict[str, Any] = {**guards(pixels), "threads": DECODER_THREADS}
+    options: dict[str, Any] = dict(guards(pixels))
     if stretch.key is not None:
         options |= {"noaccurate_seek": None, "seek_timestamp": 1, "ss": f"{index.target(stretch.key):.6f}"}
     return options

@@ -19,6 +19,7 @@ FORMATS = "mov,matroska,webm,avi,mpegts"
 TAKEN = "mp4, mov, mkv, webm, avi or ts"
 HDR_TRANSFERS = {16: "HDR (PQ)", 18: "HDR (HLG)"}  # ITU-T H.273, transfer characteristics
 UNSPECIFIED = 2  # H.273, for all three
+DECODER_THREADS = "1"  # what it makes of a missing reference depends on how many there are, and each holds frames
 DOLBY_VISION_TAGS = ("dvh1", "dvhe", "dva1", "dvav")
 
 
@@ -75,8 +76,12 @@ class Media:
 
 def guards(pixels: int) -> dict[str, str]:
     """The options that must precede every input, here and on ffmpeg's command line."""
-    # Codecs round sizes up to whole blocks, so this one is loose; `probe` checks the exact limit.
-    return {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(2 * pixels)}
+    return {
+        "protocol_whitelist": "file",
+        "format_whitelist": FORMATS,
+        "max_pixels": str(2 * pixels),  # loose: codecs round sizes up to whole blocks. `probe` checks the exact limit
+        "threads": DECODER_THREADS,
+    }
 
 
 def probe(path: Path, pixels: int, seconds: float) -> Media:

@@ -63,6 +63,21 @@ def held_to(number: int) -> tuple[str, ...]:
     return ("taskset", "-c", ",".join(map(str, cores[:number])))
 
 
+def test_nor_do_they_depend_on_it_where_references_are_missing(tmp_path: Path) -> None:
+    """Two halves joined without encoding, the second from the middle of a GOP on: a decoder has to make things up."""
+    gop = ("-c:v", "libx264", "-preset", "veryfast", "-g", "50", "-bf", "3")
+    whole = media.clip(tmp_path / "whole.mp4", 9, sound=False, video=gop)
+    media.remux(whole, tmp_path / "0.mkv", "-t", "4.2")
+    media.remux(whole, tmp_path / "1.mkv", "-bsf:v", "noise=drop=lt(n\\,120)")
+    (tmp_path / "list").write_text("file 0.mkv\nfile 1.mkv\n")
+    media.remux(tmp_path / "list", tmp_path / "joined.mkv", before=("-f", "concat", "-safe", "0"))
+    one, two = (
+        stabilize(tmp_path / str(number), tmp_path / "joined.mkv", container="mkv", prefix=held_to(number))
+        for number in (1, 2)
+    )
+    assert one.output().read_bytes() == two.output().read_bytes()
+
+
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p"])
 def test_bytes_do_not_depend_on_the_instructions_of_the_cpu(pix_fmt: str, tmp_path: Path) -> None:
     x264 = ("-c:v", "libx264", "-preset", "ultrafast")
