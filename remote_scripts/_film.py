@@ -1,19 +1,23 @@
 """A clip through an enlarger: decoded, enlarged and encoded at the same time, and never on the disk as pictures.
 
 ffmpeg looks through the whole clip first: damage is told before the hours of work, and when each frame is shown is
-known. The clip is then cut into segments of `SEGMENT` frames, each a checkpoint. The decoder reads from the clip's
-beginning and never seeks: that is exact for every format, and cheap beside the network.
+known. The clip is then cut into segments, each a checkpoint. The decoder reads from the clip's beginning and never
+seeks: that is exact for every format, and cheap beside the network.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import subprocess
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +30,12 @@ from _media import HDR_TRANSFERS, UNSPECIFIED, Media, guards, open_input
 from _pictures import EXACT
 from _segments import Segment
 from _tiles import Enlarger
+from _timetable import FRAMES, Timetable
 
-SEGMENT = 48  # frames; what an interruption may cost
+SCHEME = 1  # counted up when the same names would mean other pieces
 JOINT = 6, 1.3  # the last frames of a segment that has a next one, and how many more bits they get: x264 sees no reason
 # to spend any on them, for nothing refers to them; without, they are 1 to 2 dB worse
 AHEAD = 4  # enlarged frames that may wait for the encoder
-FRAMES = "frames.txt"
 PIECE = "piece.nut"
 MPEG, JPEG = 1, 2  # ffmpeg's numbers for limited and full range
 BT709 = 1  # ITU-T H.273, for all three
@@ -48,27 +52,6 @@ class Colour:
     primaries: int
     transfer: int
     range: int
-
-
-@dataclass(frozen=True)
-class Timetable:
-    """When each frame is shown, and for how long the last, in units of `unit` seconds; how large frames are."""
-
-    stamps: tuple[int, ...]
-    last: int
-    unit: Fraction
-    width: int
-    height: int
-    aspect: Fraction
-
-    @property
-    def segments(self) -> list[Segment]:
-        """The segments that the clip is cut into."""
-        return [Segment(number, f"frames-{number:06}") for number in range(-(-len(self.stamps) // SEGMENT))]
-
-    def span(self, number: int) -> tuple[int, int]:
-        """The first frame of a segment, and the first that is not in it."""
-        return number * SEGMENT, min(len(self.stamps), (number + 1) * SEGMENT)
 
 
 def command(pixels: int) -> list[str]:
@@ -93,25 +76,6 @@ def watch(media: Media, tracks: Tracks, pixels: int) -> list[str]:
     # The other tracks go nowhere; but they count for when the input starts.
     unused = [*mapped(tracks), "-c", "copy", "-f", "null", "-"] if tracks.kept else []
     return [*command(pixels), *frames, FRAMES, *unused]
-
-
-def timetable(folder: Path) -> Timetable:
-    """Read what `watch` wrote."""
-    head: dict[str, str] = {}
-    stamps: list[int] = []
-    last = 1
-    with (folder / FRAMES).open(encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith("#"):
-                name, _, value = line[1:].partition(": ")
-                head[name] = value.strip()
-            else:
-                stamp, last = map(int, line.split(",")[2:4])
-                stamps.append(max(stamp, stamps[-1] + 1) if stamps else stamp)  # some clips show two at once
-    width, _, height = head["dimensions 0"].partition("x")
-    across, _, down = head["sar 0"].partition("/")
-    aspect = Fraction(int(across), int(down)) if int(across) else Fraction(1)
-    return Timetable(tuple(stamps), max(1, last), Fraction(head["tb 0"]), int(width), int(height), aspect)
 
 
 def colour(folder: Path, media: Media, pixels: int) -> Colour:
@@ -147,12 +111,41 @@ class Film:
         params: dict[str, Any],
         pixels: int,
     ) -> None:
-        self._folder, self._times, self._colour = folder, times, colour
-        self._enlarger, self._params = enlarger, params
+        # A size of one's own is the shape that it is shown in.
+        self._times = replace(times, aspect=Fraction(1)) if enlarger.width else times
+        self._folder, self._colour, self._enlarger, self._params = folder, colour, enlarger, params
         self._arguments = _decode(media, times, pixels)
         self._next, self._frames = 0, iter(())
         width, height = enlarger.size(times.width, times.height)
         self.size = max(2, width // 2 * 2), max(2, height // 2 * 2)  # 4:2:0 has no odd sizes
+
+    def segments(self, weights: Sequence[str]) -> list[Segment]:
+        """The segments that the clip is cut into, by names that stand for all that decides what is made of them.
+
+        `weights` are the models' checksums. Neither the device nor what memory left of the tiles is in a name: what was
+        begun on one machine goes on at another.
+        """
+        own = {name: value for name, value in self._params.items() if name != "threads"}
+        seen = SCHEME, self._times.content, astuple(self._colour), self.size
+        told = json.dumps([*seen, own, *weights], sort_keys=True)
+        return self._times.segments(hashlib.sha256(told.encode()).hexdigest()[:16])
+
+    def owns(self, segment: Segment, piece: Path) -> bool:
+        """Whether a piece that was found is what `make` makes: all its frames, and encoded alike."""
+        start, stop = self._times.span(segment.number)
+        with suppress(av.error.FFmpegError), opened_piece(piece) as file:
+            video = file.streams.video[0]
+            found = video.codec_context.extradata, sum(packet.size > 0 for packet in file.demux(video))
+            return found == (self._header, stop - start)
+        return False
+
+    @cached_property
+    def _header(self) -> bytes | None:
+        """How the encoder says that pictures are coded."""
+        with av.open(io.BytesIO(), "w", format="nut") as file:
+            context = _stream(file, self.size, self._times, self._colour, self._settings(0)).codec_context
+            context.open()
+            return context.extradata
 
     def make(self, segment: Segment, folder: Path) -> Generator[float, None, Path]:
         """Make a segment's piece in `folder`; yields the share that is done."""
@@ -160,9 +153,19 @@ class Film:
         settings = self._settings(stop - start if stop < len(self._times.stamps) else 0)
         with encoding(folder / PIECE, self.size, self._times, self._colour, settings) as encode:
             for number, picture in self._pictures(start, stop):
-                encode(self._enlarger(picture, self.size), self._times.stamps[number])
-                yield (number + 1 - start) / (stop - start)
+                larger = yield from self._enlarged(picture, number - start, stop - start)
+                encode(larger, self._times.stamps[number])
         return folder / PIECE
+
+    def _enlarged(self, picture: Any, number: int, count: int) -> Generator[float, None, Any]:
+        """Enlarge the frame `number` of `count`; yields the share of all of them that is done."""
+        yield number / count
+        work = self._enlarger.steps(picture, self.size)
+        try:
+            while True:
+                yield (number + next(work)) / count
+        except StopIteration as end:
+            return end.value
 
     def _settings(self, joint: int) -> dict[str, str]:
         """x264's, for a segment; `joint` is how many frames it has if another follows."""
@@ -216,6 +219,7 @@ def _decoded(arguments: list[str], folder: Path, times: Timetable) -> Iterator[A
         for number in range(len(times.stamps)):
             data = process.stdout.read(shape[0] * shape[1] * shape[2])
             if len(data) < shape[0] * shape[1] * shape[2]:
+                _ffmpeg.end_alike(process.wait())
                 raise ItemError(f"frames were lost: {len(times.stamps)} decoded at first, then {number}")
             yield np.frombuffer(data, np.uint8).reshape(shape)
     finally:
@@ -224,13 +228,19 @@ def _decoded(arguments: list[str], folder: Path, times: Timetable) -> Iterator[A
         process.stdout.close()
 
 
+def opened_piece(piece: Path) -> av.container.InputContainer:
+    """Open a piece that `encoding` wrote."""
+    return av.open(f"file:{piece}", options={"protocol_whitelist": "file", "format_whitelist": "nut"})
+
+
 @contextmanager
 def encoding(
     path: Path, size: tuple[int, int], times: Timetable, colour: Colour, settings: dict[str, str]
 ) -> Iterator[Any]:
     """Write a piece; gives a function that takes a picture and its time, and encodes while its caller goes on."""
     waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as pool, av.open(str(path), "w", format="nut", options={"fflags": "+bitexact"}) as file:
+    # The file is closed last: where the disk is full, pictures are waiting still.
+    with av.open(str(path), "w", format="nut", options={"fflags": "+bitexact"}) as file, ThreadPoolExecutor(1) as pool:
         stream = _stream(file, size, times, colour, settings)
 
         def encode(picture: Any, stamp: int) -> None:
@@ -238,9 +248,12 @@ def encoding(
             while len(waiting) > AHEAD:
                 waiting.popleft().result()
 
-        yield encode
-        for future in waiting:
-            future.result()
+        try:
+            yield encode
+            for future in waiting:
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
         file.mux(stream.encode(None))
 
 
@@ -251,7 +264,7 @@ def _stream(
     colour: Colour,
     settings: dict[str, str],
 ) -> av.VideoStream:
-    stream = file.add_stream("libx264", rate=_rate(times), options=settings)
+    stream = file.add_stream("libx264", rate=times.rate, options=settings)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
@@ -261,11 +274,6 @@ def _stream(
     context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     return stream
-
-
-def _rate(times: Timetable) -> Fraction:
-    span = (times.stamps[-1] - times.stamps[0]) * times.unit
-    return ((len(times.stamps) - 1) / span).limit_denominator(1001) if span else Fraction(25)
 
 
 def _encode(

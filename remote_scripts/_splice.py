@@ -33,7 +33,7 @@ def join(pieces: Sequence[Path], stamps: Sequence[int], last: int, unit: Fractio
     with av.open(str(folder / JOINED), "w", format="mp4", options={"fflags": "+bitexact"}) as target:
         stream, number = None, 0
         for piece in pieces:
-            with _opened(piece) as source:
+            with _film.opened_piece(piece) as source:
                 stream = stream or _stream(target, source, unit)
                 for packet in _packets(source):
                     place = order[number]
@@ -47,15 +47,11 @@ def _order(pieces: Sequence[Path]) -> list[int]:
     """Which frame of the clip each packet holds, in the order of the packets."""
     order: list[int] = []
     for piece in pieces:
-        with _opened(piece) as source:
+        with _film.opened_piece(piece) as source:
             stamps = [packet.pts for packet in _packets(source)]
         places = {stamp: place for place, stamp in enumerate(sorted(stamps), len(order))}
         order += [places[stamp] for stamp in stamps]
     return order
-
-
-def _opened(piece: Path) -> av.container.InputContainer:
-    return av.open(f"file:{piece}", options={"protocol_whitelist": "file", "format_whitelist": "nut"})
 
 
 def _packets(source: av.container.InputContainer) -> list[av.Packet]:
@@ -70,13 +66,18 @@ def _stream(
     return stream
 
 
-def assemble(media: Media, tracks: Tracks, pixels: int, start: Fraction, target: str) -> list[str]:
-    """Arguments for ffmpeg to put `JOINED`, from `start` (seconds) on, and the input's other tracks into `target`."""
+def assemble(media: Media, tracks: Tracks, pixels: int, start: Fraction, rate: Fraction, target: str) -> list[str]:
+    """Arguments for ffmpeg to put `JOINED`, from `start` (seconds) on, and the input's other tracks into `target`.
+
+    `rate` is of frames a second; only Matroska says it.
+    """
     picture = ["-itsoffset", f"{float(start):.6f}", *_film.opened(JOINED, pixels)]
     maps = ["-map", "1:0", *_film.mapped(tracks)]
     # Said for one track, it must be said for all.
     says = (f"-map_metadata:s:{place} 0:s:{index}" for place, index in enumerate((media.index, *tracks.kept)))
     options = {"c:v:0": "copy", "format": _ffmpeg.MUXERS[tracks.container], "fflags": "+bitexact", **tracks.options}
+    if tracks.container == "mkv":  # the times of the others would be rounded to it
+        options["r:v:0"] = str(rate)
     written = [word for name, value in options.items() for word in (f"-{name}", value)]
     notes = ["-map_metadata", "0", "-map_chapters", "0", *" ".join(says).split()]
     # The input's own picture goes nowhere; but it counts for when the input starts.

@@ -5,7 +5,7 @@ A photo is turned upright. Transparency is enlarged by Lanczos, and not by the n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ QUALITY: dict[str, dict[str, Any]] = {
 }
 BOXED = {b"avif": "AVIF", b"mif1": "HEIF", b"heic": "HEIF", b"heix": "HEIF", b"heim": "HEIF", b"heis": "HEIF"}
 """Pictures in the kind of file that clips are in, by its brand (ISO/IEC 23008-12): as clips, they are of one frame."""
+STRIP = 64  # rows that become grey at once: as numbers of 32 bits a picture is large
 ORIENTATION = 0x0112  # EXIF 2.3
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -127,15 +128,23 @@ TURNS: dict[int, Callable[[Any], Any]] = {
 }
 
 
-def enlarged(photo: Photo, enlarger: Enlarger) -> Photo:
-    """The photo, larger. Grey stays grey."""
+def enlarged(photo: Photo, enlarger: Enlarger) -> Generator[float, None, Photo]:
+    """The photo, larger, which is returned; yields the share (0-1) that is done. Grey stays grey."""
     size = enlarger.size(*photo.size)
     grey = photo.colour.ndim == 2
     pixels = np.stack([photo.colour] * 3, axis=-1) if grey else photo.colour
-    colour = enlarger(pixels, size)
+    colour = yield from enlarger.steps(pixels, size)
     if grey:
-        colour = (colour @ np.array(LUMA, np.float32)).round().astype(photo.colour.dtype)
+        colour = _grey(colour)
     return replace(photo, colour=colour, alpha=None if photo.alpha is None else resized(photo.alpha, size))
+
+
+def _grey(colour: Any) -> Any:
+    luma = np.empty(colour.shape[:2], colour.dtype)
+    for start in range(0, len(colour), STRIP):
+        part = slice(start, start + STRIP)
+        luma[part] = (colour[part] @ np.array(LUMA, np.float32)).round()
+    return luma
 
 
 def check_target(suffix: str, photo: Photo, size: tuple[int, int]) -> str:

@@ -7,7 +7,7 @@ what is missing is far below a step of 8 bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any, Protocol
@@ -45,21 +45,27 @@ class Enlarger:
             return width * self.scale, height * self.scale
         return self.width or max(1, round(width * self.height / height)), self.height
 
-    def __call__(self, pixels: Any, size: tuple[int, int]) -> Any:
-        """Enlarge an array of uint8 or uint16 (height, width, 3) to `size` (width, height)."""
-        return resized(tiled(self.network, pixels, self.tile), size)
+    def steps(self, pixels: Any, size: tuple[int, int]) -> Generator[float, None, Any]:
+        """Enlarge an array of uint8 or uint16 (height, width, 3) to `size` (width, height), which is returned.
+
+        Yields the share (0-1) that is done.
+        """
+        whole = yield from tiled(self.network, pixels, self.tile)
+        return resized(whole, size)
 
 
-def tiled(network: Network, pixels: Any, tile: int, margin: int = MARGIN) -> Any:
-    """What `network` makes of the whole picture, computed tile by tile."""
+def tiled(network: Network, pixels: Any, tile: int, margin: int = MARGIN) -> Generator[float, None, Any]:
+    """What `network` makes of the whole picture, computed tile by tile; yields the share that is done."""
     height, width, _ = pixels.shape
     scale = network.scale
     whole = np.empty((height * scale, width * scale, 3), pixels.dtype)
-    for rows, columns in product(_spans(height, tile), _spans(width, tile)):
+    tiles = [*product(_spans(height, tile), _spans(width, tile))]
+    for number, (rows, columns) in enumerate(tiles, 1):
         top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
         part = network(pixels[top : rows[1] + margin, left : columns[1] + margin])
         place = slice(rows[0] * scale, rows[1] * scale), slice(columns[0] * scale, columns[1] * scale)
         whole[place] = part[_within(rows, top, scale), _within(columns, left, scale)]
+        yield number / len(tiles)
     return whole
 
 

@@ -24,8 +24,8 @@
     models:  model, and denoise: what it is mixed with
     output:  upscaled<suffix>
 
-Where memory ran out the tiles are half as large, and the second time the GPU is done without. A network enlarges by a
-scale of its own: any other size is reached from there by Lanczos.
+Where memory ran out the tiles are half as large (in place of whole pictures there are some), and the second time the
+GPU is done without. A network enlarges by a scale of its own: any other size is reached from there by Lanczos.
 """
 
 from __future__ import annotations
@@ -33,28 +33,30 @@ from __future__ import annotations
 import functools
 import math
 import sys
-import time
+from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import _esrgan
 import _ffmpeg
 import _film
 import _splice
 import _stills
+import _timetable
 import _torch
 import _tracks
 import av
 import PIL
 from _clips import check_colour, check_length, check_room, check_whole, notes, workplace
-from _job import BadInput, Item, ItemError, Job, Result, run
+from _clock import Clock
+from _job import BadInput, Item, ItemError, Job, Result, run, sha256
 from _media import Media, check_seconds, probe
 from _segments import work_through
 from _tiles import Enlarger
 
-EVENT_SECONDS = 0.5
-FIRST_FRAMES = 3  # after that many, how long it will take is told
-DAY = 86_400
+SMALLER = 256  # pixels of a tile's side, where memory ran out over a whole picture
 LONGEST = 16_384  # pixels of a side, which x264 does not exceed
 BITS_PER_PIXEL = 0.15  # of the result at crf 18
 COPIES = 3  # of the picture on the disk at the end: pieces, joined, result
@@ -76,8 +78,8 @@ def _enlarger(job: Job) -> Enlarger:
     network = _esrgan.load(job.models["model"], device, params["fp16"], **denoise)
     if params["fp16"] and not network.half:
         job.log(job.items[0], "computed in fp32: only a GPU is faster in fp16")
-    tile = params["tile"] // (2 if job.ease else 1)
-    if job.ease and params["tile"]:
+    tile = (params["tile"] // 2 or SMALLER) if job.ease else params["tile"]
+    if job.ease:
         job.log(job.items[0], f"memory ran out, so the tiles are smaller now: {tile} pixels a side")
     job.emit("versions", versions=_versions(device, network, tile))
     return Enlarger(network, tile, params["scale"], params["width"], params["height"])
@@ -89,9 +91,19 @@ def _still(job: Job, item: Item, enlarger: Enlarger, kind: str) -> Result:
     lost = _stills.check_target(suffix, photo, enlarger.size(*photo.size))
     for note in filter(None, (photo.note, lost)):
         job.log(item, note)
-    larger = _stills.enlarged(photo, enlarger)
+    larger = _seen_through(_stills.enlarged(photo, enlarger), Clock(job, item, [1]))
     path = _stills.write(larger, item.out / f"upscaled{suffix}")
     return Result((path,), {"from": list(photo.size), "to": list(larger.size), "frames": 1})
+
+
+def _seen_through(work: Generator[float, None, _stills.Photo], clock: Clock) -> _stills.Photo:
+    """What a piece of work makes that yields the share that is done."""
+    clock(0, 0.0)
+    try:
+        while True:
+            clock(0, next(work))
+    except StopIteration as end:
+        return cast(_stills.Photo, end.value)
 
 
 def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
@@ -112,16 +124,38 @@ def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
         for note in (*notes(media, "enlarged"), *tracks.notes):
             job.log(item, note)
         with closing(film):
-            pieces = work_through(job, item, times.segments, film.make, 1, Clock(job, item, times))
+            pieces = _enlarged(job, item, film, times)
         return _joined(item, pieces, media, tracks, times, folder, film.size, pixels)
 
 
-def _looked_through(job: Job, item: Item, media: Media, tracks: _ffmpeg.Tracks, folder: Path) -> _film.Timetable:
+def _enlarged(job: Job, item: Item, film: _film.Film, times: _timetable.Timetable) -> list[Path]:
+    """The piece of each segment, made now or by an earlier attempt."""
+    segments = film.segments(_weights(job))
+    there = {one for one in segments if one.name in item.checkpoints}
+    fit = {one for one in there if film.owns(one, item.checkpoints[one.name])}
+    if there - fit:
+        job.log(item, f"{len(there - fit)} pieces of an earlier attempt do not fit, and are made again")
+    lengths = [stop - start for start, stop in (times.span(one.number) for one in segments)]
+    done = sum(lengths[one.number] for one in fit)
+    if fit and len(fit) < len(segments):
+        job.log(item, f"{done} of {len(times.stamps)} frames are done already; the clip is read to where it goes on")
+    left = replace(item, checkpoints={one.name: item.checkpoints[one.name] for one in fit})
+    clock = Clock(job, item, lengths, times.seconds, {one.number for one in fit})
+    return work_through(job, left, segments, film.make, 1, clock)
+
+
+@functools.cache
+def _weights(job: Job) -> list[str]:
+    """The checksums of the models' files."""
+    return [sha256(path) for folder in job.models.values() for path in sorted(folder.glob("*"))]
+
+
+def _looked_through(job: Job, item: Item, media: Media, tracks: _ffmpeg.Tracks, folder: Path) -> _timetable.Timetable:
     """Decode the whole clip once: what is damaged is told now, and not after hours of work."""
     look = _ffmpeg.Pass(_film.watch(media, tracks, int(job.limits["pixels"])), folder)
     for tick in look:
         check_seconds(tick.seconds, job.limits["seconds"])
-    times = _film.timetable(folder)
+    times = _timetable.timetable(folder, media, int(job.limits["pixels"]))
     _check_whole(media, look.tally, len(times.stamps))
     return times
 
@@ -131,7 +165,7 @@ def _joined(
     pieces: list[Path],
     media: Media,
     tracks: _ffmpeg.Tracks,
-    times: _film.Timetable,
+    times: _timetable.Timetable,
     folder: Path,
     size: tuple[int, int],
     pixels: int,
@@ -139,60 +173,11 @@ def _joined(
     _splice.join(pieces, times.stamps, times.last, times.unit, folder)
     name = f"upscaled.{tracks.container}"
     limit = max(pixels, math.prod(size))
-    for _ in _ffmpeg.Pass(_splice.assemble(media, tracks, limit, times.stamps[0] * times.unit, name), folder):
+    start = times.stamps[0] * times.unit
+    for _ in _ffmpeg.Pass(_splice.assemble(media, tracks, limit, start, times.rate, name), folder):
         pass
-    seconds = float((times.stamps[-1] + times.last - times.stamps[0]) * times.unit)
     measured = {"from": [times.width, times.height], "to": list(size), "frames": len(times.stamps)}
-    return Result(((folder / name).replace(item.out / name),), measured | {"seconds": round(seconds, 3)})
-
-
-class Clock:
-    """Tells how far a clip is, and once, from its first frames, how long it will take."""
-
-    def __init__(self, job: Job, item: Item, times: _film.Timetable) -> None:
-        self._job, self._item, self._times = job, item, times
-        self._earlier = {one.number for one in times.segments if one.name in item.checkpoints}
-        self._shares: dict[int, float] = {}
-        self._made = self._before = 0.0  # frames, by this attempt and by earlier ones
-        self._start, self._last, self._told = time.monotonic(), 0.0, False
-        self._length = float((times.stamps[-1] + times.last - times.stamps[0]) * times.unit)
-
-    def __call__(self, number: int, share: float) -> None:
-        """Take note that a `share` (0-1) of a segment is done."""
-        start, stop = self._times.span(number)
-        more = (share - self._shares.get(number, 0.0)) * (stop - start)
-        if number in self._earlier:
-            self._before += more
-        else:
-            self._made += more
-        self._shares[number] = share
-        self._tell(self._made, round(self._made + self._before, 6), len(self._times.stamps))
-
-    def _tell(self, made: float, count: float, total: int) -> None:
-        elapsed = time.monotonic() - self._start
-        left = (total - count) * elapsed / made if made else 0.0
-        if not self._told and made > min(FIRST_FRAMES, total) - 0.5:
-            self._told = True
-            self._job.log(self._item, _outlook(elapsed / made, left))
-        if count == total or elapsed - self._last > EVENT_SECONDS:
-            self._last = elapsed
-            speed = made / total * self._length / elapsed if elapsed else 0.0
-            self._job.progress(self._item, 0.99 * count / total, speed, left)
-
-
-def _outlook(seconds: float, left: float) -> str:
-    pace = f"{seconds:.2g} s a frame" if seconds >= 0.1 else f"{1 / seconds:.0f} frames a second"
-    text = f"at {pace}, this takes about {_duration(left)}"
-    if left <= DAY:
-        return text
-    return f"{text}: take a machine with a GPU (--on NAME), or the quicker --model realesr-animevideov3"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", DAY), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}" if seconds < 10 * length else f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return Result(((folder / name).replace(item.out / name),), measured | {"seconds": round(times.seconds, 3)})
 
 
 def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.checkpoints import esrgan
 
 from .runs import part
+from .upscaled import finished
 
 tiles = part("_tiles")
 
@@ -36,11 +38,15 @@ def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
     return (soft + edges + noise).clip(0, 255).astype(np.uint8)
 
 
+def tiled(*what: Any, **how: Any) -> Any:
+    return finished(tiles.tiled(*what, **how))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (100, 70), (500, 1), (1, 333), (64, 64), (65, 129)])
 @pytest.mark.parametrize("tile", [0, 32, 64])
 def test_every_pixel_is_in_one_tile(size: tuple[int, int], tile: int) -> None:
     whole, network = picture(*size), Nearest()
-    assert np.array_equal(tiles.tiled(network, whole, tile), whole.repeat(3, axis=0).repeat(3, axis=1))
+    assert np.array_equal(tiled(network, whole, tile), whole.repeat(3, axis=0).repeat(3, axis=1))
     if tile:
         assert max(max(shape[:2]) for shape in network.seen) <= tile + 2 * tiles.MARGIN
 
@@ -53,11 +59,11 @@ def test_tiles_are_the_whole_within_a_step_of_8_bits(tmp_path: Path, kind: str) 
     else:
         esrgan.compact(tmp_path / "model/x.pth", layers=32, width=16)
     network = part("_esrgan").load(tmp_path / "model", part("_torch").ready(1, 2))
-    whole = tiles.tiled(network, picture(150, 110), 0).astype(int)
+    whole = tiled(network, picture(150, 110), 0).astype(int)
     assert whole.std() > 10
     for tile in (48, 64):
-        assert np.abs(tiles.tiled(network, picture(150, 110), tile) - whole).max() <= 1
-    assert np.abs(tiles.tiled(network, picture(150, 110), 48, margin=0) - whole).max() > 1
+        assert np.abs(tiled(network, picture(150, 110), tile) - whole).max() <= 1
+    assert np.abs(tiled(network, picture(150, 110), 48, margin=0) - whole).max() > 1
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def test_the_size_is_what_was_asked_for(wanted: dict[str, int], size: tuple[int,
     enlarger = tiles.Enlarger(Nearest(), 64, **wanted)
     assert enlarger.size(100, 60) == size
     for kind in (np.uint8, np.uint16):
-        larger = enlarger(picture(100, 60).astype(kind) * (np.iinfo(kind).max // 255), size)
+        larger = finished(enlarger.steps(picture(100, 60).astype(kind) * (np.iinfo(kind).max // 255), size))
         assert (larger.shape, larger.dtype) == ((size[1], size[0], 3), kind)
         middle = larger[size[1] // 4 : -size[1] // 4].mean() / np.iinfo(kind).max
         assert abs(middle - picture(100, 60)[15:-15].mean() / 255) < 0.02

@@ -14,7 +14,7 @@ from tests.checkpoints import esrgan
 
 from .runs import part
 from .test_tiles import picture
-from .upscaled import networks, upscale
+from .upscaled import finished, networks, upscale
 
 __all__ = ["networks"]  # a fixture
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -237,7 +237,7 @@ def test_realesrgans_own_package_makes_the_same(networks: Path, kind: str) -> No
     options = {"tile": 32, "tile_pad": 16, "pre_pad": 0, "half": False}
     theirs = RealESRGANer(4, str(networks / f"{kind}.pth"), model=models[kind](), **options)
     expected = theirs.enhance(picture(100, 70)[..., ::-1].copy())[0][..., ::-1]
-    made = part("_tiles").tiled(network(networks / f"{kind}.pth"), picture(100, 70), 32)
+    made = finished(part("_tiles").tiled(network(networks / f"{kind}.pth"), picture(100, 70), 32))
     assert np.abs(made.astype(int) - expected).max() <= 1
 
 

@@ -17,7 +17,7 @@ from tests import media
 
 from .runs import Run, kinds, packets, part, times
 from .test_stabilize_refuses import cut_avi
-from .upscaled import networks, quickly, upscale
+from .upscaled import finished, networks, quickly, upscale
 
 __all__ = ["networks"]  # a fixture
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "10")
@@ -66,6 +66,8 @@ CLIPS = {
     "stream.ts": lambda path: media.clip(path, 2.4, (64, 48), video=OPEN_GOP),
     "old.avi": lambda path: media.clip(path, 2.4, (64, 48), video=("-c:v", "mpeg4", "-q:v", "2")),
     "rate.mov": lambda path: media.clip(path, 1, (64, 48), rate="30000/1001", video=X264),
+    "film.mkv": lambda path: media.clip(path, 2, (64, 48), rate="24000/1001", video=X264),
+    "short.mkv": lambda path: media.clip(path, 0.1, (64, 48), rate="24000/1001", video=X264),
     "one.mp4": lambda path: media.clip(path, 0.04, (64, 48), sound=False, video=X264),
 }
 HANDHELD = Path(__file__).parents[2] / "examples/handheld.mp4"
@@ -190,30 +192,30 @@ def test_how_long_it_takes_is_told_from_the_first_frames(larger: dict[str, Any])
 
 
 def test_what_takes_more_than_a_day_says_what_is_quicker() -> None:
-    outlook = part("upscale")._outlook
-    assert outlook(0.5, 86_000) == "at 0.5 s a frame, this takes about 24 hours"
-    assert "3.0 days" in outlook(40, 3 * 86_400)
-    assert "--on NAME" in outlook(40, 3 * 86_400)
+    outlook = part("_clock").outlook
+    assert outlook(0.5, 86_000, 9) == "at 0.5 s a frame, this takes about 24 hours"
+    assert "3.0 days" in outlook(40, 3 * 86_400, 9)
+    assert "--on NAME" in outlook(40, 3 * 86_400, 9)
 
 
 @pytest.mark.soak
 def test_a_joint_is_not_seen(tmp_path: Path, networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """About each joint, a second's frames are on average no more than 0.5 dB below those encoded without one."""
-    film, repeat = part("_film"), part("_tiles").Enlarger(Doubled(), 0, 2)
+    film, table, repeat = part("_film"), part("_timetable"), part("_tiles").Enlarger(Doubled(), 0, 2)
     (tmp_path / "input").symlink_to(HANDHELD)
     media_, tracks = part("_media").probe(tmp_path / "input", 10**7, 60), part("_ffmpeg").Tracks("mp4", (), {}, ())
     for _ in part("_ffmpeg").Pass(film.watch(media_, tracks, 10**7), tmp_path):
         pass
-    times_ = dataclasses.replace((whole := film.timetable(tmp_path)), stamps=whole.stamps[:144])
+    times_ = dataclasses.replace((whole := table.timetable(tmp_path, media_, 10**7)), stamps=whole.stamps[:144])
     colour = film.colour(tmp_path, media_, 10**7)
     quality = {}
     for length in (48, 1000):
-        monkeypatch.setattr(film, "SEGMENT", length)
+        monkeypatch.setattr(table, "SEGMENT", length)
         reel = film.Film(tmp_path, media_, times_, colour, repeat, {"crf": 18, "preset": "medium"}, 10**7)
         pieces = []
-        for segment in times_.segments:
+        for segment in times_.segments(""):
             (tmp_path / segment.name).mkdir(exist_ok=True)
-            pieces.append(seen_through(reel.make(segment, tmp_path / segment.name)))
+            pieces.append(finished(reel.make(segment, tmp_path / segment.name)))
         part("_splice").join(pieces, times_.stamps, times_.last, times_.unit, tmp_path)
         quality[length] = np.array(against(tmp_path / "joined.mp4", HANDHELD))
     loss = quality[1000] - quality[48]
@@ -230,15 +232,6 @@ class Doubled:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         return pixels.repeat(2, axis=0).repeat(2, axis=1)
-
-
-def seen_through(work: Any) -> Path:
-    """What a generator returns at its end."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return Path(end.value)
 
 
 def against(made: Path, source: Path) -> list[float]:
@@ -306,6 +299,27 @@ def test_a_clip_is_no_photo_and_a_size_of_ones_own_is_even(tmp_path: Path, clips
     assert (kind, "-o with a name in .mp4" in error) == ("bad_input", True)
 
 
-def test_the_clock_is_the_clips_own(clips: dict[str, Path], larger: dict[str, Any]) -> None:
-    with av.open(str(larger["rate.mov"])) as container:
-        assert abs(container.streams.video[0].average_rate - Fraction(30_000, 1001)) < 0.05
+def said(path: Path) -> tuple[Fraction | None, Fraction | None]:
+    """Frames a second and the shape of a pixel, as a file says them."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.average_rate, stream.sample_aspect_ratio
+
+
+def test_the_frame_rate_is_the_clips_own(clips: dict[str, Path], larger: dict[str, Any]) -> None:
+    for name in ("rate.mov", "film.mkv", "short.mkv"):
+        assert said(larger[name])[0] == said(clips[name])[0], name
+    assert said(clips["film.mkv"])[0] == Fraction(24_000, 1001)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shape"),
+    [({"scale": 2}, Fraction(64, 45)), ({"height": 288}, Fraction(64, 45)), ({"width": 512, "height": 288}, 1)],
+)
+def test_a_size_of_ones_own_is_the_shape_it_is_shown_in(
+    tmp_path: Path, wanted: dict[str, int], shape: Fraction | int
+) -> None:
+    """What is asked for by scale or height keeps its shape: its pixels need not be square."""
+    wide = media.clip(tmp_path / "dv.mp4", 0.2, (180, 144), video=(*X264, "-vf", "setsar=64/45"))
+    assert said(wide)[1] == Fraction(64, 45)
+    assert said(quickly(tmp_path / "job", wide, **wanted).output())[1] == shape

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from tests import media
 
-from .runs import Run
+from .runs import Run, part
 from .test_stabilize_bytes import held_to
 from .upscaled import job, networks, quick_job, run
 
@@ -89,7 +90,7 @@ def test_and_so_with_a_network(rounds: int, most: int, clip: Path, networks: Pat
         return job(folder, clip, model=networks / "compact.pth", preset="medium", threads=threads, **more)
 
     one = run(make(tmp_path / "whole", threads=1), tmp_path / "whole")
-    assert pieces(one) == ["frames-000000", "frames-000001"]
+    assert [name[:13] for name in pieces(one)] == ["frames-000000", "frames-000001"]
     for number in range(rounds):
         done = interrupted(make, pieces(one), tmp_path / str(number), random.Random(number), most)
         assert done.done()["files"] == one.done()["files"]
@@ -99,3 +100,67 @@ def test_and_so_with_a_network(rounds: int, most: int, clip: Path, networks: Pat
 def test_bytes_do_not_depend_on_the_number_of_cores(cores: int, clip: Path, whole: Run, tmp_path: Path) -> None:
     command = quick_job(tmp_path / "job", clip, segment=12, preset="medium")
     assert run([*held_to(cores), *command], tmp_path / "job").done()["files"] == whole.done()["files"]
+
+
+@pytest.fixture
+def kept(whole: Run, tmp_path: Path) -> Path:
+    """The pieces of the whole clip but the last two, as another attempt finds them."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    for name in pieces(whole)[:-2]:
+        shutil.copy(whole.folder / "out/0/checkpoints" / name, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "other", [{"scale": 2}, {"crf": 20}, {"tile": 64}, {"fp16": True}, {"width": 90, "height": 70}]
+)
+def test_pieces_of_other_settings_are_not_taken(other: dict[str, Any], clip: Path, kept: Path, tmp_path: Path) -> None:
+    done = run(
+        quick_job(tmp_path / "job", clip, segment=12, checkpoints=kept, preset="medium", **other), tmp_path / "job"
+    )
+    assert len(pieces(done)) == 5
+    assert not {path.name for path in kept.iterdir()} & {*pieces(done)}
+
+
+def test_pieces_of_another_clip_or_another_model_are_not_taken(clip: Path, whole: Run, tmp_path: Path) -> None:
+    other = media.clip(tmp_path / "other.mp4", 2.4, (64, 48), video=(*X264, "-vf", "negate"))
+    done = run(quick_job(tmp_path / "job", other, segment=12, preset="medium"), tmp_path / "job")
+    assert not {*pieces(done)} & {*pieces(whole)}
+    command = quick_job(tmp_path / "job", clip, segment=12, preset="medium")
+    (tmp_path / "job/models/model/more.pth").write_text("other weights")
+    assert not {*pieces(run(command, tmp_path / "job"))} & {*pieces(whole)}
+
+
+def test_threads_and_smaller_tiles_go_on_with_what_there_is(clip: Path, kept: Path, whole: Run, tmp_path: Path) -> None:
+    command = quick_job(tmp_path / "job", clip, segment=12, checkpoints=kept, preset="medium", threads=2, ease=1)
+    done = run(command, tmp_path / "job")
+    assert pieces(done) == pieces(whole)[-2:]
+    assert "36 of 60 frames are done already" in done.logged()
+
+
+def test_a_piece_that_does_not_fit_is_made_again(clip: Path, kept: Path, whole: Run, tmp_path: Path) -> None:
+    """One of another encoder, one that lacks frames, one that is none: under names that say otherwise."""
+    foreign = run(quick_job(tmp_path / "other", clip, segment=12, preset="ultrafast"), tmp_path / "other")
+    short = run(quick_job(tmp_path / "short", clip, segment=11, preset="medium"), tmp_path / "short")
+    names = pieces(whole)
+    shutil.copy(foreign.folder / "out/0/checkpoints" / pieces(foreign)[0], kept / names[0])
+    shutil.copy(short.folder / "out/0/checkpoints" / pieces(short)[1], kept / names[1])
+    (kept / names[2]).write_bytes(b"none")
+    done = run(quick_job(tmp_path / "job", clip, segment=12, checkpoints=kept, preset="medium"), tmp_path / "job")
+    assert pieces(done) == names
+    assert "3 pieces of an earlier attempt do not fit" in done.logged()
+    assert done.done()["files"] == whole.done()["files"]
+
+
+def test_a_long_clip_has_no_more_pieces_than_are_kept() -> None:
+    from broker.checkpoints import JOB_PIECES
+
+    table = part("_timetable")
+    for frames in (1, 48, 49, 48_000, 48_001, 432_000):
+        times = table.Timetable((*range(frames),), 1, *[Fraction(1)] * 5, "")
+        spans = [times.span(one.number) for one in times.segments("")]
+        assert len(spans) <= JOB_PIECES / 2
+        assert [stop for _, stop in spans] == [*(start for start, _ in spans[1:]), frames]
+        assert all(stop - start > 0 for start, stop in spans)
+        assert (spans[0][1] == 48) == (48 <= frames <= 48_000)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ PARAMS = {
 QUICKLY = """
 import sys
 sys.path.insert(0, {scripts!r})
-import _film, _job, _tiles, upscale
+import _job, _tiles, _timetable, upscale
 
 class Repeats:
     scale = 4
@@ -46,7 +46,7 @@ class Repeats:
 def enlarger(job):
     return _tiles.Enlarger(Repeats(), 0, job.params["scale"], job.params["width"], job.params["height"])
 
-_film.SEGMENT, upscale._enlarger = {segment}, enlarger
+_timetable.SEGMENT, upscale._enlarger = {segment}, enlarger
 sys.exit(_job.run(upscale.upscale))
 """
 
@@ -101,7 +101,7 @@ def quick_job(folder: Path, *inputs: Path, segment: int = 48, **options: Any) ->
 
     What is about a network needs one, and seconds to load it; what is about the clip does not.
     """
-    job(folder, *inputs, model=Path("none.pth"), **options)
+    job(folder, *inputs, model=Path("/dev/null"), **options)
     return [sys.executable, "-c", QUICKLY.format(scripts=str(SCRIPTS), segment=segment), "job.json"]
 
 
@@ -113,6 +113,15 @@ def upscale(folder: Path, *inputs: Path, env: Mapping[str, str] | None = None, *
 def quickly(folder: Path, *inputs: Path, **options: Any) -> Run:
     """Run upscale.py without a network in a new job directory."""
     return run(quick_job(folder, *inputs, **options), folder)
+
+
+def finished(work: Generator[float, None, Any]) -> Any:
+    """What a generator returns at its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
 
 
 def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> Run:
