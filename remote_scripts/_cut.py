@@ -7,7 +7,7 @@ the frame there (the seam): where they differ, the keyframe was none, and the cl
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,6 +40,11 @@ class Index:
         """From the first frame to the last."""
         return float((self.times[-1] - self.times[0]) * self.tick)
 
+    def count(self, stretch: Stretch) -> int:
+        """How many frames are shown in a stretch."""
+        stop = len(self.times) if stretch.stop is None else bisect_left(self.times, stretch.stop)
+        return stop - bisect_left(self.times, stretch.first)
+
     def target(self, key: int) -> float:
         """Where to seek, in seconds, to land on the keyframe `key`: seeking is rough, so the middle of what follows."""
         place = bisect_right(self.keys, key)
@@ -61,7 +66,7 @@ def read_index(path: Path, media: Media, pixels: int) -> Index | None:
         return _index(packets, stream.time_base, begins)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are hundreds of thousands
 class _Packet:
     time: int | None
     duration: int

@@ -64,7 +64,7 @@ class Segmented:
         fast = bool(self._job.params.get("fast"))
         names = self._names("watch", [self._job.params["shakiness"], fast, cuts, self._index.packets], len(parts))
         try:
-            pieces = self._through(names, do, progress, [self._share(part) for part in parts])
+            pieces = self._through(names, do, progress, [1 + self._index.count(part) for part in parts])
             watched = _watch.put_together(pieces, cuts, self._index)
         except (BadInput, LimitExceeded, Missing):
             raise
@@ -137,6 +137,3 @@ class Segmented:
 
     def _link(self, folder: Path) -> None:
         (folder / _ffmpeg.SOURCE).symlink_to(self._item.input.absolute())
-
-    def _share(self, part: _cut.Stretch) -> int:
-        return 1 + sum(part.first <= time and (part.stop is None or time < part.stop) for time in self._index.times)

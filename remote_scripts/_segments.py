@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+import _cgroup
 from _job import Item, Job
 
 SHARE = 0.7
@@ -47,11 +48,16 @@ def hands(bytes_each: float) -> int:
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(there, _cgroup.cores())))
 
 
 def free_memory(told: Path = Path("/proc/meminfo")) -> float:
     """Bytes that programs may still take; where the system does not tell, half of what there is."""
+    return min(_available(told), _cgroup.free_memory())
+
+
+def _available(told: Path) -> float:
     with suppress(OSError, ValueError):
         for line in told.read_text("ascii").splitlines():
             if line.startswith("MemAvailable:"):

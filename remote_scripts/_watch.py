@@ -44,7 +44,7 @@ def watch(
     stretch: _cut.Stretch, index: _cut.Index, media: Media, params: dict[str, Any], pixels: int, folder: Path
 ) -> Generator[float, None, Path]:
     """Watch a stretch of `input` in `folder`; yields the share done, returns the piece: JSON."""
-    frames = max(1, sum(stretch.first <= time < (stretch.stop or time + 1) for time in index.times))
+    frames = max(1, index.count(stretch))
     run = _ffmpeg.Pass(_commands.detect_stretch(media, params, index, stretch, pixels), folder)
     for tick in run:
         yield min(1.0, tick.frame / frames)

@@ -157,6 +157,14 @@ def test_segments_are_ten_to_thirty_seconds_and_even_in_number(seconds: float, n
     assert number == 1 or all(7 * 25 <= b - a <= 31 * 25 for a, b in pairwise(edges))
 
 
+@pytest.mark.parametrize("stretch", [(0, None), (0, 1), (7, 300), (499, None), (498, 600)])
+def test_the_frames_of_a_stretch_are_counted_by_when_they_are_shown(stretch: tuple[int, int | None]) -> None:
+    first, stop = stretch
+    index = index_of(20, 25)
+    expected = [time for time in index.times if first <= time and (stop is None or time < stop)]
+    assert index.count(part("_cut").Stretch(first, stop, None)) == len(expected)
+
+
 def test_cuts_lie_at_keyframes_and_nowhere_else() -> None:
     index = index_of(120, 250)
     assert part("_cut").choose_cuts(index)

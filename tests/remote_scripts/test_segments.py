@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -142,7 +143,30 @@ def test_no_more_work_at_once_than_memory_holds(monkeypatch: pytest.MonkeyPatch,
     told = tmp_path / "meminfo"
     told.write_text("MemTotal: 8000000 kB\nMemAvailable:    2000000 kB\n")
     segments = part("_segments")
+    monkeypatch.setattr(segments._cgroup, "free_memory", lambda: math.inf)
     assert segments.free_memory(told) == 2_048_000_000
     monkeypatch.setattr(segments, "cores", lambda: 8)
     monkeypatch.setattr(segments, "free_memory", lambda: 2_048_000_000.0)
     assert [segments.hands(each) for each in (1e6, 440e6, 3e9)] == [8, 3, 1]
+
+
+def test_a_container_has_no_more_than_its_groups_allow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The inner group has 1.5 cores and no limit of memory; the one around it has 300 MB left, 100 of them files."""
+    inner = tmp_path / "groups/outer/inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "told").write_text("1:name=systemd:/x\n0::/outer/inner\n")
+    for name, inside, outside in (
+        ("cpu.max", "150000 100000\n", "max 100000\n"),
+        ("memory.max", "max\n", "1000000000\n"),
+        ("memory.current", "5\n", "800000000\n"),
+        ("memory.stat", "anon 5\n", "anon 700000000\ninactive_file 100000000\nactive_file 7\n"),
+    ):
+        (inner / name).write_text(inside)
+        (inner.parent / name).write_text(outside)
+    group, segments = part("_cgroup"), part("_segments")
+    place = tmp_path / "groups", tmp_path / "told"
+    assert (group.cores(*place), group.free_memory(*place)) == (1.5, 300_000_000)
+    assert (group.cores(tmp_path, tmp_path / "told"), group.free_memory(tmp_path, tmp_path / "none")) == (math.inf,) * 2
+    monkeypatch.setattr(group, "cores", lambda: 0.5)
+    monkeypatch.setattr(group, "free_memory", lambda: 1000.0)
+    assert (segments.cores(), segments.free_memory(), segments.hands(1e9)) == (1, 1000, 1)

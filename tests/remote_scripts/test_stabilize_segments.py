@@ -49,9 +49,14 @@ def test_bytes_do_not_depend_on_the_number_of_cores(cores: int, clip: Path, whol
 
 
 def test_nor_on_how_many_segments_are_at_work(clip: Path, whole: Run, tmp_path: Path) -> None:
+    """Seven may be, in both passes, however many cores there are."""
+    more = "_segments.cores, _segments.free_memory = lambda: 7, lambda: 1e12"
+    count = "_segmented.work_through = lambda *args: print(args[4], file=sys.stderr) or _segments.work_through(*args)"
     words = command(pair=PAIR)
-    words[2] = words[2].replace("import _job", "import _segmented\n_segmented.cores = lambda: 7\nimport _job")
-    assert run(job(tmp_path / "job", clip), words).output().read_bytes() == whole.output().read_bytes()
+    words[2] = words[2].replace("import _job", f"import _segments, _segmented\n{more}\n{count}\nimport _job")
+    done = run(job(tmp_path / "job", clip), words)
+    assert done.output().read_bytes() == whole.output().read_bytes()
+    assert done.log.splitlines().count("7") == 2
 
 
 def attempt(folder: Path, clip: Path, kept: dict[str, bytes], stop_after: int | None) -> set[str]:
