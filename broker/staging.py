@@ -166,7 +166,7 @@ def fetch(executor: Executor, path: str, size: int, sha256: str, part: Path) -> 
     for _ in range(FETCH_TRIES):
         _bring(executor, path, size, part)
         if part.stat().st_size == size and file_sha256(part) == sha256:
-            _make_durable(part)
+            make_durable(part)
             return
         part.unlink()
     raise IntegrityError(f"{path} arrived from {executor.name} with another content than it left with")
@@ -233,7 +233,8 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         rest, offset = rest[written:], offset + written
 
 
-def _make_durable(part: Path) -> None:
+def make_durable(part: Path) -> None:
+    """Make a file that was just written survive a power cut, as one of the user's own."""
     umask = os.umask(0)
     os.umask(umask)
     part.chmod(0o666 & ~umask)  # the job directory is private; the user's own file is not
