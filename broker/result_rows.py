@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -76,13 +76,11 @@ class ResultRows:
         )
         return [str(row["kind"]) for row in rows]
 
-    def keep(self, result: Result, place: Callable[[], None]) -> None:
-        """Note a result in place of one of the same key, once `place` has put its files there. Raises as that does."""
-        with self._db.write():
-            place()
-            self.forget([result.key])
-            for name, (size, sha256) in result.files.items():
-                self._insert(result, name, size, sha256)
+    def put(self, result: Result) -> None:
+        """Note a result, in place of one of the same key. Inside a `turn`."""
+        self.forget([result.key])
+        for name, (size, sha256) in result.files.items():
+            self._insert(result, name, size, sha256)
 
     def _insert(self, result: Result, name: str, size: int, sha256: str) -> None:
         self._db.insert(

@@ -58,7 +58,7 @@ class Results:
         try:
             for name, draft in drafts.items():
                 _take(sources[name], draft, result.files[name][0])
-            self.rows.keep(result, lambda: self._place(result, drafts))
+            self._replace(result, drafts)
         finally:
             for draft in drafts.values():
                 with suppress(OSError):  # a disk that refuses even this; it is swept another day
@@ -73,9 +73,13 @@ class Results:
         if shutil.disk_usage(self.folder).free - size < SPARE_BYTES:
             raise LimitError(f"the disk that holds {self.folder} is all but full")
 
-    def _place(self, result: Result, drafts: Mapping[str, Path]) -> None:
-        for name, draft in drafts.items():
-            draft.replace(self.folder / result.files[name][1])
+    def _replace(self, result: Result, drafts: Mapping[str, Path]) -> None:
+        with self.rows.turn():
+            before = self.rows.find(result.key)
+            for name, draft in drafts.items():
+                draft.replace(self.folder / result.files[name][1])
+            self.rows.put(result)
+            self._unlink(self._files([before] if before else []) - self.rows.named())
 
     def bring(self, output: Output, part: Path) -> None:
         """Copy what an output was to `part`, durable. Raises Spoiled, or OSError when it cannot be stored there."""
