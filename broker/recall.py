@@ -119,7 +119,7 @@ class Recall:
             self._in_vain(attempt, str(error))
             yield Note(f"what was made before is lost: {error}; it is made anew", item.index)
             return
-        self._results.rows.use(found.key)
+        self._results.rows.use(found)
         yield from publication.moved_aside(item, paths)
         yield Published(item.index, paths, found.measured)
 

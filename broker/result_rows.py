@@ -12,6 +12,9 @@ from typing import Any
 
 from broker.database import Database, Row
 
+USED_SECONDS = 60.0
+"""How exactly it is known when a result was used: to write it down takes longer than to find it."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -98,10 +101,12 @@ class ResultRows:
             used=time.time(),
         )
 
-    def use(self, key: str) -> None:
+    def use(self, result: Result) -> None:
         """Note that a result was of use just now."""
+        if abs(time.time() - result.used) < USED_SECONDS:
+            return
         with self._db.write():
-            self._db.execute("UPDATE results SET used = ? WHERE key = ?", (time.time(), key))
+            self._db.execute("UPDATE results SET used = ? WHERE key = ?", (time.time(), result.key))
 
     def forget(self, keys: Iterable[str]) -> None:
         """Forget results. Inside a `turn`."""

@@ -14,8 +14,8 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from broker.errors import IntegrityError, LimitError
 from broker.job import Output
@@ -35,21 +35,20 @@ class Spoiled(IntegrityError):
     """A file that was kept is not what it was, or not there any more."""
 
 
-@dataclass(frozen=True)
-class Freed:
+class Freed(NamedTuple):
     """What tidying up has removed, or would: so many results, and the bytes of their files."""
 
     results: int
     bytes: int
 
 
-@dataclass(frozen=True)
 class Results:
     """The results whose files lie in a folder: at most `most` bytes of them."""
 
-    folder: Path
-    rows: ResultRows
-    most: int
+    def __init__(self, folder: Path, rows: ResultRows, most: int) -> None:
+        self.folder = folder
+        self.rows = rows
+        self.most = most
 
     def keep(self, result: Result, sources: Mapping[str, Path]) -> None:
         """Keep a copy of files (name -> where it is). Raises LimitError without room, OSError, IntegrityError."""

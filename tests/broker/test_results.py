@@ -404,7 +404,8 @@ def test_one_without_room_for_its_output_stays_open(
 # The bound
 
 
-def test_the_one_used_last_stays(tmp_path: Path) -> None:
+def test_the_one_used_last_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.result_rows.USED_SECONDS", 0.0)
     with reopened(result_bytes=2500) as broker:
         asked = [request(tmp_path / f"media{n}", b"%d" % n, size=1000) for n in range(3)]
         drive(broker, asked[0])
