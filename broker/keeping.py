@@ -32,6 +32,7 @@ class Keeping:
         self._ledger = ledger
         self._attempt = attempt
         self._settings = settings
+        self._results = results(settings, ledger.journal)
         self._told = False
 
     def keep(self, index: int) -> Iterator[Note]:
@@ -51,7 +52,7 @@ class Keeping:
         if kind is None or not keys.known:
             return
         sources = {output.name: output.dest for output in item.outputs}
-        results(self._settings, self._ledger.journal).keep(self._result(job, item, kind, keys.of(item, kind)), sources)
+        self._results.keep(self._result(job, item, kind, keys.of(item, kind)), sources)
 
     def _result(self, job: Job, item: Item, kind: str, key: str) -> Result:
         versions = next(each.versions for each in self._ledger.attempts if each.id == self._attempt.id)
@@ -73,4 +74,4 @@ class Keeping:
     def tidy(self) -> None:
         """Hold the bound on what is kept, and delete what belongs to nothing."""
         with suppress(OSError, OffloadError):  # another day
-            results(self._settings, self._ledger.journal).sweep(self._settings.result_bytes)
+            self._results.sweep(self._settings.result_bytes)

@@ -102,16 +102,10 @@ class Ledger:
         """Record an attempt that made nothing: what another made is to be published again."""
         with self._write():
             number = max((attempt.number for attempt in self.attempts), default=0) + 1
-            now, told = time.time(), json.dumps(dict(versions))
-            about = {
-                "target": target,
-                "reason": reason,
-                "state": "done",
-                "versions": told,
-                "started": now,
-                "ended": now,
-            }
-            self._db.insert("attempts", job=self.id, number=number, **about)
+            now = time.time()
+            about = {"target": target, "reason": reason, "state": "done", "started": now, "ended": now}
+            made = self._db.insert("attempts", job=self.id, number=number, versions=json.dumps(dict(versions)), **about)
+            self._db.insert("logs", attempt=made, text="")  # there is none to be asked for anywhere
         return self.attempts[-1]
 
     def recalled_in_vain(self, attempt: Attempt, error: str) -> None:

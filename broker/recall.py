@@ -67,8 +67,8 @@ class Recall:
         if not self._settings.result_bytes or not job.cache or job.keep or not job.open_items:
             return  # one that is to `keep` its folder on the target wants it to be there
         keys = Keys(job)
-        if not keys.known or any(attempt.state == "running" for attempt in self._ledger.attempts):
-            return  # it is under way
+        if not keys.known or self._is_under_way(job):
+            return
         path = self._settings.state_dir / "turns" / f"{keys.together(job.items, job.on)}.lock"
         self._turn = Turn(path, job.id)
         try:
@@ -77,6 +77,11 @@ class Recall:
         except (Interrupted, KeyboardInterrupt, GeneratorExit) as error:
             self._close(str(error) or "stopped at once")
             raise
+
+    def _is_under_way(self, job: Job) -> bool:
+        """Whether it runs somewhere, or may do so: of one that was restored after a loss nothing is known yet."""
+        attempts = self._ledger.attempts
+        return any(attempt.state == "running" for attempt in attempts) or (job.state is State.RUNNING and not attempts)
 
     def _close(self, why: str) -> None:
         publication.tidy(self._ledger)

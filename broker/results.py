@@ -27,6 +27,8 @@ FICLONE = 0x40049409
 COPY_BYTES = 2**20
 SPARE_BYTES = 256 * 2**20
 """What is left free on the disk they are kept on."""
+ROOMY = 0.9
+"""How full it may be after room was made: so that this is not done for every single result."""
 STRAY_SECONDS = 3600.0
 """How long a file that belongs to no result may lie there: somebody may be about to say to which it does."""
 
@@ -49,6 +51,7 @@ class Results:
         self.folder = folder
         self.rows = rows
         self.most = most
+        self._total: int | None = None
 
     def keep(self, result: Result, sources: Mapping[str, Path]) -> None:
         """Keep a copy of files (name -> where it is). Raises LimitError without room, OSError, IntegrityError."""
@@ -67,8 +70,12 @@ class Results:
         if size > self.most:
             raise LimitError(f"it is larger than all that may be kept ({self.most} bytes)", "set OFFLOAD_RESULT_BYTES")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.rows.bytes() + size > self.most:
-            self.sweep(self.most - size)
+        if self._total is None:  # a sum over very many rows: what others keep meanwhile is counted next time
+            self._total = self.rows.bytes()
+        self._total += size
+        if self._total > self.most:
+            self.sweep(int(self.most * ROOMY) - size)
+            self._total = self.rows.bytes() + size
         if shutil.disk_usage(self.folder).free - size < SPARE_BYTES:
             raise LimitError(f"the disk that holds {self.folder} is all but full")
 

@@ -181,7 +181,7 @@ def test_who_does_not_tell_its_device_is_of_no_kind() -> None:
 
 def test_this_machine_is_of_the_versions_that_are_installed_now(monkeypatch: pytest.MonkeyPatch) -> None:
     before = kind("close", {"device": "cpu", "torch": "1.0"})
-    monkeypatch.setattr("broker.result_keys.version", lambda name: {"torch": "2.0"}[name])
+    monkeypatch.setattr("importlib.metadata.version", lambda name: {"torch": "2.0"}[name])
     assert here_now(str(before)) == kind("close", {"device": "cpu", "torch": "2.0"})
     assert here_now(str(kind("close", {"device": "cpu"}))) == kind("close", {"device": "cpu"})
 

@@ -153,6 +153,22 @@ def test_a_job_that_is_tried_again_has_it_too(broker: Broker, tmp_path: Path) ->
     assert broker.journal.job(job.id).state is State.DONE
 
 
+def test_there_is_no_log_to_be_asked_for(broker: Broker, tmp_path: Path) -> None:
+    first = unique(tmp_path / "media", b"one")
+    drive(broker, first)
+    drive(broker, elsewhere(first, tmp_path / "other"))
+    assert [text for _, text in broker.logs(broker.journal.jobs()[0])] == [""]
+
+
+def test_one_of_a_lost_journal_is_looked_for_first(broker: Broker, tmp_path: Path) -> None:
+    first = unique(tmp_path / "media", b"one")
+    drive(broker, first)
+    job = broker.submit(elsewhere(first, tmp_path / "other"))
+    broker.journal._db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))  # as it is restored
+    drive(broker, job)
+    assert [attempt.target for attempt in broker.journal.attempts(job.id)] == ["local"]
+
+
 # Not had
 
 
@@ -200,7 +216,7 @@ def test_what_failed_is_not_kept(broker: Broker, tmp_path: Path) -> None:
 def test_what_is_close_is_had_from_the_same_kind_of_machine(
     before: dict[str, str], runs_in_all: int, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.result_keys.version", lambda name: "10.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "10.0")
     first = unique(tmp_path / "media", b"one", told=before, contract="close")
     drive(broker, first)
     drive(broker, elsewhere(first, tmp_path / "other"))
