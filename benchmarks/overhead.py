@@ -49,7 +49,7 @@ def one_second(folder: Path) -> Path:
 
 def with_broker(clip: Path, folder: Path) -> None:
     out = folder / "out.mp4"
-    run(sys.executable, "-m", "services.stabilize", clip, "-o", out, "--overwrite", "-q", cwd=ROOT)
+    run(sys.executable, "-m", "services.stabilize", clip, "-o", out, "--overwrite", "--no-cache", "-q", cwd=ROOT)
 
 
 def by_hand(clip: Path, job: Path) -> None:

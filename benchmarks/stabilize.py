@@ -61,7 +61,7 @@ def compare(clip: Path, rounds: int, folder: Path) -> None:
 
 
 def stabilize(clip: Path, out: Path, *more: str) -> None:
-    run(sys.executable, "-m", "services.stabilize", clip, "-o", out, "--overwrite", "-q", *more, cwd=ROOT)
+    run(sys.executable, "-m", "services.stabilize", clip, "-o", out, "--overwrite", "--no-cache", "-q", *more, cwd=ROOT)
 
 
 def plain(clip: Path, out: Path, folder: Path) -> None:

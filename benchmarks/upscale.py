@@ -63,7 +63,7 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
     scripts, threads = ROOT / "remote_scripts", str(args.threads)
     words = ["--model", model, "--threads", threads, "--overwrite", "-q"]
     timing = race(
-        lambda: run(sys.executable, "-m", "services.upscale", clip, "-o", ours, *words, cwd=ROOT),
+        lambda: run(sys.executable, "-m", "services.upscale", clip, "-o", ours, "--no-cache", *words, cwd=ROOT),
         lambda: run(sys.executable, "-c", LOOP, model, clip, theirs, threads, scripts),
         args.rounds,
     )

@@ -15,6 +15,7 @@ from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
 from broker.events import Event, ItemFailed, Note, Progress, Published
 from broker.job import Attempt, Item, Job, Output, Remains
+from broker.keeping import Keeping
 from broker.ledger import Ledger
 from broker.models.pin import Pin
 from broker.order import order, told, unchanged
@@ -72,6 +73,7 @@ class Run:
         self._ease = ease
         self._locks = locks
         self._payloads = Payloads(settings.cache_dir / "prepared", ledger.journal)
+        self._keeping = Keeping(ledger, attempt, settings)
         self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
@@ -194,7 +196,8 @@ class Run:
     def _models(self, job: Job) -> Mapping[str, Pin]:
         self._pins = unchanged(job, self._settings, self._ledger.journal)
         if self._pins:
-            self._ledger.note_versions(self._attempt, told(self._pins))
+            eased = {"ease": self._ease} if self._ease else {}
+            self._ledger.note_versions(self._attempt, {**told(self._pins), **eased})
         return self._pins
 
     def _unchanged(self, items: tuple[Item, ...]) -> Generator[Event, None, list[Item]]:
@@ -278,6 +281,7 @@ class Run:
         self._checkpoints.tidy()
         yield from publication.moved_aside(item, paths)
         yield Published(item.index, paths, done.measured)
+        yield from self._keeping.keep(item.index)
 
     def _fetch(self, item: Item, output: Output, part: Path) -> None:
         path = f"jobs/{self._attempt.remote}/out/{item.index}/{output.name}"
@@ -338,6 +342,7 @@ class Run:
             agent.gc(self._settings.keep_days, self._settings.keep_bytes)
             checkpoints.sweep(self._ledger.journal, self._settings.keep_days)
             self._payloads.sweep(self._settings.keep_days)
+            self._keeping.tidy()
 
     def _keep_log(self) -> None:
         with suppress(ExecutorError):  # a job that failed before its script has none

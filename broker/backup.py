@@ -7,10 +7,11 @@ target. What runs there is found by the job's name.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -55,7 +56,7 @@ class Backups:
         try:
             if not path.exists():
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                draft.write_text(json.dumps(_adapter().dump_python(backup, mode="json")))
+                draft.write_text(json.dumps(asdict(backup), default=os.fspath))
                 draft.replace(path)
         except OSError:
             with suppress(OSError):  # as above

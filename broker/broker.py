@@ -20,6 +20,7 @@ from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.models.said import Tell, silent
 from broker.plan import Candidate, plan
+from broker.recall import Recall
 from broker.scripts import bundle
 from broker.settings import Settings
 from broker.stop import Stop
@@ -136,6 +137,11 @@ class Broker:
         if ledger.job.state.over:  # somebody else has just seen it through
             return
         publication.replay(ledger)
+        with Recall(ledger, self.settings, self.targets, self.driven, stop) as recall:
+            yield from recall
+            yield from self._walk(ledger, stop)
+
+    def _walk(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
         candidates = self._where_it_runs_first(ledger.job)
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
@@ -172,6 +178,8 @@ class Broker:
             yield
 
     def _where_it_runs_first(self, job: Job) -> list[Candidate]:
+        if not job.open_items and not self._running(job):
+            return []  # nobody needs to be asked
         candidates = self.plan(job.on, sum(_sent_bytes(item) for item in job.open_items), job.offline)
         latest = [attempt for attempt in self.journal.attempts(job.id) if not attempt.prepares][-1:]
         running = {attempt.target for attempt in latest if attempt.state == "running"}

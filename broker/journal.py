@@ -24,6 +24,7 @@ from broker.health import Health
 from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Preparation, Remains, Request, State
 from broker.ledger import Ledger
 from broker.reports import Checkpoint
+from broker.result_rows import ResultRows
 from broker.rows import read_attempt, read_job
 
 OPEN = (State.QUEUED, State.RUNNING)
@@ -51,6 +52,7 @@ class Journal:
         self._db = Database(path, mend)
         self.aside = self._db.aside
         self.health = Health(self._db)
+        self.results = ResultRows(self._db)
         self.checkpoint_folder = path.parent / "checkpoints"
 
     def __enter__(self) -> Self:

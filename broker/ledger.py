@@ -100,6 +100,21 @@ class Ledger:
             self._db.insert("attempts", job=self.id, number=number, items=json.dumps(items), **about)
             return next(attempt for attempt in self.attempts if attempt.number == number)
 
+    def recalled(self, target: str, reason: str, versions: Mapping[str, Any]) -> Attempt:
+        """Record an attempt that made nothing: what another made is to be published again."""
+        with self._write():
+            number = max((attempt.number for attempt in self.attempts), default=0) + 1
+            now = time.time()
+            about = {"target": target, "reason": reason, "state": "done", "started": now, "ended": now}
+            made = self._db.insert("attempts", job=self.id, number=number, versions=json.dumps(dict(versions)), **about)
+            self._db.insert("logs", attempt=made, text="")  # there is none to be asked for anywhere
+        return self.attempts[-1]
+
+    def recalled_in_vain(self, attempt: Attempt, error: str) -> None:
+        """Record that there was nothing to publish again, after all."""
+        with self._write():
+            self._db.execute("UPDATE attempts SET state = 'lost', error = ? WHERE id = ?", (error, attempt.id))
+
     def adopt_attempt(self, number: int, target: str) -> Attempt:
         """Record an attempt that was found on its target, after the journal that knew of it was lost."""
         with self._write():

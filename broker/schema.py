@@ -148,10 +148,15 @@ STEPS = (
         name TEXT NOT NULL,
         size INTEGER NOT NULL,
         sha256 TEXT NOT NULL,
+        service TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        target TEXT NOT NULL,
+        made REAL NOT NULL,
         measured TEXT NOT NULL,
         origin TEXT NOT NULL,
         used REAL NOT NULL,
         PRIMARY KEY (key, name)
-    ) STRICT
+    ) STRICT;
+    CREATE INDEX results_of ON results (service, target)
     """,
 )

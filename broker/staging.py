@@ -7,12 +7,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker import policy
 from broker.agent import Agent
@@ -21,6 +20,9 @@ from broker.job import FileId, Item
 from broker.reports import Checkpoint
 from broker.stop import Stop
 from executors.base import PART_BYTES, Executor, NoSuchFile, Span
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 SUFFIX_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 ASSEMBLE_TRIES = 3
@@ -121,7 +123,7 @@ def _send_all(executor: Executor, agent: Agent, lacking: list[tuple[Upload, dict
         if upload.size > PART_BYTES:
             _send(executor, agent, upload, there, stop)
     small = [(upload, there) for upload, there in lacking if upload.size <= PART_BYTES]
-    with ThreadPoolExecutor(executor.streams) as streams:
+    with _streams(executor) as streams:
         list(streams.map(lambda one: _send(executor, agent, one[0], one[1], stop), small))
 
 
@@ -149,8 +151,14 @@ def _send_parts(executor: Executor, upload: Upload, parts: list[tuple[int, Span]
             raise Interrupted("stopped while its input was on its way")
         policy.transfer(partial(executor.put, upload.path, span, f"parts/{upload.sha256}/{number}"))
 
-    with ThreadPoolExecutor(executor.streams) as streams:
+    with _streams(executor) as streams:
         list(streams.map(send, parts))
+
+
+def _streams(executor: Executor) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # and logging with it: not for what travels nowhere
+
+    return ThreadPoolExecutor(executor.streams)
 
 
 def _spans(size: int, most: int) -> Iterator[Span]:
@@ -167,7 +175,7 @@ def fetch(executor: Executor, path: str, size: int, sha256: str, part: Path) -> 
     for _ in range(FETCH_TRIES):
         _bring(executor, path, size, part)
         if part.stat().st_size == size and file_sha256(part) == sha256:
-            _make_durable(part)
+            make_durable(part)
             return
         part.unlink()
     raise IntegrityError(f"{path} arrived from {executor.name} with another content than it left with")
@@ -219,7 +227,7 @@ def _download(executor: Executor, path: str, size: int, part: Path) -> None:
         finally:
             enough.set()  # one that failed must not wait for the others to bring the rest
 
-    with part.open("xb") as file, ThreadPoolExecutor(executor.streams) as streams:
+    with part.open("xb") as file, _streams(executor) as streams:
         try:
             list(streams.map(bring, [file.fileno()] * executor.streams))
         finally:
@@ -241,7 +249,8 @@ def _umask() -> int:
         return umask
 
 
-def _make_durable(part: Path) -> None:
+def make_durable(part: Path) -> None:
+    """Make a file that was just written survive a power cut, as one of the user's own."""
     part.chmod(0o666 & ~_umask())  # the job directory is private; the user's own file is not
     sync(part)
 

@@ -11,6 +11,7 @@ from offload import __version__
 from services.base.command import EXIT_CODES, command, run
 
 VERBS = {
+    "cache": "Results that are kept to be had again.",
     "completion": "Make the shell complete verbs, options, targets and jobs.",
     "doctor": "Check that everything the services need is here.",
     "jobs": "Look at jobs, end them, forget them.",

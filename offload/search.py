@@ -146,6 +146,7 @@ def _done(
         tuple(inputs),
         on=LOCAL,
         models=models,
+        contract="close",
         command=("offload", "search"),
     )
     job, stop = broker.submit(request), Stop()

@@ -13,15 +13,29 @@ file. From then on a model is those files, on every machine; where they come fro
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from broker.errors import MissingHere
-from broker.models import catalogue
-from broker.models.pinning import resolve
-from broker.models.store import missing
+
+if TYPE_CHECKING:
+    from broker.models.pinning import resolve
+    from broker.models.store import missing
 
 __all__ = ["absent", "missing", "resolve"]
+
+PLACES = {"resolve": "broker.models.pinning", "missing": "broker.models.store"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: most jobs have no model."""
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(PLACES[name]), name)
 
 
 def absent(sources: Iterable[str]) -> MissingHere:
     """The error that models are not here, of which there may be several."""
+    from broker.models import catalogue
+
     return catalogue.absent([catalogue.about(source) for source in sources])

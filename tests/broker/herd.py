@@ -1,4 +1,4 @@
-"""Many processes at once on one journal: `python -m tests.broker.herd submit|hammer FOLDER COUNT SECONDS`.
+"""Many processes at once on one journal: `python -m tests.broker.herd submit|apart|hammer FOLDER COUNT SECONDS`.
 
 Each prints one line of JSON: what it was told.
 """
@@ -23,6 +23,7 @@ from broker.job import FileId, Request, State
 from broker.journal import Journal
 from broker.stop import Stop
 from broker.targets import Target
+from tests.broker.again import elsewhere
 from tests.broker.jobs import request
 
 HANGS = 300.0
@@ -39,6 +40,19 @@ def submit(folder: Path, barrier: Barrier, number: int, seconds: float) -> None:
         seen = broker.journal.place()
         barrier.wait(HANGS)
         job = broker.submit(asked, seen)
+        for _ in broker.drive(job, Stop()):
+            pass
+        done = broker.journal.job(job.id)
+        tell({"job": job.id, "state": done.state, "outputs": [str(done.items[0].outputs[0].dest)]})
+
+
+def apart(folder: Path, barrier: Barrier, number: int, seconds: float) -> None:
+    """Ask for the same as all the others, at the same moment, for a place of one's own."""
+    asked = elsewhere(request(folder / "media", b"the same", seconds=SECONDS_OF_WORK), folder / f"place-{number}")
+    barrier.wait(HANGS)
+    with Broker(settings.load()) as broker:
+        barrier.wait(HANGS)
+        job = broker.submit(asked)
         for _ in broker.drive(job, Stop()):
             pass
         done = broker.journal.job(job.id)
@@ -103,7 +117,7 @@ def main() -> int:
     what, folder, count, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     fork = multiprocessing.get_context("fork")  # starting that many interpreters would take longer than what they do
     barrier = fork.Barrier(count)
-    does = partial(_one, {"submit": submit, "hammer": hammer}[what])
+    does = partial(_one, {"submit": submit, "apart": apart, "hammer": hammer}[what])
     herd = [fork.Process(target=does, args=(folder, barrier, number, seconds)) for number in range(count)]
     for process in herd:
         process.start()

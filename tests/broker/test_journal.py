@@ -153,6 +153,8 @@ def test_only_the_latest_driver_may_write(path: Path) -> None:
             lambda: late.remark("waiting"),
             lambda: late.begin_attempt("local", "second"),
             lambda: late.adopt_attempt(3, "local"),
+            lambda: late.recalled("cache", "made before", {}),
+            lambda: late.recalled_in_vain(attempt, "lost"),
             lambda: late.may_remain(attempt),
             lambda: late.end_attempt(attempt, "done", "", {}),
             lambda: late.note_versions(attempt, {"a": 1}),

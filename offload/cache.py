@@ -1,0 +1,109 @@
+"""`offload cache`: results that are kept to be had again, how much room they take, and being rid of them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+
+from broker.broker import Broker
+from broker.keeping import results
+from broker.results import Results
+from services.base.output import print_document
+from services.base.text import plain
+from services.base.through import opened
+
+
+class Size(click.ParamType[int]):
+    """So many bytes: `20G`, `500M`, `1.5T`, or a plain number."""
+
+    name = "20G|500M"
+    _units: ClassVar = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", value.strip(), re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is no size: write 20G, 500M or a number of bytes", param, ctx)
+        return int(float(found[1]) * self._units[found[2].upper()])
+
+
+@click.group(help="Results that are kept, so that the same request again is answered at once.")
+def cache() -> None:
+    """Verbs on what is kept."""
+
+
+@cache.command(help="Say how many results are kept, and how much room they and the rest of the cache take.")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+def show(as_json: bool) -> None:
+    """Show what is kept."""
+    with opened() as broker:
+        found = _found(broker)
+    if as_json:
+        print_document(found)
+        return
+    for line in _lines(found):
+        print(line)
+
+
+def _found(broker: Broker) -> dict[str, Any]:
+    kept, folder = _kept(broker).rows.all(), broker.settings.cache_dir
+    counts, sizes = Counter(one.service for one in kept), Counter[str]()
+    for one in kept:
+        sizes[one.service] += one.size
+    return {
+        "folder": str(_kept(broker).folder),
+        "results": len(kept),
+        "bytes": _kept(broker).rows.bytes(),
+        "most_bytes": broker.settings.result_bytes,
+        "oldest": min((one.origin.at for one in kept), default=None),
+        "services": {name: {"results": counts[name], "bytes": sizes[name]} for name in sorted(counts)},
+        "prepared_bytes": _bytes(folder / "prepared"),
+        "models_bytes": _bytes(folder / "local" / "models"),
+    }
+
+
+def _kept(broker: Broker) -> Results:
+    return results(broker.settings, broker.journal)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    most = f"of {_amount(found['most_bytes'])}" if found["most_bytes"] else "none are kept: OFFLOAD_RESULT_BYTES is 0"
+    yield f"results\t{found['results']}\t{_amount(found['bytes'])}\t{most}"
+    for name, part in found["services"].items():
+        yield f"  {plain(name)}\t{part['results']}\t{_amount(part['bytes'])}"
+    if found["oldest"] is not None:
+        yield f"oldest\t{time.strftime('%Y-%m-%d %H:%M', time.localtime(found['oldest']))}"
+    prepared, models = _amount(found["prepared_bytes"]), _amount(found["models_bytes"])
+    yield f"apart from these\tprepared inputs {prepared}\tmodels {models}"
+
+
+def _amount(size: int) -> str:
+    for bytes_, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} bytes"
+
+
+@cache.command(help="Delete the results that were used least recently, until no more than --max is left.")
+@click.option("--max", "most", type=Size(), help="how much stays  [default: as much as the setting result_bytes]")
+@click.option("--dry-run", is_flag=True, help="say what would be deleted, and delete nothing")
+def gc(most: int | None, dry_run: bool) -> None:
+    """Delete what was used least recently."""
+    with opened() as broker:
+        kept = _kept(broker)
+        freed = kept.sweep(kept.most if most is None else most, pretend=dry_run)
+        left = kept.rows.bytes() - (freed.bytes if dry_run else 0)
+    done = "would be deleted" if dry_run else "deleted"
+    print(f"{freed.results} results, {_amount(freed.bytes)}, {done}; {_amount(left)} left")
