@@ -19,7 +19,7 @@ from broker.results import Spoiled
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL, Target, choose
-from broker.turns import Turn
+from broker.claim import Claim
 
 CACHE = "cache"
 """What stands for a target where a result was made before."""
@@ -53,14 +53,14 @@ class Recall:
         self._stop = stop
         self._results = results(settings, ledger.journal)
         self._attempts: dict[tuple[str, str], Attempt] = {}
-        self._turn: Turn | None = None
+        self._claim: Claim | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._turn:
-            self._turn.leave()
+        if self._claim:
+            self._claim.leave()
 
     def __iter__(self) -> Iterator[Event]:
         job = self._ledger.job
@@ -69,11 +69,11 @@ class Recall:
         keys = Keys(job)
         if not keys.known or self._is_under_way(job):
             return
-        path = self._settings.state_dir / "turns" / f"{keys.together(job.items, job.on)}.lock"
-        self._turn = Turn(path, job.id)
+        path = self._settings.state_dir / "claims" / f"{keys.together(job.items, job.on)}.lock"
+        self._claim = Claim(path, job.id)
         try:
             yield from self._look(keys)
-            yield from self._wait(keys, self._turn)
+            yield from self._wait(keys, self._claim)
         except (Interrupted, KeyboardInterrupt, GeneratorExit) as error:
             self._close(str(error) or "stopped at once")
             raise
@@ -148,16 +148,16 @@ class Recall:
 
     # What another is making
 
-    def _wait(self, keys: Keys, turn: Turn) -> Iterator[Event]:
+    def _wait(self, keys: Keys, claim: Claim) -> Iterator[Event]:
         waits, took, idle = False, 0.0, ""
-        while self._ledger.job.open_items and not turn.take():
-            if not self._at_work(turn.holder):
-                if turn.holder == idle:
+        while self._ledger.job.open_items and not claim.take():
+            if not self._at_work(claim.holder):
+                if claim.holder == idle:
                     break  # twice: the name of one that died may stand there for a moment after another has come
-                idle = turn.holder
+                idle = claim.holder
             elif not waits:
                 waits = True
-                yield Note(self._remark(f"waiting for job {turn.holder}, which is making the same"))
+                yield Note(self._remark(f"waiting for job {claim.holder}, which is making the same"))
             self._stop.sleep(max(LOOK_SECONDS, LOOK_SHARE * took))
             if self._stop.requested:
                 raise Interrupted("stopped while it waited")
@@ -166,10 +166,10 @@ class Recall:
             took = time.monotonic() - started
         if waits:
             self._remark("")
-        yield from self._look(keys)  # it may have come between the last look and our turn
+        yield from self._look(keys)  # it may have come between the last look and our claim
 
     def _at_work(self, holder: str) -> bool:
-        """Whether one that has the turn will get on with it: one that was stopped keeps nobody waiting."""
+        """Whether one that has the claim will get on with it: one that was stopped keeps nobody waiting."""
         return holder != self._ledger.id and self._driven(holder)
 
     def _remark(self, words: str) -> str:

@@ -21,7 +21,7 @@ from broker.errors import Interrupted
 from broker.events import Event, Note, Progress
 from broker.job import Request, State
 from broker.stop import Stop
-from broker.turns import Turn
+from broker.claim import Claim
 from tests import fakework
 from tests.broker.again import attempts, elsewhere, made, runs, unique
 from tests.broker.jobs import drive, notes, request
@@ -117,7 +117,7 @@ def test_the_second_waits_says_so_and_has_what_the_first_made(broker: Broker, ho
     assert made(elsewhere(asked, tmp_path / "other")) == made(asked)
     assert runs(broker) == 1
     assert broker.journal.ending(job.id).error == ""
-    assert not list((broker.settings.state_dir / "turns").iterdir())
+    assert not list((broker.settings.state_dir / "claims").iterdir())
 
 
 def test_a_batch_that_waits_has_each_item_as_soon_as_it_is_made(broker: Broker, hold: Path, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_where_nothing_can_be_kept_all_make_it_one_after_the_other(
 
 
 def test_where_there_can_be_no_turn_nobody_waits(broker: Broker, tmp_path: Path) -> None:
-    (broker.settings.state_dir / "turns").write_text("in the way")
+    (broker.settings.state_dir / "claims").write_text("in the way")
     drive(broker, asked := request(tmp_path / "media", b"one"))
     assert made(asked) == [fakework.expected(b"one")]
 
@@ -300,7 +300,7 @@ def test_where_there_can_be_no_turn_nobody_waits(broker: Broker, tmp_path: Path)
 
 
 def test_a_turn_is_taken_once_and_told_who_has_it(tmp_path: Path) -> None:
-    one, two = Turn(tmp_path / "turns/a", "job-one"), Turn(tmp_path / "turns/a", "job-two")
+    one, two = Claim(tmp_path / "claims/a", "job-one"), Claim(tmp_path / "claims/a", "job-two")
     assert one.take()
     assert not two.take()
     assert two.holder == "job-one"
@@ -310,7 +310,7 @@ def test_a_turn_is_taken_once_and_told_who_has_it(tmp_path: Path) -> None:
     assert one.holder == "job-two"
     two.leave()
     two.leave()
-    assert not list((tmp_path / "turns").iterdir())
+    assert not list((tmp_path / "claims").iterdir())
 
 
 def test_the_name_of_one_that_died_misleads_nobody(broker: Broker, tmp_path: Path) -> None:
@@ -319,18 +319,18 @@ def test_the_name_of_one_that_died_misleads_nobody(broker: Broker, tmp_path: Pat
     names = iter(["dead", "living", "living"])
     looked = []
 
-    class Misleading(Turn):
+    class Misleading(Claim):
         def take(self) -> bool:
             self.holder = next(names, "")
             looked.append(self.holder)
             return not self.holder
 
-    recall.Turn, before = Misleading, recall.Turn  # type: ignore[misc]
+    recall.Claim, before = Misleading, recall.Claim  # type: ignore[misc]
     try:
         broker.driven = lambda job: job == "living"  # type: ignore[method-assign]
         told = drive(broker, asked)
     finally:
-        recall.Turn = before  # type: ignore[misc]
+        recall.Claim = before  # type: ignore[misc]
     assert looked == ["dead", "living", "living", ""]
     assert notes(told)[0] == "waiting for job living, which is making the same"
     assert attempts(broker, asked)

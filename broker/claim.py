@@ -1,4 +1,4 @@
-"""Whose turn it is to make something that several ask for at once: a lock on a file.
+"""Claims: who is making something that several ask for at once: a lock on a file.
 
 The kernel frees it with its holder, however that dies. Nobody waits for one while holding another, and each holds one
 at most: so no two wait for each other.
@@ -15,8 +15,8 @@ from pathlib import Path
 AGAIN_SECONDS = 0.01
 
 
-class Turn:
-    """The turn that a file stands for, as `job` takes it."""
+class Claim:
+    """The claim that a file stands for, as `job` takes it."""
 
     def __init__(self, path: Path, job: str) -> None:
         self._path = path
