@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from broker import policy, publication
+from broker import measure, policy, publication
 from broker.attempt import Run
 from broker.errors import (
     InputError,
@@ -165,12 +165,14 @@ class Dispatch:
     def _attempt(self, candidate: Candidate, kind: type[Run] = Run) -> Iterator[Event]:
         prepares, name = kind is Preparation, candidate.target.name
         left, ease = self._taken_up(candidate, prepares), self._ease[name]
-        attempt = left or self._ledger.begin_attempt(name, EASED[ease] or candidate.reason, prepares)
+        attempt = left or self._ledger.begin_attempt(
+            name, EASED[ease] or candidate.reason, prepares, candidate.foreseen(prepares, ease)
+        )
         executor = candidate.target.executor()
         run = kind(self._ledger, attempt, executor, self._stop, self._settings, left is not None, ease)
         yield Started(attempt.target, attempt.reason)
         try:
-            yield from run
+            yield from measure.measured(run, self._ledger, candidate.target, left is not None or ease > 0, prepares)
             self._well(candidate)
         except policy.MOVABLE as error:
             if run.left:  # else everything is here, however its makers went

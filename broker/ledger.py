@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from broker.database import Database
 from broker.errors import OffloadError, Overtaken
+from broker.history import Observation
 from broker.job import NEXT, Attempt, Job, Payload, Remains, State
 from broker.reports import Checkpoint
+from broker.targets import Target
 
 if TYPE_CHECKING:
     from broker.journal import Journal
@@ -90,11 +92,14 @@ class Ledger:
 
     # Attempts
 
-    def begin_attempt(self, target: str, reason: str, prepares: bool = False) -> Attempt:
-        """Record an attempt, or one that only `prepares` the inputs."""
+    def begin_attempt(
+        self, target: str, reason: str, prepares: bool = False, forecast: Mapping[str, float] | None = None
+    ) -> Attempt:
+        """Record an attempt, or one that only `prepares` the inputs, and what it is expected to take."""
         with self._write():
             number = max((attempt.number for attempt in self.attempts), default=0) + 1
             about = {"target": target, "reason": reason, "prepares": int(prepares), "started": time.time()}
+            about |= {"forecast": json.dumps(forecast and dict(forecast))}
             self._db.insert("attempts", job=self.id, number=number, **about)
         return self.attempts[-1]
 
@@ -117,6 +122,11 @@ class Ledger:
                 "UPDATE attempts SET state = ?, ended = ?, error = ?, timings = ? WHERE id = ? AND state = 'running'",
                 (state, time.time(), error, json.dumps(dict(timings)), attempt.id),
             )
+
+    def observe(self, target: Target, found: Iterable[Observation]) -> None:
+        """Remember what was measured of a target."""
+        with self._write():
+            self.journal.history.insert(target, found)
 
     def note_versions(self, attempt: Attempt, versions: Mapping[str, Any]) -> None:
         """Remember the versions an attempt ran with, beside those told before."""

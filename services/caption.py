@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import HUB, PATH
+from services.base import amount
 from services.base.service import Listed, Params, Service
 from services.base.suffixes import CLIPS, PICTURES
 
@@ -111,6 +112,8 @@ SERVICE = Service(
     prepare="extract_frames.py",
     describe=_describe,
     contract="close",
+    unit="pictures",
+    amount=lambda source, params: amount.pictures(source, count=params.frames),
 )
 
 

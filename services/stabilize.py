@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from services.base import amount
 from services.base.service import Params, Service
 from services.base.suffixes import CLIPS
 
@@ -82,6 +83,8 @@ SERVICE = Service(
     options=_options,
     extras=_extras,
     describe=_describe,
+    unit="pixels",
+    amount=lambda source, params: amount.pixels(source),
 )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import PATH
+from services.base import amount
 from services.base.service import Listed, Params, Service
 from services.base.suffixes import CLIPS
 
@@ -180,6 +181,8 @@ SERVICE = Service(
     prepare="extract_sound.py",
     describe=_describe,
     contract="close",
+    unit="seconds",
+    amount=lambda source, params: amount.seconds(source),
 )
 
 
