@@ -125,9 +125,7 @@ def test_a_fallback_goes_nowhere_that_a_rule_forbids(ruled: Write, box: Box, tmp
         assert attempts(broker) == ["box"]
 
 
-def test_a_job_that_was_recorded_before_a_rule_obeys_it(
-    ruled: Write, broker: Broker, box: Box, tmp_path: Path
-) -> None:
+def test_a_job_that_was_recorded_before_a_rule_obeys_it(ruled: Write, broker: Broker, box: Box, tmp_path: Path) -> None:
     job = broker.submit(request(tmp_path / "media", b"one"))
     with ruled(private(tmp_path / "media")) as later:
         drive(later, job)

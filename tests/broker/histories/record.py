@@ -1,8 +1,9 @@
 """Make a recording of real jobs: `python -m tests.broker.histories.record OUT.json`, from the project's folder.
 
-Each line of `JOBS` is run once, one after the other, by the broker itself: on this machine, and on `far`, a target on the
-same machine that shares no files. Clips are cut from `examples/handheld.mp4`, so that each has another content and is
+Each job is run once, one after the other, by the broker itself: on this machine, and on `far`, a target on the same
+machine that shares no files. Clips are cut from `examples/handheld.mp4`, each with a content of its own, so that it is
 sent. What is written down is what the journal has: seconds of the attempt, and what `broker.measure` made of it.
+On a machine that does other work, `nice -n -15` keeps that out.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main() -> None:
         with Broker(settings.load()) as broker:
             jobs = [_run(broker, request, amounts) for request, amounts in _requests(folder)]
     load = "; ".join(f"{average:.1f}" for average in os.getloadavg())
-    how = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.machine()}, load averages {load} at the end"
+    how = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.machine()}, load averages {load} at the end, nice {os.nice(0)}"
     lines = ",\n".join(json.dumps(job) for job in jobs)
     Path(sys.argv[1]).write_text(f'{{"made": {json.dumps(how)}, "jobs": [\n{lines}\n]}}\n')
 
