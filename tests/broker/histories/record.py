@@ -45,7 +45,8 @@ def main() -> None:
         with Broker(settings.load()) as broker:
             jobs = [_run(broker, request, amounts) for request, amounts in _requests(folder)]
     load = "; ".join(f"{average:.1f}" for average in os.getloadavg())
-    how = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.machine()}, load averages {load} at the end, nice {os.nice(0)}"
+    how = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {platform.machine()}, load averages {load} at the end"
+    how += f", nice {os.nice(0)}"
     lines = ",\n".join(json.dumps(job) for job in jobs)
     Path(sys.argv[1]).write_text(f'{{"made": {json.dumps(how)}, "jobs": [\n{lines}\n]}}\n')
 
