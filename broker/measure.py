@@ -28,10 +28,13 @@ SILENT = 0.02
 
 
 class Sheet:
-    """Where an attempt writes down what is to be learned from it. Seconds are of a clock that cannot be set."""
+    """Where an attempt writes down what is to be learned from it.
+
+    Its clock cannot be set, and does not count the time that this machine was suspended.
+    """
 
     def __init__(self) -> None:
-        self.began = time.monotonic()
+        self.began = 0.0
         self.visits = self.staged = 0
         self.items: tuple[Item, ...] = ()
         self.blobs: list[str] = []
@@ -97,6 +100,7 @@ def measured(run: Attempted, ledger: Ledger, target: Target, again: bool, prepar
     """Drive an attempt, and remember what it tells of its target. One that was taken up `again` tells no times."""
     history, health = ledger.journal.history, ledger.journal.health
     run.sheet.curious = target.name != LOCAL and health.known(target).cpus is None
+    run.sheet.began = time.monotonic()
     try:
         yield from run
     finally:

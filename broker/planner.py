@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from broker import placement, rules, targets
+from broker import models, placement, rules, targets
 from broker.errors import InputError, OffloadError
 from broker.hashes import identify
 from broker.job import FileId, Job, Request
 from broker.journal import Journal
 from broker.models import pinning
+from broker.models.pin import PATH, Pin
 from broker.plan import Candidate, plan
-from broker.sample import sample
 from broker.settings import Settings
 from broker.targets import Target
 from broker.work import Load, Work
@@ -56,10 +56,8 @@ class Planner:
         A link of which nothing is known is tried, unless its machine is rented: none is ever taken for that.
         Raises as `allowed`, and InputError.
         """
-        found = {role: pinning.known(source, self._settings) for role, source in request.models.items()}
-        digests = {role: pin.digest for role, pin in found.items() if pin}
         sources, offline = [entry.source for entry in request.inputs], request.offline or self._settings.offline
-        work = Work.made(request, [*map(self._load, sources, amounts)], digests)
+        work = Work.made(request, [*map(self._load, sources, amounts)], self._digests(request))
         if self._settings.worth and not offline:
             self._try_links(self.plan(self.allowed(request, sources), 0, offline))
         return self._placed(request, work, sources, offline)
@@ -79,7 +77,21 @@ class Planner:
             raise InputError(f"{source}: {error.strerror}") from error
         return Load(source, sha256, file_id.size, amount)
 
+    def _digests(self, request: Request) -> dict[str, str]:
+        """What the models are now, as far as that is settled: nobody is asked."""
+        found = {role: self._settled(source) for role, source in request.models.items()}
+        return {role: pin.digest for role, pin in found.items() if pin}
+
+    def _settled(self, source: str) -> Pin | None:
+        if not source.startswith(PATH):
+            return pinning.known(source, self._settings)
+        with suppress(OffloadError):  # the job itself will tell
+            return models.resolve(source, self._settings, hashing=lambda path: identify(self._journal, path)[1])
+        return None
+
     def _try_links(self, candidates: Iterable[Candidate]) -> None:
+        from broker.sample import sample  # no job needs it
+
         history = self._journal.history
         for one in candidates:
             if one.shared or not one.probe.reachable or one.target.rented() or history.of(one.target):

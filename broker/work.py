@@ -86,7 +86,7 @@ class Work:
             unit, amounts = BYTES, [float(load.size) for load in loads]
         found = [(load, amount or 0.0) for load, amount in zip(loads, amounts, strict=True)]
         waiting = [amount for load, amount in found if told.prepare is not None and load.payload is None]
-        entries = [catalogue.about(source) for role, source in told.models.items() if role in ("model", "denoise")]
+        entries = [catalogue.about(source) for source in told.models.values()]
         return cls(
             service=told.service,
             kind=Kind.of(told, unit, digests),

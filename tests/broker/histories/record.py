@@ -28,7 +28,7 @@ from tests.fakework.fake import SERVICE as FAKE
 from tests.media import ffmpeg
 
 ROOT = Path(__file__).parents[3]
-SECONDS = (2.0, 1.0, 3.0, 1.5, 4.0, 2.5, 5.0, 1.2, 3.5, 2.2, 4.5, 1.8)
+SECONDS = (2.0, 1.0, 3.0, 1.5, 4.0, 2.5, 5.0, 1.2, 3.5, 2.2, 4.5, 1.8) * 2
 """Of the clips."""
 SLOW, QUICK = 0.8, 0.25
 """Two kinds of the fake work, by seconds an item; each job has so many items:"""
@@ -62,7 +62,7 @@ def _requests(folder: Path) -> Iterator[tuple[Request, list[float]]]:
 
 def _clip(folder: Path, target: str, number: int, seconds: float) -> tuple[Request, list[float]]:
     clip = folder / f"{target}-{number}.mp4"
-    start = 0.1 * number + (1.5 if target == "far" else 0.0)
+    start = 0.05 * number + (1.5 if target == "far" else 0.0)
     ffmpeg("-ss", f"{start}", "-i", ROOT / "examples/handheld.mp4", "-t", f"{seconds}", "-preset", "ultrafast", clip)
     service, params = stabilize.SERVICE, stabilize.Stabilize()
     dest = clip.with_suffix(".out.mp4")
