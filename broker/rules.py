@@ -81,9 +81,9 @@ def _parents(sources: Iterable[Path]) -> set[Path]:
 
 
 def _lies_in(place: Path, folder: Path) -> bool:
-    if any(place.is_relative_to(name) for name in (folder, Path(os.path.realpath(folder)))):
+    if place.is_relative_to(folder):  # also one that is not there for now
         return True
-    # A file system may know a folder by other spellings, too.
+    # It may be a link itself, and a file system may know it by other spellings.
     return folder.exists() and any(parent.exists() and parent.samefile(folder) for parent in (place, *place.parents))
 
 

@@ -264,10 +264,10 @@ def test_a_sample_of_a_link_gives_way_to_what_a_job_measured(history: History) -
 
 @pytest.mark.parametrize("jump", [0.0, -1e9, 1e12])
 def test_a_clock_that_jumps_changes_no_forecast(jump: float, tmp_path: Path) -> None:
-    times = iter([2e9, 2e9 + 1, jump, jump + 1, 1e9, 1e9 + 1])
+    times = iter([2e12, 2e12 + 1, 2e12, jump, jump + 1, 1e9, 1e9 + 1])
     database = Database(tmp_path / "journal.sqlite3")
     history = History(database, clock=lambda: next(times))
-    for rate in (1e6, 1e6, 4e6, 4e6, 4e6, 4e6):
+    for rate in (1e6, 1e6, 1e6, 4e6, 4e6, 4e6, 4e6):
         history.observe(BOX, [Observation("run", 1e8, 1e8 / rate, str(KIND), "stabilize")])
     assert forecast(history, work()).run.seconds == pytest.approx(25)
     database.close()

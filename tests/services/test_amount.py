@@ -102,6 +102,8 @@ def test_with_targets_to_choose_from_a_job_is_weighed_before_the_plan(
     said = typed_stabilize(here, clip, "-o", "out.mp4", "--json")
     assert said.code == 0, said.err
     assert amounts(offload_dirs) == [WEIGHT]
+    (attempt,) = said.document["attempts"]
+    assert attempt["forecast"]["run"] > 0  # by the shipped figure for pixels: there is none for bytes
 
 
 def asked(broker: Broker, clip: Path, folder: Path) -> Job:
