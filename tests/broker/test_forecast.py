@@ -144,6 +144,15 @@ def test_after_five_jobs_a_forecast_is_within_30_percent_in_recorded_histories(
     assert median(found) < 0.3
 
 
+@pytest.mark.parametrize("target", ["local", "far"])
+def test_where_other_work_changes_a_machines_speed_tenfold_a_forecast_is_within_half(
+    target: str, history: History
+) -> None:
+    pasts = [one for one in recorded("busy") if (one.work.service, one.target) == ("stabilize", target)]
+    assert max(one.took / one.work.amount for one in pasts) > 2 * min(one.took / one.work.amount for one in pasts)
+    assert median(errors(history, pasts)) < 0.5
+
+
 # How well it is known
 
 

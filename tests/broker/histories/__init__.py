@@ -1,4 +1,8 @@
-"""Histories of jobs that really ran, recorded, and what reads them. See `record.py` for how they were made."""
+"""Histories of jobs that really ran, recorded, and what reads them. See `record.py` for how they were made.
+
+here.json    this machine's other work kept out by `nice`
+busy.json    an earlier, shorter run of the same, with several test suites at work beside it, which came and went
+"""
 
 from __future__ import annotations
 
