@@ -79,7 +79,7 @@ class Place:
     @property
     def machine(self) -> Machine:
         """What decides its speed."""
-        return Machine.of(self.target, self.probe, self.shared)
+        return Machine.of(self.target, self.probe)
 
 
 class Forecasts:

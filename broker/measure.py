@@ -40,6 +40,7 @@ class Sheet:
         self.blobs: list[str] = []
         self.whole = True
         self.curious, self.facts = False, dict[str, Any]()
+        self.heard_done = set[int]()
         self._started = self._ready = self._done = 0.0
 
     def staged_in(self, items: Iterable[Item], sent: Iterable[Item], resumes: bool, shared: bool) -> None:
@@ -63,6 +64,7 @@ class Sheet:
         self._ready = self._ready or now
         if isinstance(report, Done):
             self._done = now
+            self.heard_done.add(report.index)
 
     def look(self, agent: Agent) -> None:
         """Ask the target what it has, if that is not known: it tells how fast it is where nothing was measured."""
@@ -136,7 +138,7 @@ def _observed(run: Attempted, job: Job, target: Target) -> list[Observation]:
     rest = time.monotonic() - sheet.began - sheet.work - sum(one.seconds for one in moved if one.what == "up")
     rest -= sheet.tail if any(one.what == "down" for one in moved) else 0.0
     found = [Observation("start", 1.0, max(rest, 0.0), **about), *moved]
-    if work.amount and all(item.done for item in items):
+    if work.amount and all(item.done and item.index in sheet.heard_done for item in items):
         found += [Observation("run", work.amount, sheet.work, **about), Observation("out", work.amount, out, **about)]
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from broker.plan import Candidate, said_away
 from broker.settings import Settings
 from broker.targets import LOCAL, Target
 from broker.work import Work
+from executors.base import ExecutorError
 
 DAY_SECONDS = 86400.0
 SPARE = 1.2
@@ -70,8 +72,10 @@ def _oldest(target: Target, days: float) -> float:
     oldest, rented = time.time() - days * DAY_SECONDS, target.rented()
     if rented is None:
         return oldest
-    holding = rented.held()
-    return max(oldest, holding.taken) if holding else time.time() + DAY_SECONDS
+    with suppress(ExecutorError):  # what is wrong with its login, its use tells
+        if holding := rented.held():
+            return max(oldest, holding.taken)
+    return time.time() + DAY_SECONDS
 
 
 def unfit(candidate: Candidate, work: Work, expected: Forecast) -> str:

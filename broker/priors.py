@@ -27,15 +27,14 @@ class Machine:
     kind: str
     cpus: int
     gpu: bool
-    shared: bool = False
 
     @classmethod
-    def of(cls, target: Target, probe: Probe, shared: bool) -> Machine:
+    def of(cls, target: Target, probe: Probe) -> Machine:
         """What is known of a target."""
         gpu = (probe.gpu or "").lower() not in NO_GPU
         if target.name == LOCAL and probe.gpu is None:
             gpu = shutil.which("nvidia-smi") is not None  # nobody asks it: that would take longer than the plan
-        return cls(target.kind, probe.cpus or CPUS, gpu, shared)
+        return cls(target.kind, probe.cpus or CPUS, gpu)
 
 
 @cache
@@ -62,7 +61,7 @@ def start(work: Work, machine: Machine) -> float:
     """Seconds until a script is ready that never ran on the target."""
     known = _of(work)
     ready = _by_kind("start", machine.kind) + known.get("load", 0.0)
-    if machine.shared:  # its packages and models are those of this machine, or there is an error
+    if machine.kind == "local":  # its packages are those of this machine
         return ready
     return ready + known.get("install", 0.0) + (work.weights or 0) / FETCHED
 

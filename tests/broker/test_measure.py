@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,3 +224,19 @@ def test_an_attempt_that_had_to_wait_for_its_target_tells_no_times(boxed: Broker
     assert any("waiting for it" in str(event) for event in told)
     assert [attempt.target for attempt in boxed.journal.attempts(job.id)] == ["box"]
     assert "run" not in seen(boxed, "box")
+
+
+def test_an_item_that_another_attempt_did_first_teaches_no_speed(boxed: Broker, ticks: Ticks, tmp_path: Path) -> None:
+    job = boxed.submit(request(tmp_path / "media", b"one", b"two"))
+    drive(boxed, job)
+    job = boxed.journal.job(job.id)
+    for heard, figures in (((0, 1), {"start", "run", "out"}), ((0,), {"start"})):
+        sheet = Sheet()
+        sheet.staged_in(job.items, job.items, resumes=False, shared=False)
+        sheet.started()
+        for index in heard:
+            ticks.now += 10
+            sheet.heard(Done(index, {}, {}))
+        run = SimpleNamespace(sheet=sheet, timings={})
+        found = measure._observed(run, job, boxed.targets["box"])  # type: ignore[arg-type]
+        assert {one.what for one in found} == figures

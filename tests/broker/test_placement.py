@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from broker.plan import Candidate
 from broker.settings import Settings
 from broker.targets import LOCAL, Target
 from broker.work import Kind, Work
-from executors.base import Probe
+from executors.base import Lost, Probe, Refused
 from executors.rented import Holding, Rented
 from tests.broker.faulty import Fault, FaultyExecutor
 from tests.broker.jobs import drive, only_job, request
@@ -229,8 +230,6 @@ def test_a_preview_tries_a_link_of_which_nothing_is_known_once(worthy: Broker, b
 
 
 def test_a_link_that_cannot_be_tried_is_estimated(worthy: Broker, box: Box, tmp_path: Path) -> None:
-    from executors.base import Lost
-
     box.faults.append(Fault("put", "parts/", Lost("box: gone")))
     plan = worthy.preview(request(tmp_path / "media", b"one"), [None])
     assert [one.forecast.link for one in plan if one.forecast] == ["estimated", "estimated"]
@@ -246,6 +245,19 @@ def test_a_preview_takes_no_machine(
     assert (dear.probe.reachable, here.target.name) == (True, LOCAL)
 
 
+def test_a_rented_target_that_cannot_tell_what_it_holds_breaks_no_plan(
+    worthy: Broker, offload_dirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(self: Machine) -> None:
+        raise Refused("dear: its record cannot be read")
+
+    monkeypatch.setitem(executors.KINDS, "rented", f"{__name__}:Machine")
+    monkeypatch.setattr(Machine, "held", held)
+    (offload_dirs / "config/targets.toml").write_text('[dear]\nurl = "rented://"\n')
+    with Broker(settings.load()) as broker:
+        assert order(broker.preview(request(tmp_path / "media", b"one"), [None])) == ["dear", "local"]
+
+
 def test_what_was_brought_to_a_machine_that_was_given_back_is_not_there(
     worthy: Broker, offload_dirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,8 +265,6 @@ def test_what_was_brought_to_a_machine_that_was_given_back_is_not_there(
     (offload_dirs / "config/targets.toml").write_text('[dear]\nurl = "rented://"\n')
     asked = request(tmp_path / "media", b"one")
     with Broker(settings.load()) as broker:
-        import hashlib
-
         broker.journal.history.note_sent(broker.targets["dear"], [hashlib.sha256(b"one").hexdigest()])
 
         def to_send(taken: float | None) -> int:
