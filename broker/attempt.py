@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import checkpoints, endings, keeper, orphans, policy, publication, reports, staging, supplies
+from broker import checkpoints, endings, keeper, measure, orphans, policy, publication, reports, staging, supplies
 from broker.agent import VERB_SECONDS, Agent, Batch
 from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed, OffloadError
@@ -64,6 +64,7 @@ class Run:
         locks: Locks = (),
     ) -> None:
         self.timings: dict[str, float] = {}
+        self.sheet = measure.Sheet()
         self.begun = begun
         self._ledger = ledger
         self._attempt = attempt
@@ -117,6 +118,7 @@ class Run:
         keeper.start(self._settings, self._executor)  # first: who is stopped while a machine is taken leaves it to it
         with self._executor:
             self._reached = True
+            self.sheet.visits += 1
             self._patience.back()
             job = self._ledger.job
             agent = Agent(self._executor, bundle(self._said(job).script))
@@ -142,7 +144,9 @@ class Run:
         with self._timed("stage_in"):
             pieces = self._pieces(items)
             supplies.send_own(self._executor, agent, found.values(), self._stop)
-            inputs = staging.stage_in(self._executor, agent, self._sent(items), self._stop, pieces)
+            sent = self._sent(items)
+            inputs = staging.stage_in(self._executor, agent, sent, self._stop, pieces, self.sheet.count)
+            self.sheet.staged_in(items, sent, bool(pieces), self._executor.local_path("jobs") is not None)
         if pieces:
             yield Note(f"going on from {len(pieces)} finished piece{'s' * (len(pieces) > 1)}")
         ordered = order(self._said(job), found, items, inputs, self._executor, self._settings, self._ease)
@@ -156,11 +160,13 @@ class Run:
             ending = yield from self._run(agent, ordered)
         self._judge(ending)
         self._clear(agent, job.keep)
+        self.sheet.look(agent)
         self._tidy(agent)
 
     def _run(self, agent: Agent, ordered: Mapping[str, Any]) -> Generator[Event, None, Mapping[str, Any]]:
         self._ledger.may_remain(self._attempt)
         self.begun = True
+        self.sheet.started()
         agent.start(self._attempt.remote, self._said(self._ledger.job).script.name, ordered)
         with self._timed("run"):
             return (yield from self._follow(agent))
@@ -240,6 +246,7 @@ class Run:
         return batch.ending
 
     def _take(self, report: Report | None) -> Iterator[Event]:
+        self.sheet.heard(report)
         match report:
             case Progress():
                 self._note(report)
@@ -340,6 +347,7 @@ class Run:
             mark.parent.mkdir(exist_ok=True)
             mark.touch()
             agent.gc(self._settings.keep_days, self._settings.keep_bytes)
+            measure.recheck(self._ledger, agent, self._attempt.target)
             checkpoints.sweep(self._ledger.journal, self._settings.keep_days)
             self._payloads.sweep(self._settings.keep_days)
             self._keeping.tidy()

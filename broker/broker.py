@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from broker import keeper, lease, order, orphans, publication, receipt, targets
+from broker import keeper, lease, order, orphans, publication, receipt, rules, targets
 from broker.backup import Backup, Backups
 from broker.contact import Contact
 from broker.dispatch import Dispatch
 from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
 from broker.hashes import identify
-from broker.job import Attempt, FileId, Item, Job, Remains, Request, State, resume_key
+from broker.job import Attempt, FileId, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.models.said import Tell, silent
-from broker.plan import Candidate, plan
+from broker.plan import Candidate
+from broker.planner import Planner
 from broker.recall import Recall
 from broker.scripts import bundle
 from broker.settings import Settings
@@ -42,6 +43,7 @@ class Broker:
         self.targets = targets.load(settings)
         self.journal = Journal(settings.journal)
         self.contact = Contact(self.journal, self.targets, settings)
+        self._planner = Planner(self.targets, self.journal, settings)
         self._backups = Backups(settings.state_dir / "open")
         unkept = keeper.notices(settings, self.targets)
         self.notices = [*self._restored(), *orphans.notices(self.journal, self.targets), *unkept]
@@ -88,7 +90,7 @@ class Broker:
         return replace(request, digests=digests, offline=request.offline or self.settings.offline)
 
     def _identified(self, request: Request) -> list[tuple[FileId, str]]:
-        targets.choose(self.targets, request.on)
+        self._planner.allowed(request, [entry.source for entry in request.inputs])
         return [self._identify(entry.source) for entry in request.inputs]
 
     def _key(self, request: Request, inputs: list[tuple[FileId, str]]) -> str:
@@ -102,9 +104,11 @@ class Broker:
 
     def plan(self, on: str, input_bytes: int, offline: bool = False) -> list[Candidate]:
         """The targets in the order they would be tried. Raises UsageError for an unknown one."""
-        chosen = targets.choose(self.targets, on)
-        asked = [targets.unasked(target) for target in chosen] if offline else chosen
-        return plan(asked, input_bytes, self.journal.health.probe)
+        return self._planner.plan(targets.choose(self.targets, on), input_bytes, offline)
+
+    def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
+        """The plan for a request of which nothing is recorded yet (see `Planner.preview`)."""
+        return self._planner.preview(request, amounts)
 
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.
@@ -142,7 +146,7 @@ class Broker:
             yield from self._walk(ledger, stop)
 
     def _walk(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
-        candidates = self._where_it_runs_first(ledger.job)
+        candidates = self._permitted(ledger)
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
             candidates = self._where_it_runs_first(ledger.job)
@@ -177,10 +181,20 @@ class Broker:
         with lease.every(HEED_SECONDS, listen):
             yield
 
+    def _permitted(self, ledger: Ledger) -> list[Candidate]:
+        """Where the job may run. One that a rule now keeps from everywhere has come to its end, and raises why."""
+        try:
+            return self._where_it_runs_first(ledger.job)
+        except rules.Forbidden as error:
+            if ledger.job.state is State.QUEUED:
+                ledger.advance(State.RUNNING)
+            self._close(ledger, State.FAILED, str(error), error.exit_code)
+            raise
+
     def _where_it_runs_first(self, job: Job) -> list[Candidate]:
         if not job.open_items and not self._running(job):
             return []  # nobody needs to be asked
-        candidates = self.plan(job.on, sum(_sent_bytes(item) for item in job.open_items), job.offline)
+        candidates = self._planner.of(job)
         latest = [attempt for attempt in self.journal.attempts(job.id) if not attempt.prepares][-1:]
         running = {attempt.target for attempt in latest if attempt.state == "running"}
         return sorted(candidates, key=lambda candidate: candidate.target.name not in running)
@@ -249,10 +263,13 @@ class Broker:
         """End a job that nothing works at any more, as far as we know."""
         if ledger.job.state.over:  # its driver was quicker
             return
+        self._close(ledger, State.CANCELLED, "cancelled", Interrupted.exit_code)
+
+    def _close(self, ledger: Ledger, state: State, why: str, exit_code: int) -> None:
         for attempt in self._running(ledger.job):
-            ledger.end_attempt(attempt, "cancelled", "cancelled", {})
+            ledger.end_attempt(attempt, "cancelled", why, {})
         publication.tidy(ledger)
-        ledger.advance(State.CANCELLED, "cancelled", Interrupted.exit_code)
+        ledger.advance(state, why, exit_code)
 
     def remove(self, job: Job) -> None:
         """Forget a job, and delete what it left here and on its targets. Published results stay.
@@ -278,7 +295,3 @@ class Broker:
 
     def _running(self, job: Job) -> Sequence[Attempt]:
         return [attempt for attempt in self.journal.attempts(job.id) if attempt.state == "running"]
-
-
-def _sent_bytes(item: Item) -> int:
-    return item.payload.size if item.payload else item.file_id.size

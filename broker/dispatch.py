@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from broker import policy, publication
+from broker import measure, policy, publication
 from broker.attempt import Locks, Run
 from broker.errors import (
     InputError,
@@ -187,12 +187,13 @@ class Dispatch:
     ) -> Iterator[Event]:
         prepares, name = kind is Preparation, candidate.target.name
         left, ease = self._taken_up(candidate, prepares), self._ease[name]
-        attempt = left or self._ledger.begin_attempt(name, EASED[ease] or candidate.reason, prepares, items)
+        foreseen = candidate.foreseen(prepares or items is not None, ease)
+        attempt = left or self._ledger.begin_attempt(name, EASED[ease] or candidate.reason, prepares, items, foreseen)
         executor = candidate.target.executor()
         run = kind(self._ledger, attempt, executor, self._stop, self._settings, left is not None, ease, locks)
         yield Started(attempt.target, attempt.reason)
         try:
-            yield from run
+            yield from measure.measured(run, self._ledger, candidate.target, left is not None or ease > 0, prepares)
             self._well(candidate)
         except policy.MOVABLE as error:
             if run.left:  # else everything is here, however its makers went

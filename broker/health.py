@@ -22,7 +22,7 @@ FRESH_SECONDS = 30.0
 """How long an answer is good for."""
 FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 600.0
-LASTING = ("cpus", "gpu", "memory_bytes")
+LASTING = ("cpus", "gpu", "gpu_memory_bytes", "memory_bytes")
 """What a target has for longer than an answer is good for."""
 
 
@@ -46,6 +46,11 @@ class Health:
             again = f"asked again in {row['until'] - self._clock():.0f} s, or by `offload targets test {target.name}`"
             return replace(known, reason=f"{row['reason']} ({again})")
         return self.ask(target)
+
+    def known(self, target: Target) -> Probe:
+        """What is known of a target without asking it."""
+        row = self._row(target)
+        return Probe(True) if row is None else _probe(row)
 
     def ask(self, target: Target) -> Probe:
         """Probe the target now, and remember whether it answers."""
@@ -81,11 +86,11 @@ class Health:
         return replace(probe, **lasting)
 
     def _row(self, target: Target) -> Any:
-        return self._db.row("SELECT * FROM health WHERE target = ? AND identity = ?", (target.name, _identity(target)))
+        return self._db.row("SELECT * FROM health WHERE target = ? AND identity = ?", (target.name, identity(target)))
 
     def _remember(self, target: Target, failures: int, reason: str, seconds: float, probe: Probe) -> None:
         until = self._clock() + seconds
-        values = (target.name, _identity(target), failures, reason, until, json.dumps(asdict(probe)))
+        values = (target.name, identity(target), failures, reason, until, json.dumps(asdict(probe)))
         with self._db.write():
             self._db.execute("INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?, ?)", values)
 
@@ -100,6 +105,6 @@ def _probe(row: Any) -> Probe:
     return Probe(**{**fields, "steps": tuple(fields.get("steps", ()))})
 
 
-def _identity(target: Target) -> str:
-    # A target that was configured anew is another one: nothing is known of it.
+def identity(target: Target) -> str:
+    """What tells a target from another of its name: one that was configured anew is one of which nothing is known."""
     return json.dumps([target.kind, dict(target.options)], sort_keys=True)

@@ -21,6 +21,7 @@ from broker.backup import Backup
 from broker.database import Database, Row
 from broker.errors import UsageError
 from broker.health import Health
+from broker.history import History
 from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Preparation, Remains, Request, State
 from broker.ledger import Ledger
 from broker.reports import Checkpoint
@@ -52,6 +53,7 @@ class Journal:
         self._db = Database(path, mend)
         self.aside = self._db.aside
         self.health = Health(self._db)
+        self.history = History(self._db)
         self.results = ResultRows(self._db)
         self.checkpoint_folder = path.parent / "checkpoints"
 
@@ -277,6 +279,7 @@ class Journal:
             self._db.execute(
                 "UPDATE attempts SET remains = ? WHERE target = ? AND state != 'running'", (Remains.NOTHING, target)
             )
+            self._db.execute("DELETE FROM sent WHERE target = ?", (target,))
 
     def cleaned(self, attempt: Attempt, remains: Remains = Remains.NOTHING) -> None:
         """Record that nothing of an attempt is on its target any more, or only what was to be kept."""
@@ -292,6 +295,12 @@ class Journal:
         """Checkpoints of a job, also those of items that are done, and the number of the attempt that made each."""
         rows = self._db.rows("SELECT * FROM checkpoints WHERE job = ? ORDER BY idx, name", (job,))
         return {Checkpoint(row["idx"], row["name"], row["size"], row["sha256"]): row["attempt"] for row in rows}
+
+    def weigh(self, job: str, amounts: Mapping[int, float]) -> None:
+        """Remember how much work items of a job are, by index, in its unit."""
+        with self._db.write():
+            for index, amount in amounts.items():
+                self._db.execute("UPDATE items SET amount = ? WHERE job = ? AND idx = ?", (amount, job, index))
 
     # Hashes
 

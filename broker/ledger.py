@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from broker.database import Database
 from broker.errors import OffloadError, Overtaken
+from broker.history import Observation
 from broker.job import NEXT, Attempt, Job, Payload, Remains, State
 from broker.reports import Checkpoint
+from broker.targets import Target
 
 if TYPE_CHECKING:
     from broker.journal import Journal
@@ -91,13 +93,19 @@ class Ledger:
     # Attempts
 
     def begin_attempt(
-        self, target: str, reason: str, prepares: bool = False, items: Sequence[int] | None = None
+        self,
+        target: str,
+        reason: str,
+        prepares: bool = False,
+        items: Sequence[int] | None = None,
+        forecast: Mapping[str, float] | None = None,
     ) -> Attempt:
-        """Record an attempt, or one that only `prepares` the inputs, or one at some of the `items`."""
+        """Record an attempt, or one that only `prepares` the inputs, or one at some `items`, and what it may take."""
         with self._write():
             number = max((attempt.number for attempt in self.attempts), default=0) + 1
             about = {"target": target, "reason": reason, "prepares": int(prepares), "started": time.time()}
-            self._db.insert("attempts", job=self.id, number=number, items=json.dumps(items), **about)
+            about |= {"items": json.dumps(items), "forecast": json.dumps(forecast and dict(forecast))}
+            self._db.insert("attempts", job=self.id, number=number, **about)
             return next(attempt for attempt in self.attempts if attempt.number == number)
 
     def recalled(self, target: str, reason: str, versions: Mapping[str, Any]) -> Attempt:
@@ -134,6 +142,11 @@ class Ledger:
                 "UPDATE attempts SET state = ?, ended = ?, error = ?, timings = ? WHERE id = ? AND state = 'running'",
                 (state, time.time(), error, json.dumps(dict(timings)), attempt.id),
             )
+
+    def observe(self, target: Target, found: Iterable[Observation]) -> None:
+        """Remember what was measured of a target."""
+        with self._write():
+            self.journal.history.insert(target, found)
 
     def note_versions(self, attempt: Attempt, versions: Mapping[str, Any]) -> None:
         """Remember the versions an attempt ran with, beside those told before."""

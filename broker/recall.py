@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from broker import publication, staging
+from broker.claim import Claim
 from broker.errors import InputError, Interrupted, LimitError
 from broker.events import Event, Note, Published
 from broker.job import Attempt, Item, Job, State
@@ -19,7 +20,6 @@ from broker.results import Spoiled
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL, Target, choose
-from broker.claim import Claim
 
 CACHE = "cache"
 """What stands for a target where a result was made before."""

@@ -66,5 +66,6 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "error": attempt.error or None,
         "seconds": round(attempt.ended - attempt.started, 3) if attempt.ended else None,
         "timings": dict(attempt.timings),
+        "forecast": None if attempt.forecast is None else dict(attempt.forecast),
         "versions": dict(attempt.versions),
     }

@@ -135,7 +135,7 @@ STEPS = (
         amount REAL NOT NULL,
         seconds REAL NOT NULL
     ) STRICT;
-    CREATE INDEX observations_of ON observations (target, what);
+    CREATE INDEX observations_of ON observations (target, service, what);
     CREATE TABLE sent (
         target TEXT NOT NULL,
         identity TEXT NOT NULL,

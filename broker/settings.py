@@ -13,6 +13,7 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import ConfigError
+from broker.rules import Rule, rule_mistake
 
 APP = "offload"
 
@@ -41,6 +42,10 @@ class Settings(BaseModel):
     result_bytes: Annotated[int, Field(ge=0, description="bytes of results kept to be had again; 0 keeps none")] = (
         20 * 10**9
     )
+    worth: Annotated[
+        float, Field(ge=0, le=100, description="times faster another machine must be; 0: the file's order decides")
+    ] = 1.2
+    rules: tuple[Rule, ...] = ()
     offline: Annotated[bool, Field(description="ask nobody: what is not here is missing")] = False
 
     @property
@@ -69,6 +74,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"][0] == "rules":
+            raise ConfigError(rule_mistake(first, file), f"edit {file}") from error
         name = ".".join(str(word) for word in first["loc"])
         raise ConfigError(f"{name}: {first['msg']}", f"set OFFLOAD_{name.upper()}, or edit {file}") from error
 

@@ -54,11 +54,17 @@ class Upload:
 
 
 def stage_in(
-    executor: Executor, agent: Agent, items: Iterable[Item], stop: Stop, pieces: Sequence[Piece] = ()
+    executor: Executor,
+    agent: Agent,
+    items: Iterable[Item],
+    stop: Stop,
+    pieces: Sequence[Piece] = (),
+    count: Callable[[int], None] = lambda sent: None,
 ) -> list[dict[str, Any]]:
     """Make the items' inputs, and the pieces to go on from, available; returns what `start` needs to find them.
 
-    A target that shares files with us reads them where they are. Otherwise only what it lacks is sent.
+    A target that shares files with us reads them where they are. Otherwise only what it lacks is sent, and `count`
+    told how many bytes that was.
     Raises InputError when an input is not the file it was, ExecutorError and IntegrityError when the target
     fails us, Interrupted when stopped between two parts.
     """
@@ -67,7 +73,7 @@ def stage_in(
         check_unchanged(item)
     shared = executor.local_path("jobs") is not None
     if not shared:
-        send(executor, agent, _uploads(items, pieces), stop)
+        count(send(executor, agent, _uploads(items, pieces), stop))
     return [_entry(item, [piece for piece in pieces if piece.checkpoint.index == item.index], shared) for item in items]
 
 
@@ -108,13 +114,15 @@ def safe_suffix(path: Path) -> str:
     return suffix if 2 <= len(suffix) <= 8 and SUFFIX_CHARS.issuperset(suffix[1:]) else ""
 
 
-def send(executor: Executor, agent: Agent, uploads: dict[str, Upload], stop: Stop) -> None:
-    """Send the target those of the files (by sha256) that it lacks. Raises as `stage_in` does."""
-    names = list(uploads)
+def send(executor: Executor, agent: Agent, uploads: dict[str, Upload], stop: Stop) -> int:
+    """Send the target those of the files (by sha256) that it lacks; returns the bytes. Raises as `stage_in` does."""
+    names, sent = list(uploads), 0
     for start in range(0, len(names), ASKED):
         told = agent.parts(names[start : start + ASKED])
         lacking = [(uploads[sha256], dict(known["parts"])) for sha256, known in told.items() if not known["here"]]
         _send_all(executor, agent, lacking, stop)
+        sent += sum(upload.size - sum(there.values()) for upload, there in lacking)
+    return sent
 
 
 def _send_all(executor: Executor, agent: Agent, lacking: list[tuple[Upload, dict[int, int]]], stop: Stop) -> None:

@@ -138,6 +138,7 @@ class Probe:
     gpu: str | None = None
     memory_bytes: int | None = None
     disk_free_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
     steps: tuple[str, ...] = ("reach",)
     step: str = ""
     hint: str = ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import services
-from broker import keeper, scripts
+from broker import keeper, measure, scripts
 from broker.agent import Agent
 from broker.broker import Broker
 from broker.errors import IntegrityError, LimitError, MissingHere, OffloadError
@@ -87,9 +87,7 @@ class Visit:
 
     def learned(self) -> Mapping[str, Any]:
         """What was found, as fields of a Probe."""
-        gpu = self._facts["gpu"]
-        same = {name: self._facts[name] for name in ("cpus", "memory_bytes", "disk_free_bytes")}
-        return {**same, "gpu": gpu["name"] if gpu else None}
+        return measure.facts(self._facts)
 
     def _looks(self) -> dict[str, Callable[[], str]]:
         environments = {f"environment of {name}": partial(self._environment, name) for name in services.names()}

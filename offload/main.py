@@ -16,6 +16,7 @@ VERBS = {
     "doctor": "Check that everything the services need is here.",
     "jobs": "Look at jobs, end them, forget them.",
     "models": "The models that services use: fetch, check, delete.",
+    "plan": "Where a job would run, how long it would take, and why.",
     "search": "Find moments in everything tagged so far, by what they show.",
     "targets": "The places a job can run.",
     "verify": "Do the same on several targets, and tell how equal the outputs are.",

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import HUB, PATH
+from services.base import amount
 from services.base.compare import Comparison
 from services.base.service import Listed, Params, Service
 from services.base.suffixes import CLIPS, PICTURES
@@ -122,6 +123,8 @@ SERVICE = Service(
     describe=_describe,
     contract="close",
     compare=_compare,
+    unit="pictures",
+    amount=lambda source, params: amount.pictures(source, count=params.frames),
 )
 
 

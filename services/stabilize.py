@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from services.base import amount
 from services.base.compare import Comparison
 from services.base.service import Params, Service
 from services.base.suffixes import CLIPS
@@ -93,6 +94,8 @@ SERVICE = Service(
     extras=_extras,
     describe=_describe,
     compare=_compare,
+    unit="pixels",
+    amount=lambda source, params: amount.pixels(source),
 )
 
 

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from broker.errors import InputError
 from broker.models import catalogue
 from broker.models.pin import PATH
+from services.base import amount
 from services.base.compare import Comparison
 from services.base.service import Params, Service
 from services.base.suffixes import CLIPS, PICTURES
@@ -204,6 +205,8 @@ SERVICE = Service(
     describe=_describe,
     contract="close",
     compare=_compare,
+    unit="pictures",
+    amount=lambda source, params: amount.pictures(source, fps=params.fps),
 )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from broker.errors import UsageError
 from broker.models import catalogue
 from broker.models.pin import PATH
+from services.base import amount
 from services.base.compare import Comparison
 from services.base.service import Params, Service
 from services.base.suffixes import CLIPS
@@ -137,6 +138,8 @@ SERVICE = Service(
     describe=_describe,
     contract="close",
     compare=_compare,
+    unit="pixels",
+    amount=lambda source, params: amount.pixels(source),
 )
 
 

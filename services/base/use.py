@@ -15,10 +15,12 @@ from broker.job import Input, Job, Preparation, Request
 from broker.plan import Candidate
 from services.base import inputs as select
 from services.base.output import Outcome, deliver, print_document
+from services.base.planned import check_services, line, row, why
 from services.base.progress import say
 from services.base.service import Params, Service
-from services.base.text import complain, near, plain, shell, typed
+from services.base.text import complain, near, shell, typed
 from services.base.through import opened, see_through
+from services.base.weighing import amounts, weighed
 
 NO_JOB: dict[str, Any] = {"job": None, "state": None, "error": None, "items": [], "attempts": []}
 """What stands in the document when there was nothing to do."""
@@ -71,11 +73,13 @@ class Use:
         """Do it; returns the exit code."""
         _say_rejected(self._rejected)
         with opened(self._choices.quiet) as broker:
+            check_services(broker.settings, self._service.name)
             if self._choices.dry_run:
                 return self._preview(broker)
             job = self._job(broker)
             if job is not None:
-                return self._detach(broker, job) if self._choices.detach else self._drive(broker, job)
+                with weighed(broker, job, self._service, self._params, self._choices.detach):
+                    return self._detach(broker, job) if self._choices.detach else self._drive(broker, job)
         outcome = Outcome(self._rejected, self._skipped)
         if self._choices.detach and not self._choices.json:  # ids are expected, and there is none
             return outcome.code
@@ -180,19 +184,24 @@ class Use:
         select.check_folders(self._inputs, self._choices.output, make=False)
         for entry in self._inputs:
             self._tell(f"{near(entry.source)} -> {', '.join(map(near, entry.outputs.values()))}")
-        total = sum(entry.source.stat().st_size for entry in self._inputs)
-        plan = broker.plan(self._choices.on, total) if self._inputs else []
+        weights = amounts(self._service, self._params, [entry.source for entry in self._inputs])
+        plan = broker.preview(self._request(), weights) if self._inputs else []
         stuck = bool(self._inputs) and not any(candidate.probe.reachable for candidate in plan)
         failure = NoTarget("no target can be reached") if stuck else None
         outcome = Outcome(self._rejected, self._skipped, (), failure, self._inputs)
-        rows = [_row(candidate) for candidate in plan]
+        rows = [row(candidate) for candidate in plan]
         if self._choices.json:
             print_document(outcome.document({"plan": rows}))
         else:
-            print("".join(f"{_line(row)}\n" for row in rows), end="", flush=True)
+            print("".join(f"{line(one)}\n" for one in rows), end="", flush=True)
+            self._tell_why(plan)
         if failure:
             complain(failure, "offload targets ls")
         return outcome.code
+
+    def _tell_why(self, plan: Sequence[Candidate]) -> None:
+        if sentence := why(plan):
+            self._tell(sentence)
 
     def _tell(self, line: str) -> None:
         if not self._choices.quiet:
@@ -202,18 +211,3 @@ class Use:
 def _say_rejected(rejected: Sequence[select.Rejected]) -> None:
     for entry in rejected:
         say(f"{near(entry.path)}: {entry.error}")
-
-
-def _row(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "target": candidate.target.name,
-        "reachable": candidate.probe.reachable,
-        "send_bytes": candidate.send_bytes,
-        "seconds": candidate.seconds,
-        "reason": candidate.reason,
-    }
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    seconds = "time not known yet" if row["seconds"] is None else f"{row['seconds']:.0f} s"
-    return f"{row['target']}\t{row['send_bytes']} bytes to send\t{seconds}\t{plain(row['reason'])}"

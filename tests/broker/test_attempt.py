@@ -348,7 +348,7 @@ def test_the_receipt_tells_where_why_how_long_and_with_what(box: Box, broker: Br
     assert (attempt["target"], attempt["state"]) == ("box", "done")
     assert attempt["reason"] == "the first reachable target in your order"
     assert attempt["versions"]["fakework"] == "1"
-    assert set(attempt["timings"]) == {"stage_in", "run", "stage_out"}
+    assert set(attempt["timings"]) == {"stage_in", "run", "work", "stage_out"}
     assert 0 < attempt["timings"]["run"] <= attempt["seconds"] <= receipt["seconds"]
 
 

@@ -18,10 +18,12 @@ from broker import schema
 from broker.broker import Broker
 from broker.database import Database
 from broker.errors import Busy, ConfigError, LimitError, Overtaken, UsageError
+from broker.history import Observation
 from broker.job import FileId, Input, Payload, Request, State
 from broker.journal import Journal
 from broker.ledger import LOG_CHARS, Ledger
 from broker.reports import Checkpoint
+from broker.targets import Target
 from tests.broker.jobs import ledger, request
 from tests.kill.rounds import ROOT
 
@@ -162,6 +164,7 @@ def test_only_the_latest_driver_may_write(path: Path) -> None:
             lambda: late.note_payload(0, Payload("short.dat", 5, SHA)),
             lambda: late.note_checkpoint(attempt, Checkpoint(0, "piece", 5, SHA)),
             lambda: late.drop_checkpoint(Checkpoint(0, "piece", 5, SHA)),
+            lambda: late.observe(Target("box", "local", {}), [Observation("start", 1, 2)]),
             lambda: late.note_progress(0, 0.5),
             lambda: late.fail_item(0, "failed", "too late"),
             lambda: late.intend(attempt, 0, files, {}),

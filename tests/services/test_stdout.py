@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -148,14 +149,17 @@ def test_the_reason_is_a_sentence_that_is_true(here: Path, data: Path, offload_d
 @pytest.mark.parametrize("command", [STABILIZE])
 def test_a_dry_run_tells_target_bytes_seconds_and_reason(here: Path, clip_here: Path, command: list[str]) -> None:
     said = stabilize(here, "clip.mp4", "--dry-run", "-o", "new/")
-    target, size, seconds, reason = said.out.decode().strip().split("\t")
-    assert (said.code, target, size, seconds) == (0, "local", "0 bytes to send", "time not known yet")
-    assert reason
+    target, size, seconds, reason, state, phases, known = said.out.decode().rstrip("\n").split("\t")
+    assert (said.code, target, size, state) == (0, "local", "0 bytes to send", "ready")
+    assert seconds.endswith("a second") or re.fullmatch(r"about \d+ s", seconds)  # as the shipped priors have it
+    assert (reason, known) == ("no other target to choose from", "estimated")
+    assert re.fullmatch(r"start \d+\.\d \+ run \d+\.\d", phases)
     assert said.err == "clip.mp4 -> new/clip.stabilized.mp4\n"
     document = stabilize(here, "clip.mp4", "--dry-run", "--json").document
-    assert document["plan"] == [
-        {"target": "local", "reachable": True, "send_bytes": 0, "seconds": None, "reason": reason}
-    ]
+    (row,) = document["plan"]
+    assert (row["target"], row["reachable"], row["state"], row["send_bytes"]) == ("local", True, "ready", 0)
+    assert row["seconds"] == pytest.approx(sum(row["phases"].values()))
+    assert (row["reason"], row["known"]["run"], row["known"]["upload"]) == (reason, "estimated", "nothing to do")
     assert document["planned"] == [{"input": str(clip_here), "outputs": [str(here / "clip.stabilized.mp4")]}]
     assert list(here.iterdir()) == [clip_here]
     assert offload(here, "jobs", "ls", "--json").document == []

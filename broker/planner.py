@@ -1,0 +1,100 @@
+"""The planner: from a job, or a request of which nothing is recorded yet, to the targets in the order to try them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from broker import models, placement, rules, targets
+from broker.errors import InputError, OffloadError
+from broker.hashes import identify
+from broker.job import FileId, Job, Request
+from broker.journal import Journal
+from broker.models import pinning
+from broker.models.pin import PATH, Pin
+from broker.plan import Candidate, plan
+from broker.settings import Settings
+from broker.targets import Target
+from broker.work import Load, Work
+from executors.base import ExecutorError
+
+
+class Planner:
+    """Plans, from the targets, the rules and what the journal has measured."""
+
+    def __init__(self, known: Mapping[str, Target], journal: Journal, settings: Settings) -> None:
+        self._targets = known
+        self._journal = journal
+        self._settings = settings
+
+    def plan(self, chosen: Iterable[Target], input_bytes: int, offline: bool) -> list[Candidate]:
+        """Ask the targets, in their order. While `offline`, only this machine is."""
+        asked = [targets.unasked(target) for target in chosen] if offline else chosen
+        return plan(asked, input_bytes, self._journal.health.probe)
+
+    def allowed(self, told: Job | Request, sources: Sequence[Path]) -> list[Target]:
+        """The targets that `--on` means, less those that a rule forbids.
+
+        Raises UsageError for an unknown one, Forbidden where a rule forbids it, ConfigError for a rule that is wrong.
+        """
+        chosen = targets.choose(self._targets, told.on)
+        if not self._settings.rules:
+            return chosen
+        file, names = self._settings.config_dir / "config.toml", [target.name for target in chosen]
+        rules.check(self._settings.rules, self._targets, file)
+        left = rules.allowed(self._settings.rules, names, told.on, told.service, sources, file)
+        return [target for target in chosen if target.name in left]
+
+    def of(self, job: Job) -> list[Candidate]:
+        """The plan for what is left of a job. Raises as `allowed`."""
+        return self._placed(job, Work.of(job), [item.source for item in job.items], job.offline)
+
+    def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
+        """The plan for a request; `amounts` is how much work each input is.
+
+        A link of which nothing is known is tried, unless its machine is rented: none is ever taken for that.
+        Raises as `allowed`, and InputError.
+        """
+        sources, offline = [entry.source for entry in request.inputs], request.offline or self._settings.offline
+        work = Work.made(request, [*map(self._load, sources, amounts)], self._digests(request))
+        if self._settings.worth and not offline:
+            self._try_links(self.plan(self.allowed(request, sources), 0, offline))
+        return self._placed(request, work, sources, offline)
+
+    def _placed(self, told: Job | Request, work: Work, sources: Sequence[Path], offline: bool) -> list[Candidate]:
+        found = self.plan(self.allowed(told, sources), sum(work.blobs.values()), offline)
+        here = self._targets[targets.LOCAL]
+        return placement.place(found, work, told.on, self._settings, self._journal.history, here, sources)
+
+    def _load(self, source: Path, amount: float | None) -> Load:
+        try:
+            if self._journal.history.any_sent():
+                file_id, sha256 = identify(self._journal, source)
+            else:  # what lies nowhere need not be hashed to learn that
+                file_id, sha256 = FileId.of(source), str(source)
+        except OSError as error:
+            raise InputError(f"{source}: {error.strerror}") from error
+        return Load(source, sha256, file_id.size, amount)
+
+    def _digests(self, request: Request) -> dict[str, str]:
+        """What the models are now, as far as that is settled: nobody is asked."""
+        found = {role: self._settled(source) for role, source in request.models.items()}
+        return {role: pin.digest for role, pin in found.items() if pin}
+
+    def _settled(self, source: str) -> Pin | None:
+        if not source.startswith(PATH):
+            return pinning.known(source, self._settings)
+        with suppress(OffloadError):  # the job itself will tell
+            return models.resolve(source, self._settings, hashing=lambda path: identify(self._journal, path)[1])
+        return None
+
+    def _try_links(self, candidates: Iterable[Candidate]) -> None:
+        from broker.sample import sample  # no job needs it
+
+        history = self._journal.history
+        for one in candidates:
+            if one.shared or not one.probe.reachable or one.target.rented() or history.of(one.target):
+                continue
+            with suppress(ExecutorError, OffloadError):  # then the shipped prior has to do
+                history.observe(one.target, sample(one.target.executor()))

@@ -1,0 +1,110 @@
+"""Work: what a job asks of a machine, as far as its speed depends on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.job import Item, Job, Payload, Request
+from broker.models import catalogue
+
+BYTES = "bytes"
+"""The unit of an item whose amount nobody could tell: the size of its file."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What decides the speed of a job, apart from the machine and the amount: its unit, its models, its parameters."""
+
+    unit: str
+    models: str
+    params: str
+
+    def __str__(self) -> str:
+        return f"{self.unit}/{self.models}/{self.params}"
+
+    @classmethod
+    def of(cls, told: Job | Request, unit: str, digests: Mapping[str, str]) -> Kind:
+        """The kind of a job, or of a request with what its models are now."""
+        how = [dict(told.params), sorted(told.extras), dict(told.prepare.params) if told.prepare else {}]
+        models = _digest(dict(digests) or dict(told.models)) if told.models else "-"
+        return cls(unit, models, _digest(how))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One input: how much work it is in the job's unit, None if that is not known; its file, and its payload if any."""
+
+    source: Path
+    sha256: str
+    size: int
+    amount: float | None
+    payload: Payload | None = None
+
+    @classmethod
+    def of(cls, item: Item) -> Load:
+        """The load of an item."""
+        return cls(item.source, item.sha256, item.file_id.size, item.amount, item.payload)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job, or what is left of it. `amount` is in `kind.unit`; `blobs` (sha256 -> bytes) would travel.
+
+    `unprepared` is how much of the amount is still to be prepared here. `weights` is the size in bytes of its models
+    and `memory` what they need, as far as the catalogue knows.
+    """
+
+    service: str
+    kind: Kind
+    amount: float
+    items: int
+    blobs: Mapping[str, int]
+    unprepared: float = 0.0
+    weights: int | None = None
+    memory: int | None = None
+
+    @classmethod
+    def of(cls, job: Job, items: Iterable[Item] | None = None) -> Work:
+        """The work of a job's open items, or of those given."""
+        loads = [Load.of(item) for item in (job.open_items if items is None else items)]
+        return cls.made(job, loads, job.digests)
+
+    @classmethod
+    def made(cls, told: Job | Request, loads: Sequence[Load], digests: Mapping[str, str]) -> Work:
+        """The work of some inputs of a job or a request."""
+        unit, amounts = told.unit, [load.amount for load in loads]
+        if not unit or None in amounts:
+            unit, amounts = BYTES, [float(load.size) for load in loads]
+        found = [(load, amount or 0.0) for load, amount in zip(loads, amounts, strict=True)]
+        waiting = [amount for load, amount in found if told.prepare is not None and load.payload is None]
+        entries = [catalogue.about(source) for source in told.models.values()]
+        return cls(
+            service=told.service,
+            kind=Kind.of(told, unit, digests),
+            amount=sum(amount for _, amount in found),
+            items=len(found),
+            blobs=_blobs(told.prepare is not None, loads),
+            unprepared=sum(waiting),
+            weights=sum(entry.size_bytes or 0 for entry in entries) or None,
+            memory=max((entry.memory_bytes or 0 for entry in entries), default=0) or None,
+        )
+
+
+def _blobs(prepared: bool, loads: Iterable[Load]) -> dict[str, int]:
+    if not prepared:
+        return {load.sha256: load.size for load in loads}
+    return {load.payload.sha256: load.payload.size for load in loads if load.payload}
+
+
+def told(work: Work) -> dict[str, Any]:
+    """What a document says of it."""
+    return {"amount": round(work.amount, 3), "unit": work.kind.unit, "items": work.items}

@@ -1,0 +1,192 @@
+"""A rule that forbids holds whatever is typed, and wherever a job comes from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from broker import settings
+from broker.broker import Broker
+from broker.errors import ConfigError, NoTarget, UsageError
+from broker.job import State
+from broker.rules import Forbidden, Rule
+from tests.broker.faulty import FaultyExecutor
+from tests.broker.jobs import drive, only_job, request, right
+
+Box = type[FaultyExecutor]
+Write = Callable[[str], Broker]
+
+
+@pytest.fixture
+def ruled(offload_dirs: Path, box: Box) -> Write:
+    """Write `config.toml`, and open a broker that has read it."""
+
+    def write(text: str) -> Broker:
+        (offload_dirs / "config/config.toml").write_text(text)
+        return Broker(settings.load())
+
+    return write
+
+
+def private(folder: Path) -> str:
+    return f'[[rules]]\nfolder = "{folder}"\non = "local"\n'
+
+
+def attempts(broker: Broker) -> list[str]:
+    return [attempt.target for attempt in broker.journal.attempts(only_job(broker).id)]
+
+
+def test_what_lies_in_a_private_folder_never_leaves_this_machine(ruled: Write, box: Box, tmp_path: Path) -> None:
+    with ruled(private(tmp_path / "media")) as broker:
+        wanted = request(tmp_path / "media", b"one")
+        drive(broker, wanted)
+        assert right(wanted)
+        assert attempts(broker) == ["local"]
+    assert not [one for one in box.asked if one[0] in ("put", "enter")]
+
+
+def test_what_lies_elsewhere_goes_where_it_went(ruled: Write, tmp_path: Path) -> None:
+    with ruled(private(tmp_path / "private")) as broker:
+        drive(broker, request(tmp_path / "media", b"one"))
+        assert attempts(broker) == ["box"]
+
+
+@pytest.mark.parametrize("on", ["box", "box,local", "remote"])
+def test_a_rule_beats_what_is_typed_and_says_which_it_is(on: str, ruled: Write, box: Box, tmp_path: Path) -> None:
+    with ruled("[[rules]]\nservice='other'\nonly=['box']\n" + private(tmp_path / "media")) as broker:
+        with pytest.raises(UsageError) as caught:
+            broker.submit(request(tmp_path / "media", b"one", on=on))
+        assert caught.value.exit_code == 2
+        assert str(caught.value).startswith(f"rule 2 in {settings.load().config_dir / 'config.toml'} (folder = ")
+        assert str(caught.value).endswith("never leaves this machine: it may not go to box")
+        assert broker.journal.jobs() == []
+    assert box.asked == []
+
+
+def test_one_input_in_the_folder_keeps_a_whole_batch_here(ruled: Write, tmp_path: Path) -> None:
+    wanted = request(tmp_path / "media", b"one", b"two", b"three")
+    inner = tmp_path / "private"
+    inner.mkdir()
+    (inner / "secret.dat").write_bytes(b"two")
+    (tmp_path / "media/1.dat").unlink()
+    (tmp_path / "media/1.dat").symlink_to(inner / "secret.dat")
+    with ruled(private(inner)) as broker:
+        drive(broker, wanted)
+        assert attempts(broker) == ["local"]
+
+
+@pytest.mark.parametrize("way", ["a link to the folder", "a link in the folder", "dots", "a folder under it"])
+def test_a_folder_is_known_by_all_its_names(way: str, ruled: Write, tmp_path: Path) -> None:
+    inner, media = tmp_path / "private", tmp_path / "media"
+    inner.mkdir()
+    if way == "a link to the folder":
+        media.symlink_to(inner)
+    elif way == "a link in the folder":
+        media.mkdir()
+        (media / "real.dat").write_bytes(b"one")
+        (inner / "0.dat").symlink_to(media / "real.dat")
+        media = inner
+    elif way == "dots":
+        media = inner / ".." / "private"
+    else:
+        media = inner / "deeper"
+    with ruled(private(inner)) as broker:
+        drive(broker, request(media, b"one"))
+        assert attempts(broker) == ["local"]
+
+
+def test_a_rule_of_a_linked_folder_is_about_where_it_leads(ruled: Write, tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "media")
+    with ruled(private(tmp_path / "link")) as broker:
+        drive(broker, request(tmp_path / "media", b"one"))
+        assert attempts(broker) == ["local"]
+
+
+def test_only_these_targets(ruled: Write, box: Box, tmp_path: Path) -> None:
+    with ruled('[[rules]]\nservice = "fake"\nonly = ["box"]\n') as broker:
+        drive(broker, request(tmp_path / "media", b"one"))
+        assert attempts(broker) == ["box"]
+        with pytest.raises(Forbidden, match="goes to box only: it may not go to local"):
+            broker.submit(request(tmp_path / "more", b"one", on="local"))
+
+
+def test_a_fallback_goes_nowhere_that_a_rule_forbids(ruled: Write, box: Box, tmp_path: Path) -> None:
+    from executors.base import NoQuota
+    from tests.broker.faulty import Fault
+
+    with ruled('[[rules]]\nservice = "fake"\nonly = ["box"]\n') as broker:
+        box.faults.append(Fault("run", "start", NoQuota("box: no capacity")))
+        with pytest.raises((NoTarget, NoQuota)):
+            drive(broker, request(tmp_path / "media", b"one"))
+        assert attempts(broker) == ["box"]
+
+
+def test_a_job_that_was_recorded_before_a_rule_obeys_it(ruled: Write, broker: Broker, box: Box, tmp_path: Path) -> None:
+    job = broker.submit(request(tmp_path / "media", b"one"))
+    with ruled(private(tmp_path / "media")) as later:
+        drive(later, job)
+        assert attempts(later) == ["local"]
+    assert not [one for one in box.asked if one[0] in ("put", "enter")]
+
+
+def test_a_recorded_job_that_may_go_nowhere_any_more_ends_with_the_rule(
+    ruled: Write, broker: Broker, box: Box, tmp_path: Path
+) -> None:
+    job = broker.submit(request(tmp_path / "media", b"one", on="box"))
+    with ruled(private(tmp_path / "media")) as later:
+        with pytest.raises(Forbidden):
+            drive(later, job)
+        assert later.journal.job(job.id).state is State.FAILED
+        assert later.journal.ending(job.id).exit_code == 2
+        later.reopen(later.journal.job(job.id))  # as `jobs retry` does
+        with pytest.raises(Forbidden):
+            drive(later, later.journal.job(job.id))
+    assert box.asked == []
+
+
+def test_a_target_that_a_rule_prefers_comes_first(ruled: Write, tmp_path: Path) -> None:
+    with ruled('[[rules]]\nservice = "fake"\nprefer = ["local"]\n') as broker:
+        drive(broker, request(tmp_path / "media", b"one"))
+        (attempt,) = broker.journal.attempts(only_job(broker).id)
+        assert (attempt.target, attempt.reason.startswith("rule 1 in ")) == ("local", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('on = "local"', "it needs a folder, a service, or both"),
+        ('service = "fake"', "it says one of"),
+        ('service = "fake"\non = "local"\nonly = ["box"]', "it says one of"),
+        ('service = "fake"\non = "box"', "on: Input should be 'local'"),
+        ('service = "fake"\nonly = []', "only: "),
+        ('service = "fake"\nonly = "box"', "only: "),
+        ('folder = "private"\non = "local"', "write the folder in full"),
+        ('folder = "/a"\nnever = true', "never: "),
+    ],
+)
+def test_a_rule_that_is_none_is_named(text: str, said: str, ruled: Write) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ruled(f'[[rules]]\nservice = "a"\nprefer = ["box"]\n[[rules]]\n{text}\n')
+    assert str(caught.value).startswith("rule 2 in ")
+    assert said in str(caught.value)
+    assert caught.value.exit_code == 7
+
+
+def test_a_rule_about_a_target_there_is_not_is_named(ruled: Write, tmp_path: Path) -> None:
+    with (
+        ruled('[[rules]]\nservice = "other"\nprefer = ["bax"]\n') as broker,
+        pytest.raises(ConfigError, match=r"rule 1 in .* names 'bax', which is no target; there are: box, local"),
+    ):
+        broker.submit(request(tmp_path / "media", b"one"))
+
+
+def test_home_is_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rule = Rule(folder=Path("~/private"), on="local")
+    assert rule.concerns("any", [tmp_path / "private" / "a"])
+    assert not rule.concerns("any", [tmp_path / "private2" / "a"])
+    assert os.fspath(tmp_path) in str(rule)
