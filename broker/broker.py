@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from broker import keeper, lease, order, orphans, publication, receipt, targets
+from broker import keeper, lease, order, orphans, publication, receipt, targets, waiting
 from broker.backup import Backup, Backups
 from broker.contact import Contact
 from broker.dispatch import Dispatch
@@ -23,6 +23,7 @@ from broker.plan import Candidate, plan
 from broker.scripts import bundle
 from broker.settings import Settings
 from broker.stop import Stop
+from broker.turns import Turn
 from broker.watch import watch
 
 HEED_SECONDS = 0.5
@@ -131,8 +132,8 @@ class Broker:
         with self._lease(job, handed) as ledger, self._heeding(job, stop):
             yield ledger
 
-    def go_on(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
-        """Drive a job whose lease is held. Raises what Dispatch does."""
+    def go_on(self, ledger: Ledger, stop: Stop, yields: bool = False) -> Iterator[Event]:
+        """Drive a job whose lease is held; with `yields`, a higher priority goes first. Raises what Dispatch does."""
         if ledger.job.state.over:  # somebody else has just seen it through
             return
         publication.replay(ledger)
@@ -140,9 +141,11 @@ class Broker:
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
             candidates = self._where_it_runs_first(ledger.job)
+        candidates = waiting.admitted(ledger, candidates)
         offline = self.settings.offline or ledger.job.offline
         settings = self.settings.model_copy(update={"offline": offline})
-        yield from Dispatch(ledger, candidates, self._here(), stop, settings)
+        with Turn(ledger, settings, stop, yields) as turn:
+            yield from Dispatch(ledger, candidates, self._here(), stop, settings, turn)
         if not offline:
             self.contact.sweep(ledger)
 
@@ -189,6 +192,10 @@ class Broker:
     def driven(self, job: str) -> bool:
         """Whether a living process drives the job."""
         return lease.held(self._leases, job, self.settings.lease_seconds)
+
+    def drivers(self) -> set[str]:
+        """The jobs that living processes drive."""
+        return lease.holders(self._leases, self.settings.lease_seconds)
 
     def take_lease(self, job: Job) -> int:
         """Take a job's lease for another process (see `lease.take`). Raises Held."""

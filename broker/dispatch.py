@@ -26,6 +26,7 @@ from broker.preparation import Preparation, lacking
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import LOCAL
+from broker.turns import Turn
 from executors.base import ExecutorError, Gone, OutOfMemory, Refused
 
 EASED = (
@@ -44,8 +45,11 @@ class Dispatch:
     OutOfReach when the one target left went silent with the job, Overtaken when another process drives it now.
     """
 
-    def __init__(self, ledger: Ledger, plan: list[Candidate], here: Candidate, stop: Stop, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, plan: list[Candidate], here: Candidate, stop: Stop, settings: Settings, turn: Turn
+    ) -> None:
         self._ledger = ledger
+        self._turn = turn
         self._here = here
         self._job = ledger.job
         self._plan = plan if self._job.fallback else plan[:1]
@@ -54,8 +58,6 @@ class Dispatch:
         self._settings = settings
 
     def __iter__(self) -> Iterator[Event]:
-        if self._job.state is State.QUEUED:
-            self._ledger.advance(State.RUNNING)
         try:
             if self._is_anything_left():
                 yield from self._walk()
@@ -76,7 +78,13 @@ class Dispatch:
     def _close(self, state: State, error: str, exit_code: int) -> None:
         publication.tidy(self._ledger)
         if not self._ledger.job.state.over:
+            if state is not State.CANCELLED:
+                self._begin()
             self._ledger.advance(state, error, exit_code)
+
+    def _begin(self) -> None:
+        if self._ledger.job.state is State.QUEUED:
+            self._ledger.advance(State.RUNNING)
 
     def _is_anything_left(self) -> bool:
         """Whether there is something to do or to end; not where a driver was killed just before it closed the job."""
@@ -107,6 +115,8 @@ class Dispatch:
             if failures:
                 yield Note(f"{_sentences(failures)}; {self._so_far()}going on with {candidate.target.name}")
                 failures.clear()
+            yield from self._turn.come(candidate.target, under_way=self._taken_up(candidate) is not None)
+            self._begin()
             yield from self._prepare()
             if not self._is_anything_left():  # none of the inputs is what it should be
                 return

@@ -47,6 +47,11 @@ class Health:
             return replace(known, reason=f"{row['reason']} ({again})")
         return self.ask(target)
 
+    def known(self, target: Target) -> Probe | None:
+        """What is known of a target without asking anybody: None when that is too old, or nothing."""
+        row = self._row(target)
+        return _probe(row) if row is not None and 0 <= row["until"] - self._clock() <= LONGEST_PAUSE else None
+
     def ask(self, target: Target) -> Probe:
         """Probe the target now, and remember whether it answers."""
         probe = _look(target)

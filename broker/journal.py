@@ -23,6 +23,7 @@ from broker.errors import UsageError
 from broker.health import Health
 from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Preparation, Remains, Request, State
 from broker.ledger import Ledger
+from broker.queue import Queue
 from broker.reports import Checkpoint
 from broker.rows import read_attempt, read_job
 
@@ -51,6 +52,7 @@ class Journal:
         self._db = Database(path, mend)
         self.aside = self._db.aside
         self.health = Health(self._db)
+        self.queue = Queue(self._db)
         self.checkpoint_folder = path.parent / "checkpoints"
 
     def __enter__(self) -> Self:

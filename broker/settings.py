@@ -38,6 +38,7 @@ class Settings(BaseModel):
     keep_days: Annotated[float, Field(ge=0, description="days that a target keeps what nobody asked for")] = 7.0
     keep_bytes: Annotated[int, Field(ge=0, description="bytes of inputs a target keeps")] = 20 * 10**9
     checkpoint_bytes: Annotated[int, Field(ge=0, description="bytes of checkpoints kept of a job")] = 20 * 10**9
+    local_jobs: Annotated[int, Field(gt=0, description="jobs that run here at the same time")] = 1
     offline: Annotated[bool, Field(description="ask nobody: what is not here is missing")] = False
 
     @property

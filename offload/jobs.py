@@ -14,6 +14,8 @@ from broker.broker import Broker
 from broker.errors import PARTLY, Interrupted, OffloadError
 from broker.job import Attempt, Job, State
 from broker.lease import Held
+from broker.places import Places
+from broker.queue import Head
 from broker.stop import Stop
 from offload.story import story
 from services.base.output import Outcome, deliver, print_document, print_paths
@@ -61,7 +63,8 @@ def ls(number: int, as_json: bool) -> None:
     for job, row in zip(found, rows, strict=True):
         first, others = near(job.items[0].source), len(job.items) - 1
         what = f"{first} and {others} more" if others else first
-        print(f"{job.id}\t{row['state']}\t{job.service}\t{row['progress']:.0%}\t{_ago(job)}\t{what}")
+        waits = [plain(str(row["why"]))] if row["why"] else []
+        print("\t".join([job.id, str(row["state"]), job.service, f"{row['progress']:.0%}", _ago(job), what, *waits]))
     if not rows:
         say("no jobs yet")
 
@@ -70,6 +73,7 @@ def _row(broker: Broker, job: Job) -> dict[str, object]:
     return {
         "job": job.id,
         "state": state(broker, job),
+        "why": why(broker, job) or None,
         "service": job.service,
         "progress": sum(broker.journal.progress(job.id)) / len(job.items),
         "created": job.created,
@@ -91,10 +95,24 @@ def state(broker: Broker, job: Job) -> str:
     if job.state.over:
         return job.state.value
     if not broker.driven(job.id):
-        return "interrupted"
+        return "interrupted" if not job.detached or job.id in broker.journal.queue.begun() else _queued(broker, job)
     if broker.journal.ending(job.id).error:
         return "waiting"
     return "detached" if job.detached else job.state.value
+
+
+def _queued(broker: Broker, job: Job) -> str:
+    return "waiting" if Places(broker).why(Head.of(job)) else "queued"
+
+
+def why(broker: Broker, job: Job) -> str:
+    """What a job waits for, empty when it does not."""
+    if job.state.over:
+        return ""
+    if broker.driven(job.id) or state(broker, job) == "interrupted":
+        return broker.journal.ending(job.id).error
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
+    return f"{Places(broker).why(Head.of(job)) or 'waiting for its turn'}, since {since}"
 
 
 @jobs.command(help="Show a job: its items, what was tried where, and the outputs.")

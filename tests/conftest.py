@@ -32,6 +32,7 @@ def offload_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("config", "state", "cache"):
         (home / name).mkdir(parents=True)
         monkeypatch.setenv(f"OFFLOAD_{name.upper()}_DIR", str(home / name))
+    monkeypatch.setenv("OFFLOAD_LOCAL_JOBS", "100")  # tests of the queue say less
     monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "0.3")  # what is gone in a test does not come back
     return home
 
