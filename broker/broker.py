@@ -77,7 +77,7 @@ class Broker:
         if self.journal.aside is not None:
             yield f"the journal was damaged; it is kept as {self.journal.aside}, and a new one has been begun"
         # Also when it was another process that lost the journal: it may have died before it came so far.
-        for job, backup in self._backups.of_lost(lambda job: bool(self.journal.with_prefix(job))):
+        for job, backup in self._backups.of_lost(self.journal.knows):
             self.journal.restore(job, backup)
             yield f"job {job} was open in a journal that was lost: `offload jobs attach {job}` goes on with it"
 
@@ -159,7 +159,7 @@ class Broker:
                     self._backups.drop(job.id)
 
     def _over(self, job: str) -> bool:
-        return not self.journal.with_prefix(job) or self.journal.job(job).state.over
+        return not self.journal.is_open(job)
 
     @contextmanager
     def _heeding(self, job: Job, stop: Stop) -> Iterator[None]:

@@ -162,6 +162,16 @@ class Database:
         return shutil.disk_usage(self._path.parent).free < SPARE_BYTES
 
     @contextmanager
+    def write_lightly(self) -> Iterator[None]:
+        """One transaction that no killed process undoes. A power cut may, unless one that is durable has followed."""
+        self.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with self.write():
+                yield
+        finally:
+            self.execute("PRAGMA synchronous=FULL")
+
+    @contextmanager
     def write(self) -> Iterator[None]:
         """One transaction: all of it, durably, or none."""
         try:

@@ -27,7 +27,6 @@ from broker.job import Job
 from broker.ledger import Ledger
 from broker.places import Places
 from broker.policy import FOLLOWER_PAUSE, Patience
-from broker.queue import Head
 from broker.stop import Stop
 from broker.turns import GaveWay
 from executors.base import ExecutorError
@@ -77,16 +76,14 @@ def fill(broker: Broker, but: str = "") -> None:
         if job not in driven and job != but and not _runs_unasked(broker, job):
             start(broker, broker.journal.job(job))
             driven.add(job)
-    while chosen := _next(broker, places, driven, but):
+    heads = broker.journal.queue.heads(driven, but)
+    while chosen := next((head for head in heads if places.has_room(head, driven)), None):
         start(broker, broker.journal.job(chosen.id))
         driven.add(chosen.id)
-    if broker.journal.queue.heads(driven) and not broker.settings.offline:
+        heads = broker.journal.queue.heads(driven, but)
+    left = heads or (but and broker.journal.queue.heads(driven))
+    if left and not broker.settings.offline:
         _leave_to_scheduler(broker)
-
-
-def _next(broker: Broker, places: Places, driven: set[str], but: str) -> Head | None:
-    heads = broker.journal.queue.heads(driven, but)
-    return next((head for head in heads if places.has_room(head, driven)), None)
 
 
 def _leave_to_scheduler(broker: Broker) -> None:

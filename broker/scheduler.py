@@ -8,6 +8,7 @@ follower that ends, starts another.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import time
@@ -64,6 +65,9 @@ class Scheduler:
                 yield from self._ask(broker, target, sum(head.count for head in heads))
         with suppress(OffloadError):  # no process can be started now: in the next round
             followers.fill(broker)
+        with suppress(ChildProcessError):  # those that have ended are to leave nothing behind
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                continue
 
     def _ask(self, broker: Broker, target: Target, count: int) -> Iterator[str]:
         probe = broker.journal.health.probe(target)
@@ -72,7 +76,8 @@ class Scheduler:
             self._asked.pop(target.name, None)
             return
         if target.name not in self._asked:
-            yield f"{target.name} cannot be reached: {probe.reason}; waiting: {count} jobs"
+            known = broker.journal.health.known(target) or probe
+            yield f"{target.name} cannot be reached: {known.reason}; waiting: {count} jobs"
         patience, _ = self._asked.setdefault(target.name, (Patience(math.inf, longest=LONGEST_PAUSE), 0.0))
         self._asked[target.name] = patience, time.monotonic() + (patience.pause() or LONGEST_PAUSE)
 

@@ -13,11 +13,13 @@ from broker import logs as growing
 from broker.broker import Broker
 from broker.errors import PARTLY, Interrupted, OffloadError
 from broker.job import Attempt, Job, State
+from broker.journal import OPEN
 from broker.lease import Held
 from broker.places import Places
 from broker.queue import Head
 from broker.stop import Stop
 from offload.story import story
+from offload.watching import watch
 from services.base.output import Outcome, deliver, print_document, print_paths
 from services.base.progress import Describe, say
 from services.base.text import near, plain, typed
@@ -49,13 +51,18 @@ def jobs() -> None:
     """Verbs on jobs."""
 
 
+jobs.add_command(watch)
+
+
 @jobs.command(help="List the latest jobs, newest first.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="how many")
+@click.option("--service", help="those of one service")
+@click.option("--state", "only", type=click.Choice(("open", *(one.value for one in State))), help="those in one state; open: not over")
 @_as_json
-def ls(number: int, as_json: bool) -> None:
+def ls(number: int, service: str | None, only: str | None, as_json: bool) -> None:
     """List jobs."""
     with opened() as broker:
-        found = broker.journal.jobs(number)
+        found = broker.journal.jobs(number, service, OPEN if only == "open" else (State(only),) if only else ())
         rows = [_row(broker, job) for job in found]
     if as_json:
         print_document(rows)
