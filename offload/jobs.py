@@ -30,6 +30,8 @@ CLOSING_SECONDS = 5.0
 
 AGAIN_SECONDS = 0.1
 
+STATES = ("open", *(state.value for state in State))
+
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     try:
@@ -57,7 +59,7 @@ jobs.add_command(watch)
 @jobs.command(help="List the latest jobs, newest first.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="how many")
 @click.option("--service", help="those of one service")
-@click.option("--state", "only", type=click.Choice(("open", *(one.value for one in State))), help="those in one state; open: not over")
+@click.option("--state", "only", type=click.Choice(STATES), help="those in one state; open: not over")
 @_as_json
 def ls(number: int, service: str | None, only: str | None, as_json: bool) -> None:
     """List jobs."""
