@@ -109,10 +109,16 @@ class Broker:
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.
 
+        One that waits in the background for its turn is left to the queue, and watched.
+        One that waits in the background for its turn is left to the queue, and watched, too.
+
         Raises what Dispatch does, Ended for a job that ended in an error while another drove it, and Left when
         stopped from watching.
         """
         while not self.journal.job(job.id).state.over:
+            if self._is_queued(job.id):
+                yield from watch(self.journal, job.id, self.attended, stop)
+                continue
             try:
                 with self.driving(job, stop) as ledger:
                     yield from self.go_on(ledger, stop)
@@ -192,6 +198,13 @@ class Broker:
     def driven(self, job: str) -> bool:
         """Whether a living process drives the job."""
         return lease.held(self._leases, job, self.settings.lease_seconds)
+
+    def attended(self, job: str) -> bool:
+        """Whether a living process drives the job, or the queue has it."""
+        return self.driven(job) or self._is_queued(job)
+
+    def _is_queued(self, job: str) -> bool:
+        return self.journal.queue.has(job)
 
     def drivers(self) -> set[str]:
         """The jobs that living processes drive."""

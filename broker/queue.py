@@ -32,6 +32,11 @@ BEGUN = """
     ORDER BY jobs.rowid
 """
 
+HAS = """
+    SELECT 1 FROM jobs WHERE id = ? AND state = 'queued' AND detached = 1
+    AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.job = jobs.id AND attempts.state = 'running')
+"""
+
 HEADS = """
     WITH turns AS (
         SELECT jobs.session AS session, MAX(latest.id) AS served
@@ -124,6 +129,10 @@ class Queue:
     def begun(self) -> list[str]:
         """Detached jobs of which an attempt is under way."""
         return [row["job"] for row in self._db.rows(BEGUN)]
+
+    def has(self, job: str) -> bool:
+        """Whether a job waits in the background, and has not begun."""
+        return self._db.row(HAS, (job,)) is not None
 
     def heads(self, driven: Collection[str], but: str = "", now: float | None = None) -> list[Head]:
         """The jobs that are next, in their order: one of each session and kind, none that is `driven` or begun.

@@ -135,7 +135,8 @@ def show(job: str, as_json: bool) -> None:
         if as_json:
             print_document(receipt)
         else:
-            print(story(receipt, state(broker, found), found))
+            waits = why(broker, found)
+            print(story({**receipt, "error": waits or receipt["error"]}, state(broker, found), found))
 
 
 @jobs.command(help="Print what the job's script logged, attempt by attempt.")

@@ -100,7 +100,8 @@ class Use:
         left = broker.unfinished(self._request()) if self._inputs else None
         if left is not None:
             if not broker.driven(left.id):
-                self._tell(f"going on with job {left.id}, which {'waited' if left.detached else 'was interrupted'}")
+                what = "waits" if broker.attended(left.id) else "was interrupted"
+                self._tell(f"going on with job {left.id}, which {what}")
             return self._anew(broker, left)
         self._respect_existing()
         select.check_folders(self._inputs, self._choices.output, make=True)
@@ -111,6 +112,7 @@ class Use:
         now = (self._waits, self._choices.deadline, self._choices.priority)
         if (job.waits, job.deadline, job.priority) != now:
             broker.journal.queue.change(job.id, *now)
+            followers.revive(broker)
         return job
 
     def _respect_existing(self) -> None:

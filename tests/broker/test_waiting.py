@@ -393,3 +393,27 @@ def test_none_is_there_for_a_command_that_waits_for_nothing(stage: Stage) -> Non
     with Broker(settings.load()) as broker:
         assert broker.journal.queue.waiting("local") == []
         assert broker.journal.queue.heads(()) == []
+
+
+def test_attaching_to_what_waits_in_the_background_watches_it_and_ctrl_c_leaves_it_there(
+    stage: Stage, box: None
+) -> None:
+    [job] = stage.work("--when", "remote", "--seconds", "0", "a.dat").lines
+    said = interrupt(stage.watch(job))
+    assert said.code == 130
+    assert f"jobs attach {job}" in said.err
+    assert state(job) == "waiting"
+    assert "waiting for box (no route), since 20" in offload(stage.here, "jobs", "show", job).out.decode()
+
+
+def test_who_watches_what_waits_sees_it_to_its_end(stage: Stage, hold: Path) -> None:
+    busy(stage, hold)
+    inputs(stage, "b.dat", "c.dat", "d.dat")
+    for name in ("b.dat", "c.dat"):
+        stage.detach("--seconds", "0", name)
+    job = stage.detach("--seconds", "0", "d.dat")
+    watcher = stage.watch(job)
+    assert state(job) == "queued"
+    (hold / "0").touch()
+    said = finish(watcher)
+    assert (said.code, said.lines) == (0, [str(stage.here / "d.worked.bin")])
