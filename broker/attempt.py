@@ -274,7 +274,7 @@ class Run:
     def _note(self, progress: Progress) -> None:
         if time.monotonic() - self._noted > NOTE_SECONDS:
             self._noted = time.monotonic()
-            self._ledger.note_progress(progress.index, progress.fraction)
+            self._ledger.note_progress(progress.index, progress.fraction, progress.speed, progress.eta)
 
     def _item_done(self, done: Done) -> Iterator[Event]:
         job = self._ledger.job

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -67,12 +67,19 @@ class Backups:
         with suppress(OSError):  # on a disk that refuses even this; it would be restored as a job that is done
             self._path(job).unlink(missing_ok=True)
 
-    def of_lost(self, known: Callable[[str], bool]) -> Iterator[tuple[str, Backup]]:
-        """Jobs that are not `known`, and their backups."""
-        for path in sorted(self._folder.glob("*.json")):
+    def of_lost(self, known: Callable[[Iterable[str]], Set[str]]) -> Iterator[tuple[str, Backup]]:
+        """Jobs that are not among those `known`, and their backups."""
+        saved = self._saved()
+        for job in sorted(saved - known(saved)) if saved else ():
             with suppress(OSError, ValueError):  # damaged like the journal: there is nothing to restore from it
-                if not known(path.stem):
-                    yield path.stem, _adapter().validate_python(json.loads(path.read_text()))
+                yield job, _adapter().validate_python(json.loads(self._path(job).read_text()))
+
+    def _saved(self) -> set[str]:
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - of ten thousand, as every command does it
+        except OSError:
+            return set()
+        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
     def _path(self, job: str) -> Path:
         return self._folder / f"{job}.json"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from broker import keeper, lease, order, orphans, publication, receipt, rules, targets
+from broker import keeper, lease, order, orphans, publication, receipt, rules, targets, waiting
 from broker.backup import Backup, Backups
 from broker.contact import Contact
 from broker.dispatch import Dispatch
@@ -25,6 +25,7 @@ from broker.recall import Recall
 from broker.scripts import bundle
 from broker.settings import Settings
 from broker.stop import Stop
+from broker.turns import Turn
 from broker.watch import watch
 
 HEED_SECONDS = 0.5
@@ -79,7 +80,7 @@ class Broker:
         if self.journal.aside is not None:
             yield f"the journal was damaged; it is kept as {self.journal.aside}, and a new one has been begun"
         # Also when it was another process that lost the journal: it may have died before it came so far.
-        for job, backup in self._backups.of_lost(lambda job: bool(self.journal.with_prefix(job))):
+        for job, backup in self._backups.of_lost(self.journal.knows):
             self.journal.restore(job, backup)
             yield f"job {job} was open in a journal that was lost: `offload jobs attach {job}` goes on with it"
 
@@ -113,10 +114,16 @@ class Broker:
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.
 
+        One that waits in the background for its turn is left to the queue, and watched.
+        One that waits in the background for its turn is left to the queue, and watched, too.
+
         Raises what Dispatch does, Ended for a job that ended in an error while another drove it, and Left when
         stopped from watching.
         """
         while not self.journal.job(job.id).state.over:
+            if self._is_queued(job.id):
+                yield from watch(self.journal, job.id, self.attended, stop)
+                continue
             try:
                 with self.driving(job, stop) as ledger:
                     yield from self.go_on(ledger, stop)
@@ -136,23 +143,25 @@ class Broker:
         with self._lease(job, handed) as ledger, self._heeding(job, stop):
             yield ledger
 
-    def go_on(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
-        """Drive a job whose lease is held. Raises what Dispatch does."""
+    def go_on(self, ledger: Ledger, stop: Stop, yields: bool = False) -> Iterator[Event]:
+        """Drive a job whose lease is held; with `yields`, a higher priority goes first. Raises what Dispatch does."""
         if ledger.job.state.over:  # somebody else has just seen it through
             return
         publication.replay(ledger)
         with Recall(ledger, self.settings, self.targets, self.driven, stop) as recall:
             yield from recall
-            yield from self._walk(ledger, stop)
+            yield from self._walk(ledger, stop, yields)
 
-    def _walk(self, ledger: Ledger, stop: Stop) -> Iterator[Event]:
+    def _walk(self, ledger: Ledger, stop: Stop, yields: bool) -> Iterator[Event]:
         candidates = self._permitted(ledger)
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
             candidates = self._where_it_runs_first(ledger.job)
+        candidates = waiting.admitted(ledger, candidates)
         offline = self.settings.offline or ledger.job.offline
         settings = self.settings.model_copy(update={"offline": offline})
-        yield from Dispatch(ledger, candidates, self._here(), stop, settings)
+        with Turn(ledger, settings, stop, yields) as turn:
+            yield from Dispatch(ledger, candidates, self._here(), stop, settings, turn)
         if not offline:
             self.contact.sweep(ledger)
 
@@ -166,7 +175,7 @@ class Broker:
                     self._backups.drop(job.id)
 
     def _over(self, job: str) -> bool:
-        return not self.journal.with_prefix(job) or self.journal.job(job).state.over
+        return not self.journal.is_open(job)
 
     @contextmanager
     def _heeding(self, job: Job, stop: Stop) -> Iterator[None]:
@@ -211,6 +220,17 @@ class Broker:
     def driven(self, job: str) -> bool:
         """Whether a living process drives the job."""
         return lease.held(self._leases, job, self.settings.lease_seconds)
+
+    def attended(self, job: str) -> bool:
+        """Whether a living process drives the job, or the queue has it."""
+        return self.driven(job) or self._is_queued(job)
+
+    def _is_queued(self, job: str) -> bool:
+        return self.journal.queue.has(job)
+
+    def drivers(self) -> set[str]:
+        """The jobs that living processes drive."""
+        return lease.holders(self._leases, self.settings.lease_seconds)
 
     def take_lease(self, job: Job) -> int:
         """Take a job's lease for another process (see `lease.take`). Raises Held."""

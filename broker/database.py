@@ -9,7 +9,7 @@ import fcntl
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ SPARE_BYTES = 2**20
 """With less than this, an error of input or output is for want of room: the file beside the journal cannot grow."""
 
 Row = sqlite3.Row
+Values = Sequence[Any] | Mapping[str, Any]
 
 
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -113,12 +114,12 @@ class Database:
         """Close the file."""
         self._db.close()
 
-    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+    def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Run a query; returns all it found."""
         with self._explained():
             return self._db.execute(statement, values).fetchall()
 
-    def row(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
+    def row(self, statement: str, values: Values = ()) -> Row | None:
         """Run a query; returns the first row it found, if any."""
         return next(iter(self.rows(statement, values)), None)
 
@@ -159,6 +160,16 @@ class Database:
 
     def _is_full(self) -> bool:
         return shutil.disk_usage(self._path.parent).free < SPARE_BYTES
+
+    @contextmanager
+    def write_lightly(self) -> Iterator[None]:
+        """One transaction that no killed process undoes. A power cut may, unless one that is durable has followed."""
+        self.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with self.write():
+                yield
+        finally:
+            self.execute("PRAGMA synchronous=FULL")
 
     @contextmanager
     def write(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ from broker.settings import Settings
 from broker.spread import Spread
 from broker.stop import Stop
 from broker.targets import LOCAL
+from broker.turns import Turn
 from executors.base import ExecutorError, Gone, OutOfMemory, Refused
 
 EASED = (
@@ -46,8 +47,11 @@ class Dispatch:
     OutOfReach when the one target left went silent with the job, Overtaken when another process drives it now.
     """
 
-    def __init__(self, ledger: Ledger, plan: list[Candidate], here: Candidate, stop: Stop, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, plan: list[Candidate], here: Candidate, stop: Stop, settings: Settings, turn: Turn
+    ) -> None:
         self._ledger = ledger
+        self._turn = turn
         self._here = here
         self._job = ledger.job
         self._plan = plan if self._job.fallback else plan[:1]
@@ -56,8 +60,6 @@ class Dispatch:
         self._settings = settings
 
     def __iter__(self) -> Iterator[Event]:
-        if self._job.state is State.QUEUED:
-            self._ledger.advance(State.RUNNING)
         try:
             yield from self._spread()
             if self._is_anything_left():
@@ -79,7 +81,13 @@ class Dispatch:
     def _close(self, state: State, error: str, exit_code: int) -> None:
         publication.tidy(self._ledger)
         if not self._ledger.job.state.over:
+            if state is not State.CANCELLED:
+                self._begin()
             self._ledger.advance(state, error, exit_code)
+
+    def _begin(self) -> None:
+        if self._ledger.job.state is State.QUEUED:
+            self._ledger.advance(State.RUNNING)
 
     def _is_anything_left(self) -> bool:
         """Whether there is something to do or to end; not where a driver was killed just before it closed the job."""
@@ -108,6 +116,7 @@ class Dispatch:
         """Share the items among all targets that help, if that was asked for. What is left is then for one of them."""
         able = [one for one in self._plan if one.probe.reachable or self._taken_up(one)]
         if self._job.spread and len(able) > 1 and len(self._job.open_items) > 1:
+            self._begin()
             yield from self._prepare()
             yield from Spread(self._ledger, able, self._share, self._stop, self._settings)
 
@@ -117,7 +126,10 @@ class Dispatch:
         others = [one for one in self._plan if one is not candidate]
         reason = f"{len(items)} of {len(self._job.items)} inputs: shared among the targets that help"
         mine = replace(candidate, reason=reason)
-        yield from Dispatch(ledger, [mine, *others], self._here, stop, self._settings)._attempt(mine, Run, items, locks)
+        with Turn(ledger, self._settings, stop) as turn:
+            yield from turn.come(mine.target, under_way=self._taken_up(mine) is not None)
+            share = Dispatch(ledger, [mine, *others], self._here, stop, self._settings, turn)
+            yield from share._attempt(mine, Run, items, locks)
 
     def _walk(self) -> Iterator[Event]:
         failures: list[Exception] = []
@@ -125,6 +137,8 @@ class Dispatch:
             if failures:
                 yield Note(f"{_sentences(failures)}; {self._so_far()}going on with {candidate.target.name}")
                 failures.clear()
+            yield from self._turn.come(candidate.target, under_way=self._taken_up(candidate) is not None)
+            self._begin()
             yield from self._prepare()
             if not self._is_anything_left():  # none of the inputs is what it should be
                 return

@@ -3,6 +3,9 @@
 The command that starts one takes the job's lease and hands it over, so there is no moment at which nobody holds it. A
 follower may die at any moment and of any signal: the job goes on where it runs, and the next service, `jobs` or
 `doctor` command starts another follower. Only `offload jobs cancel` ends the job.
+
+There are as many as can run at a time, and one that waits for its turn; all other jobs wait in the journal, with nobody
+at them. A follower that ends starts the next; what is left to wait for is the scheduler's.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from broker.errors import Interrupted, LimitError, OffloadError, OutOfReach
 from broker.events import Event, ItemFailed, Note, Progress, Published, Started
 from broker.job import Job
 from broker.ledger import Ledger
+from broker.places import Places
 from broker.policy import FOLLOWER_PAUSE, Patience
 from broker.stop import Stop
+from broker.turns import GaveWay
 from executors.base import ExecutorError
 from executors.unasked import OFFLINE
 
@@ -55,17 +60,45 @@ def forget(config: settings.Settings, job: str) -> None:
 
 
 def revive(broker: Broker) -> None:
-    """Start a follower for each detached job that has lost its own, and a keeper for each rented machine."""
+    """Start the followers that there should be, and a keeper for each rented machine."""
     keeper.revive(broker.settings, broker.targets)
-    for job in broker.journal.open_jobs():
-        if job.detached and not broker.driven(job.id) and not _runs_unasked(broker, job):
-            with suppress(OffloadError):  # the command at hand is about something else, and the next one tries again
-                start(broker, job)
+    with suppress(OffloadError):  # the command at hand is about something else, and the next one tries again
+        fill(broker)
 
 
-def _runs_unasked(broker: Broker, job: Job) -> bool:
+def fill(broker: Broker, but: str = "") -> None:
+    """Start followers: for what has begun and lost its own, and for what is next in the queue while there is room.
+
+    Not for the job `but`. What remains is left to the scheduler. Raises OffloadError when no process can be started.
+    """
+    places, driven = Places(broker), broker.drivers()
+    for job in broker.journal.queue.begun():
+        if job not in driven and job != but and not _runs_unasked(broker, job):
+            start(broker, broker.journal.job(job))
+            driven.add(job)
+    heads = broker.journal.queue.heads(driven, but)
+    while chosen := next((head for head in heads if places.has_room(head, driven)), None):
+        start(broker, broker.journal.job(chosen.id))
+        driven.add(chosen.id)
+        heads = broker.journal.queue.heads(driven, but)
+    left = heads or (but and broker.journal.queue.heads(driven))
+    if left and not broker.settings.offline:
+        _leave_to_scheduler(broker)
+
+
+def _leave_to_scheduler(broker: Broker) -> None:
+    from broker import scheduler  # which is for starting us
+
+    try:
+        scheduler.ensure(broker)
+    except OSError as error:
+        what = f"jobs wait, but no process can be started to look after them: {error.strerror}"
+        raise OffloadError(what, "offload jobs ls") from error
+
+
+def _runs_unasked(broker: Broker, job: str) -> bool:
     # A follower that may ask nobody would wait for ever, and keep others from the job.
-    running = [attempt.target for attempt in broker.journal.attempts(job.id) if attempt.state == "running"]
+    running = [attempt.target for attempt in broker.journal.attempts(job) if attempt.state == "running"]
     return any(name in broker.targets and broker.targets[name].kind == OFFLINE for name in running)
 
 
@@ -77,7 +110,12 @@ def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
             try:
                 yield from _round(broker, ledger, stop, patience)
                 return
+            except GaveWay:
+                return
             except PASSING as error:
+                if not stop.requested and isinstance(error, OutOfReach) and not _has_begun(ledger):
+                    yield Note(str(error))
+                    return  # the scheduler asks for all that wait
                 if stop.requested:
                     broker.close_cancelled(ledger)
                     raise Interrupted("the job was cancelled") from error
@@ -87,9 +125,13 @@ def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
             stop.sleep(patience.pause() or 0.0)
 
 
+def _has_begun(ledger: Ledger) -> bool:
+    return any(attempt.state == "running" for attempt in ledger.attempts)
+
+
 def _round(broker: Broker, ledger: Ledger, stop: Stop, patience: Patience) -> Iterator[Event]:
     waiting = True
-    for event in broker.go_on(ledger, stop):
+    for event in broker.go_on(ledger, stop, yields=True):
         if waiting and isinstance(event, Progress | Published | ItemFailed):
             waiting = False
             patience.heard(news=True)
@@ -109,6 +151,8 @@ def main() -> None:
             _tell(Note(str(error)))
         if not broker.journal.with_prefix(job) or broker.journal.job(job).state.over:
             forget(broker.settings, job)
+        with suppress(OffloadError):  # what waits is seen to by the scheduler, or the next command
+            fill(broker, but=job)
 
 
 def _tell(event: Event) -> None:

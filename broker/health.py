@@ -52,6 +52,11 @@ class Health:
         row = self._row(target)
         return Probe(True) if row is None else _probe(row)
 
+    def recent(self, target: Target) -> Probe | None:
+        """What is known of a target without asking anybody: None when that is too old, or nothing."""
+        row = self._row(target)
+        return _probe(row) if row is not None and 0 <= row["until"] - self._clock() <= LONGEST_PAUSE else None
+
     def ask(self, target: Target) -> Probe:
         """Probe the target now, and remember whether it answers."""
         probe = _look(target)

@@ -1,7 +1,7 @@
 """The journal: the SQLite file that remembers jobs, attempts, publications and hashes.
 
-Every method is one short transaction, durable when it returns. Several processes may use one journal. What a job's
-driver writes goes through its `ledger`, which refuses one that has been overtaken.
+Every method is one short transaction, durable when it returns (but for the hashes). Several processes may use one
+journal. What a job's driver writes goes through its `ledger`, which refuses one that has been overtaken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,12 @@ from typing import Any, Self
 from broker.backup import Backup
 from broker.database import Database, Row
 from broker.errors import UsageError
+from broker.events import Progress
 from broker.health import Health
 from broker.history import History
 from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Preparation, Remains, Request, State
 from broker.ledger import Ledger
+from broker.queue import Queue
 from broker.reports import Checkpoint
 from broker.result_rows import ResultRows
 from broker.rows import read_attempt, read_job
@@ -55,6 +57,7 @@ class Journal:
         self.health = Health(self._db)
         self.history = History(self._db)
         self.results = ResultRows(self._db)
+        self.queue = Queue(self._db)
         self.checkpoint_folder = path.parent / "checkpoints"
 
     def __enter__(self) -> Self:
@@ -173,15 +176,35 @@ class Journal:
             raise UsageError(f"no job {job}", "offload jobs ls")
         return row
 
-    def jobs(self, limit: int = 50) -> list[Job]:
-        """The latest jobs, newest first."""
-        rows = self._db.rows("SELECT * FROM jobs ORDER BY created DESC LIMIT ?", (limit,))
+    def jobs(self, limit: int = 50, service: str | None = None, states: Collection[State] = ()) -> list[Job]:
+        """The latest jobs, newest first: of a service and in one of some states, if these are given."""
+        rows = self._db.rows(
+            "SELECT * FROM jobs WHERE service = COALESCE(:service, service)"
+            " AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))"
+            " ORDER BY created DESC LIMIT :limit",
+            {"service": service, "states": json.dumps([*states]), "limit": limit},
+        )
         return [read_job(self._db, row) for row in rows]
 
     def with_prefix(self, prefix: str) -> list[str]:
         """Ids of the jobs that start with `prefix`."""
-        rows = self._db.rows("SELECT id FROM jobs WHERE substr(id, 1, ?) = ?", (len(prefix), prefix))
+        rows = self._db.rows("SELECT id FROM jobs WHERE id >= ? AND id < ?", (prefix, f"{prefix}\U0010ffff"))
         return [row["id"] for row in rows]
+
+    def knows(self, jobs: Iterable[str]) -> set[str]:
+        """Which of these jobs are in the journal."""
+        open_jobs = {row["id"] for row in self._db.rows("SELECT id FROM jobs WHERE state IN ('queued', 'running')")}
+        return open_jobs | self._also_over(set(jobs) - open_jobs)
+
+    def _also_over(self, jobs: set[str]) -> set[str]:
+        asked = json.dumps([*jobs])
+        rows = self._db.rows("SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (asked,))
+        return {row["id"] for row in rows}
+
+    def is_open(self, job: str) -> bool:
+        """Whether a job is in the journal, and not over."""
+        row = self._db.row("SELECT state FROM jobs WHERE id = ?", (job,))
+        return row is not None and row["state"] in OPEN
 
     def unfinished(self, key: str) -> Job | None:
         """The latest job with this resume key that is not over."""
@@ -220,6 +243,11 @@ class Journal:
         """How far each item of a job is, 0 to 1."""
         rows = self._db.rows("SELECT progress FROM items WHERE job = ? ORDER BY idx", (job,))
         return [row["progress"] for row in rows]
+
+    def paces(self, job: str) -> list[Progress]:
+        """How far and how fast each item of a job is, as far as its script told."""
+        rows = self._db.rows("SELECT idx, progress, speed, eta FROM items WHERE job = ? ORDER BY idx", (job,))
+        return [Progress(*row) for row in rows]
 
     # Driving
 
@@ -314,7 +342,7 @@ class Journal:
 
     def remember_hash(self, path: Path, file_id: FileId, sha256: str) -> None:
         """Remember a file's sha256."""
-        with self._db.write():
+        with self._db.write_lightly():  # it can be made again
             self._db.execute(
                 "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
                 (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode, sha256),

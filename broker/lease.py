@@ -62,6 +62,11 @@ def held(folder: Path, job: str, seconds: float = math.inf) -> bool:
         os.close(lock)
 
 
+def holders(folder: Path, seconds: float = math.inf) -> set[str]:
+    """The jobs that living processes drive, each having given a sign within `seconds`."""
+    return {path.stem for path in folder.glob("*.lease") if held(folder, path.stem, seconds)}
+
+
 @contextmanager
 def _locked(path: Path, job: str, seconds: float, handed: int | None) -> Iterator[int]:
     lock = _taken(path, job, seconds) if handed is None else _received(path, job, handed)

@@ -175,10 +175,11 @@ class Ledger:
 
     # Items
 
-    def note_progress(self, index: int, fraction: float) -> None:
-        """Remember how far an item is, 0 to 1."""
+    def note_progress(self, index: int, fraction: float, speed: float = 0.0, eta: float = 0.0) -> None:
+        """Remember how far an item is, 0 to 1, how fast, and how long it will take still."""
         with self._write():
-            self._db.execute("UPDATE items SET progress = ? WHERE job = ? AND idx = ?", (fraction, self.id, index))
+            values = (fraction, speed, eta, self.id, index)
+            self._db.execute("UPDATE items SET progress = ?, speed = ?, eta = ? WHERE job = ? AND idx = ?", values)
 
     def note_payload(self, index: int, payload: Payload) -> None:
         """Remember what was made of an input."""

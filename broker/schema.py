@@ -124,6 +124,17 @@ STEPS = (
     ALTER TABLE items ADD COLUMN amount REAL;
     ALTER TABLE attempts ADD COLUMN items TEXT NOT NULL DEFAULT 'null';
     ALTER TABLE attempts ADD COLUMN forecast TEXT NOT NULL DEFAULT 'null';
+    CREATE TABLE waiting (
+        target TEXT NOT NULL,
+        job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
+        PRIMARY KEY (target, job)
+    ) STRICT;
+    CREATE INDEX jobs_queue ON jobs (detached, target, waits, offline, priority, session, deadline, id)
+        WHERE state IN ('queued', 'running');
+    CREATE INDEX attempts_running ON attempts (target, job) WHERE state = 'running';
+    CREATE INDEX attempts_remains ON attempts (remains);
+    ALTER TABLE items ADD COLUMN speed REAL NOT NULL DEFAULT 0;
+    ALTER TABLE items ADD COLUMN eta REAL NOT NULL DEFAULT 0;
     CREATE TABLE observations (
         id INTEGER PRIMARY KEY,
         at REAL NOT NULL,

@@ -46,6 +46,7 @@ class Settings(BaseModel):
         float, Field(ge=0, le=100, description="times faster another machine must be; 0: the file's order decides")
     ] = 1.2
     rules: tuple[Rule, ...] = ()
+    local_jobs: Annotated[int, Field(gt=0, description="jobs that run here at the same time")] = 1
     offline: Annotated[bool, Field(description="ask nobody: what is not here is missing")] = False
 
     @property

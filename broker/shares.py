@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from broker.events import Event, Progress, Published
+from broker.events import Event, Progress, Published, Started
 from broker.plan import Candidate
+from broker.stop import Stop
 
 GAIN = 0.9
 """What is taken over has to be done in so much of the time it would else take: less is not worth doing twice."""
@@ -46,27 +47,33 @@ def take_over(items: Sequence[int], amounts: Amounts, left: float, pace: float) 
 
 
 class Hand:
-    """One target and the items it is at. `pace`: the seconds it takes for a unit of work, once it has done some."""
+    """One target and the items it is at. `pace`: the seconds it takes for a unit of work, once it has done some.
+
+    One that is `busy` and not yet `started` waits for its turn there; `stop` ends what it is at.
+    """
 
     def __init__(self, candidate: Candidate, amounts: Amounts, clock: Callable[[], float] = time.monotonic) -> None:
         self.candidate, self.name = candidate, candidate.target.name
         self.items: Sequence[int] = ()
-        self.busy = self.failed = False
+        self.busy = self.started = self.failed = False
+        self.stop = Stop()
         self.pace: float | None = None
         self._amounts, self._clock = amounts, clock
         self._begun = self._since = self._worked = 0.0
         self._ends: float | None = None
 
-    def begin(self, items: Sequence[int]) -> None:
-        """It begins with these items."""
-        self.items, self.busy = items, True
+    def begin(self, items: Sequence[int], stop: Stop) -> None:
+        """It begins with these items, until it is asked to `stop`."""
+        self.items, self.stop, self.busy, self.started = items, stop, True, False
         self._begun = self._since = self._clock()
         self._worked, self._ends = 0.0, None
 
     def note(self, event: Event) -> None:
         """Learn from what it tells how fast it is."""
         now = self._clock()
-        if isinstance(event, Published):
+        if isinstance(event, Started):
+            self.started, self._begun, self._since = True, now, now
+        elif isinstance(event, Published):
             self._worked += self._amounts[event.index]
             self.pace = (now - self._begun) / self._worked
             self._since, self._ends = now, None

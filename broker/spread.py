@@ -14,6 +14,7 @@ from threading import Lock, Thread
 
 from broker import policy
 from broker.attempt import HURRY_SECONDS, Locks
+from broker.errors import Interrupted
 from broker.events import Event, Note
 from broker.job import Item
 from broker.journal import Journal
@@ -98,7 +99,7 @@ class Spread:
     # The threads
 
     def _begin(self, hand: Hand, items: Sequence[int]) -> None:
-        hand.begin(items)
+        hand.begin(items, Stop(within=self._stop))
         thread = Thread(target=self._work, args=(hand, items), name=f"share of {hand.name}", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -108,7 +109,7 @@ class Spread:
         try:
             with Journal(self._settings.journal, mend=False) as journal:
                 ledger = journal.joined(self._ledger)
-                for event in self._attempt(ledger, hand.candidate, items, self._stop, self._locks):
+                for event in self._attempt(ledger, hand.candidate, items, hand.stop, self._locks):
                     self._told.put((hand, event))
         except BaseException as caught:  # noqa: BLE001 - whatever it is, the driver hears of it
             error = caught
@@ -128,15 +129,21 @@ class Spread:
         if isinstance(error, policy.MOVABLE):
             hand.failed = True
             yield Note(f"{error}; what it had left goes on elsewhere")
-        elif error is not None:
+        elif error is not None and not (isinstance(error, Interrupted) and self._is_done(hand)):
             self._broken = self._broken or error
             self._stop.request()
+
+    def _is_done(self, hand: Hand) -> bool:
+        """Whether nothing is left for one to do: if it still waits for its turn, it need not."""
+        return not self._stop.requested and not self._open(hand.items)
 
     # Those who are idle
 
     def _employ(self) -> None:
         """Give those who are idle what nobody is at, or what somebody else is far from having done."""
         for hand in self._hands:
+            if hand.busy and not hand.started and self._is_done(hand):
+                hand.stop.request()
             if hand.busy or hand.failed or self._stop.requested:
                 continue
             if items := self._left_lying() or self._taken_over(hand):

@@ -3,6 +3,7 @@
 [my-box]
 url = "local:///mnt/scratch"
 share = "no"
+jobs = 2
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ NAME = re.compile(r"\w[\w-]*")
 
 @dataclass(frozen=True)
 class Target:
-    """A named, configured place a job can run."""
+    """A named, configured place a job can run, and how many at the same time."""
 
     name: str
     kind: str
     options: Mapping[str, str]
+    jobs: int = 1
 
     def executor(self) -> Executor:
         """Make the executor that drives it; nothing is connected yet. Raises ConfigError."""
@@ -64,7 +66,7 @@ def load(settings: Settings) -> dict[str, Target]:
         found = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, ExecutorError) as error:
         raise ConfigError(f"{file}: {error}", f"edit {file}") from error
-    here = Target(LOCAL, "local", {"root": str(settings.cache_dir / "local")})
+    here = Target(LOCAL, "local", {"root": str(settings.cache_dir / "local")}, settings.local_jobs)
     return {**found, LOCAL: here}
 
 
@@ -122,7 +124,10 @@ def _target(name: str, table: object, fixed: Mapping[str, str]) -> Target:
         raise ValueError(f"{name!r} cannot be a target's name")
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
         raise ValueError(f"target {name} needs a url")
-    options = {key: _word(value) for key, value in table.items()}
+    options = {key: _word(value) for key, value in table.items() if key != "jobs"}
+    jobs = table.get("jobs", 1)
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ValueError(f"target {name}: jobs = {jobs!r} is no number of jobs")
     url = urlsplit(options["url"])
     if url.scheme == "local":
         if url.netloc or not url.path.startswith("/"):
@@ -144,7 +149,7 @@ def _target(name: str, table: object, fixed: Mapping[str, str]) -> Target:
         options.setdefault("state", f"{fixed['colab_state']}/{name}")
         options.setdefault("cgpu", fixed["cgpu"])
         colab.Address.of(name, options)
-    return Target(name, kind, options)
+    return Target(name, kind, options, jobs)
 
 
 def unasked(target: Target) -> Target:

@@ -13,9 +13,13 @@ from broker import logs as growing
 from broker.broker import Broker
 from broker.errors import PARTLY, Interrupted, OffloadError
 from broker.job import Attempt, Job, State
+from broker.journal import OPEN
 from broker.lease import Held
+from broker.places import Places
+from broker.queue import Head
 from broker.stop import Stop
 from offload.story import story
+from offload.watching import watch
 from services.base.output import Outcome, deliver, print_document, print_paths
 from services.base.progress import Describe, say
 from services.base.text import near, plain, typed
@@ -25,6 +29,8 @@ CLOSING_SECONDS = 5.0
 """How long the driver of a cancelled job may take to close it, before we stop waiting for that."""
 
 AGAIN_SECONDS = 0.1
+
+STATES = ("open", *(state.value for state in State))
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -47,13 +53,18 @@ def jobs() -> None:
     """Verbs on jobs."""
 
 
+jobs.add_command(watch)
+
+
 @jobs.command(help="List the latest jobs, newest first.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="how many")
+@click.option("--service", help="those of one service")
+@click.option("--state", "only", type=click.Choice(STATES), help="those in one state; open: not over")
 @_as_json
-def ls(number: int, as_json: bool) -> None:
+def ls(number: int, service: str | None, only: str | None, as_json: bool) -> None:
     """List jobs."""
     with opened() as broker:
-        found = broker.journal.jobs(number)
+        found = broker.journal.jobs(number, service, OPEN if only == "open" else (State(only),) if only else ())
         rows = [_row(broker, job) for job in found]
     if as_json:
         print_document(rows)
@@ -61,7 +72,8 @@ def ls(number: int, as_json: bool) -> None:
     for job, row in zip(found, rows, strict=True):
         first, others = near(job.items[0].source), len(job.items) - 1
         what = f"{first} and {others} more" if others else first
-        print(f"{job.id}\t{row['state']}\t{job.service}\t{row['progress']:.0%}\t{_ago(job)}\t{what}")
+        waits = [plain(str(row["why"]))] if row["why"] else []
+        print("\t".join([job.id, str(row["state"]), job.service, f"{row['progress']:.0%}", _ago(job), what, *waits]))
     if not rows:
         say("no jobs yet")
 
@@ -70,6 +82,7 @@ def _row(broker: Broker, job: Job) -> dict[str, object]:
     return {
         "job": job.id,
         "state": state(broker, job),
+        "why": why(broker, job) or None,
         "service": job.service,
         "progress": sum(broker.journal.progress(job.id)) / len(job.items),
         "created": job.created,
@@ -91,10 +104,24 @@ def state(broker: Broker, job: Job) -> str:
     if job.state.over:
         return job.state.value
     if not broker.driven(job.id):
-        return "interrupted"
+        return "interrupted" if not job.detached or job.id in broker.journal.queue.begun() else _queued(broker, job)
     if broker.journal.ending(job.id).error:
         return "waiting"
     return "detached" if job.detached else job.state.value
+
+
+def _queued(broker: Broker, job: Job) -> str:
+    return "waiting" if Places(broker).why(Head.of(job)) else "queued"
+
+
+def why(broker: Broker, job: Job) -> str:
+    """What a job waits for, empty when it does not."""
+    if job.state.over:
+        return ""
+    if broker.driven(job.id) or state(broker, job) == "interrupted":
+        return broker.journal.ending(job.id).error
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
+    return f"{Places(broker).why(Head.of(job)) or 'waiting for its turn'}, since {since}"
 
 
 @jobs.command(help="Show a job: its items, what was tried where, and the outputs.")
@@ -108,7 +135,8 @@ def show(job: str, as_json: bool) -> None:
         if as_json:
             print_document(receipt)
         else:
-            print(story(receipt, state(broker, found), found))
+            waits = why(broker, found)
+            print(story({**receipt, "error": waits or receipt["error"]}, state(broker, found), found))
 
 
 @jobs.command(help="Print what the job's script logged, attempt by attempt.")

@@ -33,6 +33,7 @@ def offload_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (home / name).mkdir(parents=True)
         monkeypatch.setenv(f"OFFLOAD_{name.upper()}_DIR", str(home / name))
     monkeypatch.setenv("OFFLOAD_RESULT_BYTES", "0")  # a test that asks for the same twice means it, unless it says so
+    monkeypatch.setenv("OFFLOAD_LOCAL_JOBS", "100")  # tests of the queue say less
     monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "0.3")  # what is gone in a test does not come back
     monkeypatch.setenv("OFFLOAD_WORTH", "0")  # what comes first is the file's order, however fast this machine is
     return home

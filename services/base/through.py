@@ -58,7 +58,7 @@ def see_through(
     job = broker.journal.job(job.id)
     if job.state.over:
         followers.forget(broker.settings, job.id)
-    goes_on = isinstance(failure, Left | Interrupted) and not job.state.over and broker.driven(job.id)
+    goes_on = isinstance(failure, Left | Interrupted) and not job.state.over and broker.attended(job.id)
     _explain(job, failure, goes_on, quiet, rest)
     return job, failure
 

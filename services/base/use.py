@@ -12,13 +12,16 @@ from broker import followers, scripts
 from broker.broker import Broker
 from broker.errors import NoTarget, UsageError
 from broker.job import Input, Job, Preparation, Request
+from broker.places import Places
 from broker.plan import Candidate
+from broker.queue import Head
+from broker.targets import LOCAL
 from services.base import inputs as select
 from services.base.output import Outcome, deliver, print_document
 from services.base.planned import check_services, line, row, why
 from services.base.progress import say
 from services.base.service import Params, Service
-from services.base.text import complain, near, shell, typed
+from services.base.text import complain, near, plain, shell, typed
 from services.base.through import opened, see_through
 from services.base.weighing import amounts, weighed
 
@@ -61,6 +64,10 @@ class Use:
             raise UsageError("--overwrite and --skip-existing exclude each other")
         if choices.spread and choices.no_fallback:
             raise UsageError("--spread and --no-fallback exclude each other: the one uses all targets, the other one")
+        if choices.deadline is not None and choices.when != "remote":
+            raise UsageError("--deadline says how long --when remote waits: it goes with that alone")
+        if choices.when == "remote" and choices.on == LOCAL:
+            raise UsageError("--when remote waits for another machine than this one, and --on local forbids it")
         self._service, self._params, self._choices = service, params, choices
         self._words, self._typed = words, typed
         paths, rejected = select.expand(words, service)
@@ -78,12 +85,20 @@ class Use:
                 return self._preview(broker)
             job = self._job(broker)
             if job is not None:
-                with weighed(broker, job, self._service, self._params, self._choices.detach):
-                    return self._detach(broker, job) if self._choices.detach else self._drive(broker, job)
+                with weighed(broker, job, self._service, self._params, self._background):
+                    return self._detach(broker, job) if self._background else self._drive(broker, job)
         outcome = Outcome(self._rejected, self._skipped)
-        if self._choices.detach and not self._choices.json:  # ids are expected, and there is none
+        if self._background and not self._choices.json:  # ids are expected, and there is none
             return outcome.code
         return self._end(NO_JOB, outcome)
+
+    @property
+    def _background(self) -> bool:
+        return self._choices.detach or bool(self._waits)
+
+    @property
+    def _waits(self) -> str:
+        return "" if self._choices.when == "now" else self._choices.when
 
     def _job(self, broker: Broker) -> Job | None:
         """The job to drive: the unfinished one of the same request, or a new one; None when nothing is to be done."""
@@ -91,11 +106,20 @@ class Use:
         left = broker.unfinished(self._request()) if self._inputs else None
         if left is not None:
             if not broker.driven(left.id):
-                self._tell(f"going on with job {left.id}, which was interrupted")
-            return left
+                what = "waits" if broker.attended(left.id) else "was interrupted"
+                self._tell(f"going on with job {left.id}, which {what}")
+            return self._anew(broker, left)
         self._respect_existing()
         select.check_folders(self._inputs, self._choices.output, make=True)
         return broker.submit(self._request(), seen) if self._inputs else None
+
+    def _anew(self, broker: Broker, job: Job) -> Job:
+        """A job that was typed before, to run when it is said now."""
+        now = (self._waits, self._choices.deadline, self._choices.priority)
+        if (job.waits, job.deadline, job.priority) != now:
+            broker.journal.queue.change(job.id, *now)
+            followers.revive(broker)
+        return job
 
     def _respect_existing(self) -> None:
         if self._choices.skip_existing:
@@ -130,12 +154,12 @@ class Use:
             models=self._params.models(),
             command=self._command(self._words),
             folder=Path.cwd(),
-            detached=self._choices.detach,
+            detached=self._background,
             contract=self._service.contract,
             unit=self._service.unit,
             cache=not self._choices.no_cache,
             spread=self._choices.spread,
-            waits="" if self._choices.when == "now" else self._choices.when,
+            waits=self._waits,
             deadline=self._choices.deadline,
             priority=self._choices.priority,
             session=f"{os.getsid(0)}",
@@ -164,10 +188,12 @@ class Use:
         return self._command(self._words, *([] if self._choices.skip_existing else ["--skip-existing"]))
 
     def _detach(self, broker: Broker, job: Job) -> int:
-        """Leave the job to a follower in the background."""
+        """Leave the job to the background."""
         broker.journal.detach(job.id)  # it may have been begun by a command that stayed
-        followers.start(broker, job)
-        self._tell(f"it goes on in the background; to watch it: {typed(f'offload jobs attach {job.id}')}")
+        followers.fill(broker)
+        where = Places(broker).why(Head.of(job)) if not broker.driven(job.id) else ""
+        goes_on = f"it is {where}, in the background" if where else "it goes on in the background"
+        self._tell(f"{plain(goes_on)}; to watch it: {typed(f'offload jobs attach {job.id}')}")
         outcome = Outcome(self._rejected, self._skipped, planned=self._inputs)
         if self._choices.json:
             print_document(outcome.document(broker.receipt(job.id)))

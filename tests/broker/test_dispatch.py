@@ -311,7 +311,7 @@ def test_a_detached_job_waits_for_a_target_that_is_away(box: Box, broker: Broker
     asked = replace(request(tmp_path / "media", b"one", on="box"), detached=True)
     with pytest.raises(OutOfReach, match="no route"):
         drive(broker, asked)
-    assert only_job(broker).state is State.RUNNING
+    assert only_job(broker).state is State.QUEUED
     box.faults.clear()
     assert broker.journal.health.ask(broker.targets["box"]).reachable
     drive(broker, only_job(broker))

@@ -17,11 +17,11 @@ import pytest
 
 from broker import recall, settings
 from broker.broker import Broker
+from broker.claim import Claim
 from broker.errors import Interrupted
 from broker.events import Event, Note, Progress
 from broker.job import Request, State
 from broker.stop import Stop
-from broker.claim import Claim
 from tests import fakework
 from tests.broker.again import attempts, elsewhere, made, runs, unique
 from tests.broker.jobs import drive, notes, request

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from broker.events import Progress, Published
 from broker.plan import Candidate
 from broker.shares import Hand, divide, take_over
+from broker.stop import Stop
 from broker.targets import Target
 from executors.base import Probe
 
@@ -82,7 +83,7 @@ def hand(clock: Clock, **amounts: Any) -> Hand:
 
 def test_a_hand_learns_its_pace_from_what_it_has_done(clock: Clock) -> None:
     box = hand(clock)
-    box.begin([0, 1, 2, 3])
+    box.begin([0, 1, 2, 3], Stop())
     clock.now += 10
     box.note(Published(0, (), {}))
     assert box.pace == 5.0
@@ -93,7 +94,7 @@ def test_a_hand_learns_its_pace_from_what_it_has_done(clock: Clock) -> None:
 
 def test_what_is_left_of_the_item_at_hand_is_what_its_script_says(clock: Clock) -> None:
     box = hand(clock)
-    box.begin([0, 1])
+    box.begin([0, 1], Stop())
     clock.now += 10
     box.note(Published(0, (), {}))
     box.note(Progress(1, 0.1, 1.0, eta=90.0))
@@ -102,7 +103,7 @@ def test_what_is_left_of_the_item_at_hand_is_what_its_script_says(clock: Clock) 
 
 def test_a_straggler_that_says_nothing_may_be_at_it_for_as_long_again(clock: Clock) -> None:
     box = hand(clock)
-    box.begin([0, 1])
+    box.begin([0, 1], Stop())
     clock.now += 10
     box.note(Published(0, (), {}))
     clock.now += 500

@@ -1,0 +1,45 @@
+"""Jobs that wait for another machine than this one: until one answers, or until their deadline."""
+
+from __future__ import annotations
+
+import time
+
+from broker.errors import NoTarget, OutOfReach
+from broker.job import State
+from broker.ledger import Ledger
+from broker.plan import Candidate
+from broker.targets import LOCAL
+
+
+def admitted(ledger: Ledger, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates that may have a job now: not this machine, while it waits for another.
+
+    Raises OutOfReach while none of the others answers, NoTarget when its deadline has passed and this machine is not to
+    have it: it is then over.
+    """
+    job = ledger.job
+    late = job.deadline is not None and time.time() >= job.deadline
+    found = [candidate for candidate in candidates if late or not job.waits or candidate.target.name != LOCAL]
+    if not job.waits or any(candidate.probe.reachable for candidate in found) or _has_begun(ledger):
+        return found
+    said = "; ".join(f"{candidate.target.name}: {candidate.probe.reason}" for candidate in found)
+    if late:
+        raise _missed(ledger, said)
+    raise OutOfReach(
+        f"no other machine can take job {job.id} now ({said or 'none is configured'}): it goes on waiting",
+        f"offload jobs show {job.id}",
+    )
+
+
+def _has_begun(ledger: Ledger) -> bool:
+    return any(attempt.state == "running" for attempt in ledger.attempts)
+
+
+def _missed(ledger: Ledger, said: str) -> NoTarget:
+    job = ledger.job
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.deadline))
+    error = NoTarget(f"no machine took it until its deadline, {when} ({said})", f"offload jobs retry {job.id}")
+    if job.state is State.QUEUED:
+        ledger.advance(State.RUNNING)
+    ledger.advance(State.FAILED, str(error), error.exit_code)
+    return error
