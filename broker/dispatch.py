@@ -127,8 +127,8 @@ class Dispatch:
         reason = f"{len(items)} of {len(self._job.items)} inputs: shared among the targets that help"
         mine = replace(candidate, reason=reason)
         with Turn(ledger, self._settings, stop) as turn:
-            yield from turn.come(mine.target, under_way=self._taken_up(mine) is not None)
             share = Dispatch(ledger, [mine, *others], self._here, stop, self._settings, turn)
+            yield from turn.come(mine.target, under_way=share._taken_up(mine) is not None)
             yield from share._attempt(mine, Run, items, locks)
 
     def _walk(self) -> Iterator[Event]:

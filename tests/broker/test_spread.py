@@ -12,6 +12,7 @@ from broker.broker import Broker
 from broker.errors import Interrupted, JobFailed, Overtaken
 from broker.events import Published, Started
 from broker.job import Remains, State
+from broker.slots import Slots
 from broker.stop import Stop
 from executors.base import Lost
 from tests.broker.faulty import Fault, FaultyExecutor
@@ -194,3 +195,15 @@ def test_a_driver_that_was_overtaken_publishes_nothing_more(box: Box, broker: Br
     drive(broker, broker.journal.job(job.id))
     assert right(asked)
     assert not of_job(job.id)
+
+
+def test_a_share_that_waits_for_a_busy_target_keeps_nobody_waiting(box: Box, broker: Broker, tmp_path: Path) -> None:
+    slots = Slots(broker.settings.state_dir / "slots", 30.0)
+    with broker.journal.turn():
+        held = slots.take("box", 1, "another job")
+    assert held
+    with held:
+        asked = request(tmp_path / "media", *EIGHT, seconds=0.1, spread=True)
+        told = drive(broker, asked)
+    assert right(asked)
+    assert {event.target for event in told if isinstance(event, Started)} == {"local"}
