@@ -38,7 +38,7 @@ class Clock:
         else:
             self._start = self._start or time.monotonic()
             self._made += more
-        self._tell(round(self._made, 6), round(self._made + self._before, 6), sum(self._frames))
+        self._tell(round(self._made, 9), round(self._made + self._before, 9), sum(self._frames))
 
     def _tell(self, made: float, count: float, total: int) -> None:
         elapsed = time.monotonic() - self._start if self._start else 0.0

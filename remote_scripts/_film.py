@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import _ffmpeg
+import _x264
 import av
 import numpy as np
 from _ffmpeg import Tracks
@@ -33,9 +34,6 @@ from _tiles import Enlarger
 from _timetable import FRAMES, Timetable
 
 SCHEME = 1  # counted up when the same names would mean other pieces
-JOINT = 6, 1.3  # the last frames of a segment that has a next one, and how many more bits they get: x264 sees no reason
-# to spend any on them, for nothing refers to them; without, they are 1 to 2 dB worse
-AHEAD = 4  # enlarged frames that may wait for the encoder
 PIECE = "piece.nut"
 MPEG, JPEG = 1, 2  # ffmpeg's numbers for limited and full range
 BT709 = 1  # ITU-T H.273, for all three
@@ -143,15 +141,18 @@ class Film:
     def _header(self) -> bytes | None:
         """How the encoder says that pictures are coded."""
         with av.open(io.BytesIO(), "w", format="nut") as file:
-            context = _stream(file, self.size, self._times, self._colour, self._settings(0)).codec_context
+            settings = _x264.settings(self._params, self.size, 0)
+            context = _stream(file, self.size, self._times, self._colour, settings).codec_context
             context.open()
             return context.extradata
 
     def make(self, segment: Segment, folder: Path) -> Generator[float, None, Path]:
         """Make a segment's piece in `folder`; yields the share that is done."""
         start, stop = self._times.span(segment.number)
-        settings = self._settings(stop - start if stop < len(self._times.stamps) else 0)
-        with encoding(folder / PIECE, self.size, self._times, self._colour, settings) as encode:
+        joint = stop - start if stop < len(self._times.stamps) else 0
+        settings = _x264.settings(self._params, self.size, joint)
+        waiting = _x264.effort(self._params["preset"], self.size).waiting
+        with encoding(folder / PIECE, self.size, self._times, self._colour, settings, waiting) as encode:
             for number, picture in self._pictures(start, stop):
                 larger = yield from self._enlarged(picture, number - start, stop - start)
                 encode(larger, self._times.stamps[number])
@@ -166,18 +167,6 @@ class Film:
                 yield (number + next(work)) / count
         except StopIteration as end:
             return end.value
-
-    def _settings(self, joint: int) -> dict[str, str]:
-        """x264's, for a segment; `joint` is how many frames it has if another follows."""
-        frames, more = JOINT
-        zones = f":zones={max(0, joint - frames)},{joint - 1},b={more}" if joint else ""
-        return {
-            "crf": str(float(self._params["crf"])),
-            "preset": str(self._params["preset"]),
-            "threads": str(_ffmpeg.THREADS),
-            "x264-params": str(_ffmpeg.SAME_EVERYWHERE["x264-params"]) + zones,
-            "flags": "+bitexact+global_header",
-        }
 
     def _pictures(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
         if start < self._next or not self._next:
@@ -235,9 +224,12 @@ def opened_piece(piece: Path) -> av.container.InputContainer:
 
 @contextmanager
 def encoding(
-    path: Path, size: tuple[int, int], times: Timetable, colour: Colour, settings: dict[str, str]
+    path: Path, size: tuple[int, int], times: Timetable, colour: Colour, settings: dict[str, str], most: int
 ) -> Iterator[Any]:
-    """Write a piece; gives a function that takes a picture and its time, and encodes while its caller goes on."""
+    """Write a piece; gives a function that takes a picture and its time, and encodes while its caller goes on.
+
+    At `most` so many pictures wait for the encoder.
+    """
     waiting: deque[Future[None]] = deque()
     # The file is closed last: where the disk is full, pictures are waiting still.
     with av.open(str(path), "w", format="nut", options={"fflags": "+bitexact"}) as file, ThreadPoolExecutor(1) as pool:
@@ -245,7 +237,7 @@ def encoding(
 
         def encode(picture: Any, stamp: int) -> None:
             waiting.append(pool.submit(_encode, file, stream, colour, times.unit, picture, stamp))
-            while len(waiting) > AHEAD:
+            while len(waiting) > most:
                 waiting.popleft().result()
 
         try:

@@ -27,10 +27,26 @@ from _media import Media
 from _segments import Segment, hands, work_through
 
 SCHEME = 2  # counted up when the same names would mean other pieces
-WORKER_BYTES, PIXEL_BYTES = 60e6, 190.0  # what a worker takes: 440 MB at 1920x1080, by measure
+WORKER_BYTES = 60e6  # what a worker takes, and for each pixel of a frame; by measure (416 MB at 1920x1080, medium)
+PIXEL_BYTES = {
+    "ultrafast": 60,
+    "superfast": 105,
+    "veryfast": 125,
+    "faster": 160,
+    "fast": 175,
+    "medium": 175,
+    "slow": 180,
+    "slower": 200,
+    "veryslow": 300,
+}
 JOINED = 0.97  # of the time, when the last segment is encoded
 
 Progress = Callable[[float, float], None]  # told the share that is done, and how much of it an earlier attempt did
+
+
+def bytes_each(preset: str, pixels: int) -> float:
+    """What a worker takes that encodes frames of so many pixels."""
+    return WORKER_BYTES + PIXEL_BYTES[preset] * pixels
 
 
 class InOnePiece(Exception):
@@ -127,8 +143,8 @@ class Segmented:
             progress(sum(done) / sum(weights), sum(compress(done, found)) / sum(weights))
 
         segments = [Segment(number, name) for number, name in enumerate(names)]
-        bytes_each = WORKER_BYTES + PIXEL_BYTES * self._media.width * self._media.height
-        return work_through(self._job, self._item, segments, do, hands(bytes_each), tell)
+        each = bytes_each(self._job.params["preset"], self._media.width * self._media.height)
+        return work_through(self._job, self._item, segments, do, hands(each), tell)
 
     def _names(self, stage: str, settings: Any, number: int) -> list[str]:
         told = json.dumps([SCHEME, stage, self._job.params["to_sdr"], settings])

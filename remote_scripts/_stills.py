@@ -5,6 +5,7 @@ A photo is turned upright. Transparency is enlarged by Lanczos, and not by the n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from _job import BadInput, LimitExceeded
 from _pictures import still_format
 from _png import read_deep, write_deep
-from _tiles import Enlarger, resized
+from _tiles import Enlarger, in_strips, resized
 from PIL import Image, ImageOps
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -27,7 +28,7 @@ QUALITY: dict[str, dict[str, Any]] = {
 }
 BOXED = {b"avif": "AVIF", b"mif1": "HEIF", b"heic": "HEIF", b"heix": "HEIF", b"heim": "HEIF", b"heis": "HEIF"}
 """Pictures in the kind of file that clips are in, by its brand (ISO/IEC 23008-12): as clips, they are of one frame."""
-STRIP = 64  # rows that become grey at once: as numbers of 32 bits a picture is large
+WEBP_BYTES = 40  # of a pixel, that its encoder takes
 ORIENTATION = 0x0112  # EXIF 2.3
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -135,16 +136,12 @@ def enlarged(photo: Photo, enlarger: Enlarger) -> Generator[float, None, Photo]:
     pixels = np.stack([photo.colour] * 3, axis=-1) if grey else photo.colour
     colour = yield from enlarger.steps(pixels, size)
     if grey:
-        colour = _grey(colour)
+        colour = in_strips(colour, _grey)
     return replace(photo, colour=colour, alpha=None if photo.alpha is None else resized(photo.alpha, size))
 
 
 def _grey(colour: Any) -> Any:
-    luma = np.empty(colour.shape[:2], colour.dtype)
-    for start in range(0, len(colour), STRIP):
-        part = slice(start, start + STRIP)
-        luma[part] = (colour[part] @ np.array(LUMA, np.float32)).round()
-    return luma
+    return (colour @ np.array(LUMA, np.float32)).round().astype(colour.dtype)
 
 
 def check_target(suffix: str, photo: Photo, size: tuple[int, int]) -> str:
@@ -157,6 +154,12 @@ def check_target(suffix: str, photo: Photo, size: tuple[int, int]) -> str:
     if max(size) > LONGEST.get(kind, max(size)):
         raise BadInput(f"a {suffix} file cannot hold {size[0]}x{size[1]} pixels; use -o with a name in .png")
     return f"16 bits are cut to 8, all that a {suffix} file holds" if _is_deep(photo) and kind != "PNG" else ""
+
+
+def memory(photo: Photo, enlarger: Enlarger, suffix: str) -> float:
+    """About how many bytes it takes to enlarge a photo, and to write it to a file that ends in `suffix`."""
+    writer = math.prod(enlarger.size(*photo.size)) * WEBP_BYTES if suffix == ".webp" else 0
+    return enlarger.memory(*photo.size, deep=_is_deep(photo)) + writer
 
 
 def write(photo: Photo, path: Path) -> Path:
@@ -178,4 +181,8 @@ def _is_deep(photo: Photo) -> bool:
 
 
 def _shallow(values: Any) -> Any:
-    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return values if values.dtype == np.uint8 else in_strips(values, _cut_to_8)
+
+
+def _cut_to_8(values: Any) -> Any:
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

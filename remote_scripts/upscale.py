@@ -47,24 +47,43 @@ import _stills
 import _timetable
 import _torch
 import _tracks
+import _x264
 import av
 import PIL
 from _clips import check_colour, check_length, check_room, check_whole, notes, workplace
 from _clock import Clock
-from _job import BadInput, Item, ItemError, Job, Result, run, sha256
+from _job import BadInput, Item, ItemError, Job, LimitExceeded, Result, run, sha256
 from _media import Media, check_seconds, probe
+from _memory import check_memory
 from _segments import work_through
 from _tiles import Enlarger
 
+LARGER = 16  # times as many pixels as a picture may have, its result may: four times as wide and as high
 SMALLER = 256  # pixels of a tile's side, where memory ran out over a whole picture
 LONGEST = 16_384  # pixels of a side, which x264 does not exceed
 BITS_PER_PIXEL = 0.15  # of the result at crf 18
 COPIES = 3  # of the picture on the disk at the end: pieces, joined, result
 
 
-@_torch.needing("upscale")
+class NoMemory(ItemError):
+    """Memory ran out; another attempt takes less at a time."""
+
+    kind = "memory"
+
+
 def upscale(job: Job, item: Item) -> Result:
     """Enlarge one input."""
+    try:
+        return _upscaled(job, item)
+    except MemoryError as error:
+        raise NoMemory(
+            "memory ran out where the job runs; ask for less, with --scale or --height, or take smaller tiles, as in"
+            " --tile 128"
+        ) from error
+
+
+@_torch.needing("upscale")
+def _upscaled(job: Job, item: Item) -> Result:
     enlarger = _enlarger(job)
     kind = _stills.picture_format(item.input) if item.input.is_file() else ""
     return _still(job, item, enlarger, kind) if kind else _clip(job, item, enlarger)
@@ -88,7 +107,10 @@ def _enlarger(job: Job) -> Enlarger:
 def _still(job: Job, item: Item, enlarger: Enlarger, kind: str) -> Result:
     photo = _stills.read(item.input, kind, int(job.limits["pixels"]))
     suffix = item.options["suffix"]
-    lost = _stills.check_target(suffix, photo, enlarger.size(*photo.size))
+    size = enlarger.size(*photo.size)
+    lost = _stills.check_target(suffix, photo, size)
+    _check_larger(size, LARGER * int(job.limits["pixels"]))
+    check_memory(_stills.memory(photo, enlarger, suffix), size)
     for note in filter(None, (photo.note, lost)):
         job.log(item, note)
     larger = _seen_through(_stills.enlarged(photo, enlarger), Clock(job, item, [1]))
@@ -121,6 +143,8 @@ def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
         colour = _film.colour(folder, media, pixels)
         film = _film.Film(folder, media, times, colour, enlarger, job.params, pixels)
         _check_size(film.size, len(times.stamps), folder, float(job.params["crf"]))
+        encoder = _x264.memory(job.params["preset"], film.size)
+        check_memory(enlarger.memory(times.width, times.height) + encoder, film.size)
         for note in (*notes(media, "enlarged"), *tracks.notes):
             job.log(item, note)
         with closing(film):
@@ -184,6 +208,14 @@ def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
     check_whole(media, tally)
     if not tally.decoded == tally.encoded == found or not found:
         raise ItemError(f"frames were lost: {tally.decoded} decoded, {tally.encoded} watched, {found} written down")
+
+
+def _check_larger(size: tuple[int, int], limit: int) -> None:
+    if math.prod(size) > limit:
+        raise LimitExceeded(
+            f"the result would be a picture of {size[0]}x{size[1]}, over the limit of {limit} pixels;"
+            " ask for less, with --scale or --height, or set OFFLOAD_MAX_PIXELS to allow it"
+        )
 
 
 def _check_size(size: tuple[int, int], frames: int, folder: Path, crf: float) -> None:

@@ -8,9 +8,11 @@ import math
 import threading
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+
+from services.stabilize import Preset
 
 from .runs import part
 
@@ -170,3 +172,9 @@ def test_a_container_has_no_more_than_its_groups_allow(monkeypatch: pytest.Monke
     monkeypatch.setattr(group, "cores", lambda: 0.5)
     monkeypatch.setattr(group, "free_memory", lambda: 1000.0)
     assert (segments.cores(), segments.free_memory(), segments.hands(1e9)) == (1, 1000, 1)
+
+
+def test_what_a_worker_takes_depends_on_how_much_the_encoder_keeps() -> None:
+    taken = [part("_segmented").bytes_each(preset, 1920 * 1080) for preset in get_args(Preset)]
+    assert taken == sorted(taken)
+    assert [round(taken[place] / 1e6) for place in (0, 5, 8)] == [184, 423, 682]

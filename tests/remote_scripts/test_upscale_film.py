@@ -182,6 +182,27 @@ def tags(path: Path) -> tuple[int, ...]:
         return tuple(map(int, (frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc)))
 
 
+def test_a_frame_is_told_of_before_it_is_begun(clips: dict[str, Path], tmp_path: Path) -> None:
+    """Time counts from then: to find the first frame of a segment the clip is read up to there."""
+    reel, times_ = reeled(clips["plain.mp4"], tmp_path)
+    shares = [*reel.make(times_.segments("")[1], tmp_path)]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1], len(shares)) == (0.0, 1.0, 24)  # of 12 frames, at the start and the end of each
+
+
+def reeled(clip: Path, folder: Path, most: int = 10_000) -> tuple[Any, Any]:
+    """A clip, or its first frames, as it is enlarged in this process; and its timetable."""
+    film, pixels = part("_film"), 10**7
+    (folder / "input").symlink_to(clip)
+    media_, tracks = part("_media").probe(folder / "input", pixels, 60), part("_ffmpeg").Tracks("mp4", (), {}, ())
+    for _ in part("_ffmpeg").Pass(film.watch(media_, tracks, pixels), folder):
+        pass
+    whole = part("_timetable").timetable(folder, media_, pixels)
+    times_ = dataclasses.replace(whole, stamps=whole.stamps[:most])
+    enlarger, settings = part("_tiles").Enlarger(Doubled(), 0, 2), {"crf": 18, "preset": "medium"}
+    return film.Film(folder, media_, times_, film.colour(folder, media_, pixels), enlarger, settings, pixels), times_
+
+
 def test_how_long_it_takes_is_told_from_the_first_frames(larger: dict[str, Any]) -> None:
     run: Run = larger["run"]
     (told,) = (event["message"] for event in run.of("log", 0))
@@ -199,19 +220,13 @@ def test_what_takes_more_than_a_day_says_what_is_quicker() -> None:
 
 
 @pytest.mark.soak
-def test_a_joint_is_not_seen(tmp_path: Path, networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_joint_is_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """About each joint, a second's frames are on average no more than 0.5 dB below those encoded without one."""
-    film, table, repeat = part("_film"), part("_timetable"), part("_tiles").Enlarger(Doubled(), 0, 2)
-    (tmp_path / "input").symlink_to(HANDHELD)
-    media_, tracks = part("_media").probe(tmp_path / "input", 10**7, 60), part("_ffmpeg").Tracks("mp4", (), {}, ())
-    for _ in part("_ffmpeg").Pass(film.watch(media_, tracks, 10**7), tmp_path):
-        pass
-    times_ = dataclasses.replace((whole := table.timetable(tmp_path, media_, 10**7)), stamps=whole.stamps[:144])
-    colour = film.colour(tmp_path, media_, 10**7)
     quality = {}
     for length in (48, 1000):
-        monkeypatch.setattr(table, "SEGMENT", length)
-        reel = film.Film(tmp_path, media_, times_, colour, repeat, {"crf": 18, "preset": "medium"}, 10**7)
+        monkeypatch.setattr(part("_timetable"), "SEGMENT", length)
+        (tmp_path / str(length)).mkdir()
+        reel, times_ = reeled(HANDHELD, tmp_path / str(length), 144)
         pieces = []
         for segment in times_.segments(""):
             (tmp_path / segment.name).mkdir(exist_ok=True)

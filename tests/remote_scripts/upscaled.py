@@ -35,7 +35,7 @@ PARAMS = {
 QUICKLY = """
 import sys
 sys.path.insert(0, {scripts!r})
-import _job, _tiles, _timetable, upscale
+import _job, _memory, _tiles, _timetable, upscale
 
 class Repeats:
     scale = 4
@@ -44,9 +44,10 @@ class Repeats:
         return pixels.repeat(4, axis=0).repeat(4, axis=1)
 
 def enlarger(job):
-    return _tiles.Enlarger(Repeats(), 0, job.params["scale"], job.params["width"], job.params["height"])
+    return _tiles.Enlarger(Repeats(), *(job.params[name] for name in ("tile", "scale", "width", "height")))
 
 _timetable.SEGMENT, upscale._enlarger = {segment}, enlarger
+{before}
 sys.exit(_job.run(upscale.upscale))
 """
 
@@ -96,13 +97,13 @@ def job(
     return [sys.executable, str(SCRIPTS / "upscale.py"), "job.json"]
 
 
-def quick_job(folder: Path, *inputs: Path, segment: int = 48, **options: Any) -> list[str]:
+def quick_job(folder: Path, *inputs: Path, segment: int = 48, before: str = "", **options: Any) -> list[str]:
     """Make a job directory; returns the command that repeats pixels without any network, `segment` frames at a time.
 
-    What is about a network needs one, and seconds to load it; what is about the clip does not.
+    `before` is run first. What is about a network needs one, and seconds to load it; what is about the clip does not.
     """
     job(folder, *inputs, model=Path("/dev/null"), **options)
-    return [sys.executable, "-c", QUICKLY.format(scripts=str(SCRIPTS), segment=segment), "job.json"]
+    return [sys.executable, "-c", QUICKLY.format(scripts=str(SCRIPTS), segment=segment, before=before), "job.json"]
 
 
 def upscale(folder: Path, *inputs: Path, env: Mapping[str, str] | None = None, **options: Any) -> Run:

@@ -6,11 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 from tests import media
+from tests.once import once
 from tests.services.typed import PYTHON, Said, type_
 from tests.ssh.jobs import tried
 
@@ -57,13 +56,15 @@ USES = (
 )
 
 
-@cache
 def model(use: Use) -> Path:
     """The model's file or folder, made once, by another process: this one does not load torch for it."""
-    folder = Path(mkdtemp(prefix=f"offload-{use.service}-"))
     make = f"from tests.services.everywhere import {use.model.__name__} as make"
-    code = f"from pathlib import Path; {make}; make(Path({str(folder)!r}))"
-    subprocess.run([PYTHON, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+    def fill(folder: Path) -> None:
+        code = f"from pathlib import Path; {make}; make(Path({str(folder)!r}))"
+        subprocess.run([PYTHON, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+    folder = once(f"model-{use.service}", fill)
     files = list(folder.iterdir())
     return files[0] if len(files) == 1 and files[0].is_file() else folder
 
@@ -90,16 +91,25 @@ def made(use: Use, folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in use.outputs}
 
 
+def expected(use: Use) -> dict[str, bytes]:
+    """What it makes here. That is found out once, whatever the targets are that it is compared with."""
+
+    def fill(folder: Path) -> None:
+        footage(folder)
+        here = use_on(use, folder, "local")
+        assert here.code == 0, here.err
+
+    model(use)
+    return made(use, once(f"made-{use.service}", fill))
+
+
 def assert_same_there_as_here(use: Use, folder: Path, target: str) -> Said:
     """The outputs of a use are the same on a target as they are here, though only what was prepared travels."""
     clip = footage(folder)
-    here = use_on(use, folder, "local")
-    assert here.code == 0, here.err
-    before = made(use, folder)
     there = use_on(use, folder, target)
     assert there.code == 0, there.err
-    assert tried(there) == [(target, "done")], there.err
-    assert made(use, folder) == before
+    assert tried(there) == [("local", "done"), (target, "done")], there.err  # the first prepares
+    assert made(use, folder) == expected(use)
     (item,) = there.document["items"]
     assert item["size"] == clip.stat().st_size
     assert item["payload"]["size"] > 0
