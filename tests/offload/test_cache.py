@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from click import BadParameter
 
+from broker import settings
+from broker.broker import Broker
 from offload.cache import Size
 from tests.services.typed import fake, offload
 
@@ -87,6 +89,8 @@ def test_nothing_is_shown_of_an_empty_one(tmp_path: Path) -> None:
 
 def test_gc_deletes_the_least_recently_used(inputs: list[Path], tmp_path: Path, offload_dirs: Path) -> None:
     fake(tmp_path, *inputs, *SIZE)
+    with Broker(settings.load()) as broker:  # it is not told to the second when a result was used
+        broker.journal._db.execute("UPDATE results SET used = used - 100")
     fake(tmp_path, inputs[0], "-o", "again.bin", *SIZE)
     pretended = offload(tmp_path, "cache", "gc", "--max", "1K", "--dry-run")
     assert pretended.out == b"2 results, 2.0 kB, would be deleted; 1.0 kB left\n"
