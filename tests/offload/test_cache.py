@@ -132,3 +132,12 @@ def test_forgetting_a_job_leaves_its_results(inputs: list[Path], tmp_path: Path)
     job = fake(tmp_path, inputs[0], "-o", "a.bin", *SIZE, "--json").document["job"]
     offload(tmp_path, "jobs", "rm", job)
     assert json.loads(offload(tmp_path, "cache", "show", "--json").out)["results"] == 1
+
+
+def test_two_in_the_background_make_it_once(inputs: list[Path], tmp_path: Path) -> None:
+    words = (inputs[0], *SIZE, "--seconds", "1", "--detach")
+    jobs = [fake(tmp_path, *words, "-o", f"{name}.bin").lines[0] for name in "ab"]
+    assert [offload(tmp_path, "jobs", "attach", job).code for job in jobs] == [0, 0]
+    receipts = [offload(tmp_path, "jobs", "show", job, "--json").document for job in jobs]
+    assert sorted(attempt["target"] for one in receipts for attempt in one["attempts"]) == ["cache", "local"]
+    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()
