@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
+from services.base import quick  # noqa: F401 - first of all
 from services.base.service import Service
 
 __all__ = ["Service", "find", "names"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from click import BadParameter
 
+from broker import settings
+from broker.broker import Broker
 from offload.cache import Size
 from tests.services.typed import fake, offload
 
@@ -87,6 +89,8 @@ def test_nothing_is_shown_of_an_empty_one(tmp_path: Path) -> None:
 
 def test_gc_deletes_the_least_recently_used(inputs: list[Path], tmp_path: Path, offload_dirs: Path) -> None:
     fake(tmp_path, *inputs, *SIZE)
+    with Broker(settings.load()) as broker:  # it is not told to the second when a result was used
+        broker.journal._db.execute("UPDATE results SET used = used - 100")
     fake(tmp_path, inputs[0], "-o", "again.bin", *SIZE)
     pretended = offload(tmp_path, "cache", "gc", "--max", "1K", "--dry-run")
     assert pretended.out == b"2 results, 2.0 kB, would be deleted; 1.0 kB left\n"
@@ -128,3 +132,12 @@ def test_forgetting_a_job_leaves_its_results(inputs: list[Path], tmp_path: Path)
     job = fake(tmp_path, inputs[0], "-o", "a.bin", *SIZE, "--json").document["job"]
     offload(tmp_path, "jobs", "rm", job)
     assert json.loads(offload(tmp_path, "cache", "show", "--json").out)["results"] == 1
+
+
+def test_two_in_the_background_make_it_once(inputs: list[Path], tmp_path: Path) -> None:
+    words = (inputs[0], *SIZE, "--seconds", "1", "--detach")
+    jobs = [fake(tmp_path, *words, "-o", f"{name}.bin").lines[0] for name in "ab"]
+    assert [offload(tmp_path, "jobs", "attach", job).code for job in jobs] == [0, 0]
+    receipts = [offload(tmp_path, "jobs", "show", job, "--json").document for job in jobs]
+    assert sorted(attempt["target"] for one in receipts for attempt in one["attempts"]) == ["cache", "local"]
+    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()

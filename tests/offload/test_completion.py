@@ -31,7 +31,10 @@ def complete(here: Path, line: str) -> set[str]:
             "offload ",
             {
                 f"plain,{verb}"
-                for verb in ("completion", "doctor", "jobs", "models", "search", "targets", "verify", *names())
+                for verb in (
+                    *("cache", "completion", "doctor", "jobs", "models", "plan", "search", "targets", "verify"),
+                    *names(),
+                )
             },
         ),
         ("offload jobs ", {f"plain,{verb}" for verb in ("attach", "cancel", "logs", "ls", "retry", "rm", "show")}),
