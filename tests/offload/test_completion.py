@@ -29,7 +29,10 @@ def complete(here: Path, line: str) -> set[str]:
         ("offload st", {"plain,stabilize"}),
         (
             "offload ",
-            {f"plain,{verb}" for verb in ("completion", "doctor", "jobs", "models", "search", "targets", *names())},
+            {
+                f"plain,{verb}"
+                for verb in ("completion", "doctor", "jobs", "models", "plan", "search", "targets", *names())
+            },
         ),
         ("offload jobs ", {f"plain,{verb}" for verb in ("attach", "cancel", "logs", "ls", "retry", "rm", "show")}),
         ("offload stabilize --skip", {"plain,--skip-existing"}),
