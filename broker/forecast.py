@@ -111,7 +111,7 @@ class Forecasts:
             run=run,
             download=self._last(self._moved(place, "down", out), run),
             send_bytes=round(send),
-            link=self._link(place, "up")[1],
+            link=NOTHING if place.shared else self._link(place, "up")[1],
         )
 
     def _start(self, place: Place) -> Phase:

@@ -50,12 +50,14 @@ class History:
 
     def insert(self, target: Target, found: Iterable[Observation]) -> None:
         """As `observe`, inside a transaction that is open."""
+        found = list(found)
         for one in found:
             about = {"service": one.service, "what": one.what}
             values = {"kind": one.kind, "amount": one.amount, "seconds": one.seconds, "at": self._clock()}
             self._db.insert("observations", target=target.name, identity=identity(target), **about, **values)
-            self._trim((target.name, one.service, one.what), KEPT_OF_A_SERVICE)
-            self._trim((target.name, one.service, one.what, one.kind), KEPT_OF_A_KIND)
+        for service, what, kind in {(one.service, one.what, one.kind) for one in found}:
+            self._trim((target.name, service, what), KEPT_OF_A_SERVICE)
+            self._trim((target.name, service, what, kind), KEPT_OF_A_KIND)
 
     def _trim(self, key: tuple[str, ...], most: int) -> None:
         alike = " AND ".join(f"{name} = ?" for name in ("target", "service", "what", "kind")[: len(key)])

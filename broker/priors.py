@@ -15,6 +15,8 @@ from executors.base import Probe
 
 CPUS = 4
 """Cores of a machine of which nobody knows how many it has."""
+MOST_CPUS = 8
+"""More cores than this add little to any of the services: something in each waits for one."""
 FETCHED = 30e6
 """Bytes a second at which a target is taken to fetch a model that it may not have."""
 NO_GPU = ("", "none", "cpu")
@@ -52,7 +54,7 @@ def run(work: Work, machine: Machine) -> float | None:
     known = _of(work)
     if not known:
         return None
-    speed = known["gpu"] if machine.gpu and "gpu" in known else known["cpu"] * machine.cpus
+    speed = known["gpu"] if machine.gpu and "gpu" in known else known["cpu"] * min(machine.cpus, MOST_CPUS)
     heavier = work.weights / known["weights"] if work.weights and "weights" in known else 1.0
     return work.amount * heavier / speed
 

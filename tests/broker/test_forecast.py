@@ -190,8 +190,8 @@ def test_priors_scale_with_cores_and_know_gpus(history: History) -> None:
     slow, quick = (forecast(history, work(), place).run.seconds for place in (one, eight))
     assert slow and quick and slow == pytest.approx(8 * quick)
     enlarge = work(service="upscale")
-    gpu = Place(BOX, Probe(True, cpus=2, gpu="T4"), shared=False)
-    plain, fast = (forecast(history, enlarge, place).run.seconds for place in (eight, gpu))
+    two, gpu = (Place(BOX, Probe(True, cpus=2, gpu=gpu), shared=False) for gpu in (None, "T4"))
+    plain, fast = (forecast(history, enlarge, place).run.seconds for place in (two, gpu))
     assert plain and fast and fast < plain / 5
 
 

@@ -232,7 +232,7 @@ def test_a_preview_tries_a_link_of_which_nothing_is_known_once(worthy: Broker, b
 def test_a_link_that_cannot_be_tried_is_estimated(worthy: Broker, box: Box, tmp_path: Path) -> None:
     box.faults.append(Fault("put", "parts/", Lost("box: gone")))
     plan = worthy.preview(request(tmp_path / "media", b"one"), [None])
-    assert [one.forecast.link for one in plan if one.forecast] == ["estimated", "estimated"]
+    assert [one.forecast.link for one in plan if one.forecast] == ["estimated", "nothing to do"]
 
 
 def test_a_preview_takes_no_machine(
