@@ -115,7 +115,6 @@ class Broker:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.
 
         One that waits in the background for its turn is left to the queue, and watched.
-        One that waits in the background for its turn is left to the queue, and watched, too.
 
         Raises what Dispatch does, Ended for a job that ended in an error while another drove it, and Left when
         stopped from watching.

@@ -33,8 +33,10 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_there_are_as_many_as_it_was_said_and_each_target_has_its_own(tmp_path: Path) -> None:
