@@ -19,10 +19,8 @@ from broker.result_rows import Origin, Result
 from broker.results import Spoiled
 from broker.settings import Settings
 from broker.stop import Stop
-from broker.targets import LOCAL, Target, choose
+from broker.targets import CACHE, LOCAL, Target, choose
 
-CACHE = "cache"
-"""What stands for a target where a result was made before."""
 LOOK_SECONDS = 0.2
 """How often one that waits looks whether what it waits for is there."""
 LOOK_SHARE = 10

@@ -24,6 +24,9 @@ from executors.rented import Rented
 from executors.unasked import OFFLINE, Unasked
 
 LOCAL = "local"
+CACHE = "cache"
+"""What stands for a target in a receipt where a result was made before."""
+RESERVED = ("auto", "remote", LOCAL, CACHE)
 NAME = re.compile(r"\w[\w-]*")
 
 
@@ -120,7 +123,7 @@ def _fixed(settings: Settings) -> dict[str, str]:
 
 
 def _target(name: str, table: object, fixed: Mapping[str, str]) -> Target:
-    if name in ("auto", "remote", LOCAL) or not NAME.fullmatch(name):
+    if name in RESERVED or not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a target's name")
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
         raise ValueError(f"target {name} needs a url")

@@ -37,7 +37,10 @@ def complete(here: Path, line: str) -> set[str]:
                 )
             },
         ),
-        ("offload jobs ", {f"plain,{verb}" for verb in ("attach", "cancel", "logs", "ls", "retry", "rm", "show")}),
+        (
+            "offload jobs ",
+            {f"plain,{verb}" for verb in ("attach", "cancel", "logs", "ls", "retry", "rm", "show", "watch")},
+        ),
         ("offload stabilize --skip", {"plain,--skip-existing"}),
         ("offload stabilize --preset very", {"plain,veryfast", "plain,veryslow"}),
         ("offload completion f", {"plain,fish"}),
