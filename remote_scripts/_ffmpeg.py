@@ -275,10 +275,7 @@ class Pass:
 
 
 def end_alike(status: int) -> None:
-    """End this script as ffmpeg was, if that was killed (perhaps by the system, for want of memory).
-
-    That says nothing of the clip: who sees a script die has the job done again, from its checkpoints on.
-    """
+    """End this script as ffmpeg was, if that was killed: that says nothing of the clip, and another attempt goes on."""
     if status == -signal.SIGKILL:
         print("ffmpeg was killed, and this script ends with it", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
