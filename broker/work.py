@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from broker.job import Item, Job, Payload, Request
 from broker.models import catalogue
@@ -103,8 +102,3 @@ def _blobs(prepared: bool, loads: Iterable[Load]) -> dict[str, int]:
     if not prepared:
         return {load.sha256: load.size for load in loads}
     return {load.payload.sha256: load.payload.size for load in loads if load.payload}
-
-
-def told(work: Work) -> dict[str, Any]:
-    """What a document says of it."""
-    return {"amount": round(work.amount, 3), "unit": work.kind.unit, "items": work.items}
