@@ -25,6 +25,7 @@ from broker.recall import Recall
 from broker.scripts import bundle
 from broker.settings import Settings
 from broker.stop import Stop
+from broker.targets import Target
 from broker.turns import Turn
 from broker.watch import watch
 
@@ -106,6 +107,10 @@ class Broker:
     def plan(self, on: str, input_bytes: int, offline: bool = False) -> list[Candidate]:
         """The targets in the order they would be tried. Raises UsageError for an unknown one."""
         return self._planner.plan(targets.choose(self.targets, on), input_bytes, offline)
+
+    def allowed(self, job: Job) -> list[Target]:
+        """Where a job may run, by what was asked for and by the rules. Raises as `Planner.allowed`."""
+        return self._planner.allowed(job, [item.source for item in job.items])
 
     def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
         """The plan for a request of which nothing is recorded yet (see `Planner.preview`)."""

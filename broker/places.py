@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from broker import targets
 from broker.broker import Broker
 from broker.errors import UsageError
 from broker.queue import Head
+from broker.rules import Forbidden
 from broker.targets import LOCAL, Target
 from executors.unasked import OFFLINE
 
@@ -25,6 +27,10 @@ class Places:
         """Where it may run by what was asked for. None where that names no target any more."""
         try:
             found = targets.choose(self._broker.targets, head.on)
+            with suppress(Forbidden):  # everywhere: whoever drives it ends it, and says why
+                found = (
+                    self._broker.allowed(self._broker.journal.job(head.id)) if self._broker.settings.rules else found
+                )
         except UsageError:
             return []
         found = [targets.unasked(target) for target in found] if head.offline else found

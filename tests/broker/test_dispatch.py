@@ -309,12 +309,14 @@ def test_a_job_that_is_over_is_not_driven_again(broker: Broker, tmp_path: Path) 
 def test_a_detached_job_waits_for_a_target_that_is_away(box: Box, broker: Broker, tmp_path: Path) -> None:
     box.faults.append(Fault("probe", error=Unreachable("box: no route")))
     asked = replace(request(tmp_path / "media", b"one", on="box"), detached=True)
-    with pytest.raises(OutOfReach, match="no route"):
-        drive(broker, asked)
+    job, stop = broker.submit(asked), Stop()
+    with pytest.raises(OutOfReach, match="no route"), broker.driving(job, stop) as own:  # as a follower does
+        list(broker.go_on(own, stop))
     assert only_job(broker).state is State.QUEUED
     box.faults.clear()
     assert broker.journal.health.ask(broker.targets["box"]).reachable
-    drive(broker, only_job(broker))
+    with broker.driving(job, stop) as own:
+        list(broker.go_on(own, stop))
     assert right(asked)
 
 
