@@ -28,14 +28,15 @@ class Places:
         try:
             found = targets.choose(self._broker.targets, head.on)
             with suppress(Forbidden):  # everywhere: whoever drives it ends it, and says why
-                found = (
-                    self._broker.allowed(self._broker.journal.job(head.id)) if self._broker.settings.rules else found
-                )
+                found = self._ruled(head) if self._broker.settings.rules else found
         except UsageError:
             return []
         found = [targets.unasked(target) for target in found] if head.offline else found
         waits = bool(head.waits) and not head.late
         return [target for target in found if not (waits and target.name == LOCAL)]
+
+    def _ruled(self, head: Head) -> list[Target]:
+        return self._broker.allowed(self._broker.journal.job(head.id))
 
     def away(self, head: Head) -> list[Target]:
         """Targets to be asked before anything of it can start: all it has, while none of them is known to answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from broker import settings
 from broker.broker import Broker
 from broker.errors import ConfigError, NoTarget, UsageError
 from broker.job import State
+from broker.places import Places
+from broker.queue import Head
 from broker.rules import Forbidden, Rule
 from tests.broker.faulty import FaultyExecutor
 from tests.broker.jobs import drive, only_job, request, right
@@ -190,3 +193,11 @@ def test_home_is_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert rule.concerns("any", [tmp_path / "private" / "a"])
     assert not rule.concerns("any", [tmp_path / "private2" / "a"])
     assert os.fspath(tmp_path) in str(rule)
+
+
+def test_who_waits_is_not_started_for_a_target_that_a_rule_forbids(ruled: Write, tmp_path: Path) -> None:
+    with ruled(f'[[rules]]\nfolder = "{tmp_path / "media"}"\nonly = ["box"]\n') as broker:
+        job = broker.submit(replace(request(tmp_path / "media", b"one"), detached=True))
+        assert [target.name for target in Places(broker).allowed(Head.of(job))] == ["box"]
+        other = broker.submit(replace(request(tmp_path / "other", b"two"), detached=True))
+        assert [target.name for target in Places(broker).allowed(Head.of(other))] == ["box", "local"]
