@@ -30,9 +30,9 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     found = []
     for name, (transfer, more) in DEEP.items():
         hevc = ("-vf", SHADES, *X265, f"log-level=error:transfer={transfer}{more}")
-        found.append(media.clip(folder / f"{name}.mp4", 0.12, (64, 48), pix_fmt="yuv420p10le", video=hevc))
+        found.append(media.clip(folder / f"{name}.mp4", 0.12, pix_fmt="yuv420p10le", video=hevc))
     sdr = tagged("tv", "bt709")
-    return [*found, media.clip(folder / "SDR.mp4", 0.12, (64, 48), pix_fmt="yuv420p10le", video=sdr)]
+    return [*found, media.clip(folder / "SDR.mp4", 0.12, pix_fmt="yuv420p10le", video=sdr)]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_colours_are_those_that_stabilise_makes_of_it(deep: list[Path], conv
     steadied = stabilize(tmp_path / "job", *deep, to_sdr=True, zoom=0, smoothing=0, crf=8)
     for index in range(4):
         small, large = (frames(run.output(index))[1].astype(float) for run in (steadied, converted))
-        blocks = large.reshape(48, 4, 64, 4, 3).mean(axis=(1, 3))
+        blocks = large.reshape(120, 4, 160, 4, 3).mean(axis=(1, 3))
         assert np.ptp(small) > 100
         assert np.abs(blocks - small).mean() < 2
 
