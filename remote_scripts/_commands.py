@@ -29,9 +29,9 @@ def detect_stretch(
     media: Media, params: dict[str, Any], index: _cut.Index, stretch: _cut.Stretch, pixels: int
 ) -> list[str]:
     """Arguments of the first pass over a stretch; it also lists its frames' times, and the CRC of those at its ends."""
-    find = f"vidstabdetect={_ffmpeg.search(params)}:fileformat=ascii:result={_ffmpeg.TRANSFORMS}"
+    width, height = watched_size(media, bool(params.get("fast")))
+    find = _ffmpeg.finder(params, width, height)
     if params.get("fast"):
-        width, height = watched_size(media, True)
         find = f"scale={width}:{height}:flags=area+accurate_rnd+bitexact,{find}"
     stream = ffmpeg.input(f"file:{_ffmpeg.SOURCE}", **_cut.reading(stretch, index, pixels))[str(media.index)]
     own, ends = _cut.trim(stretch), "+".join(f"eq(pts\\,{time})" for time in stretch.ends)

@@ -25,6 +25,8 @@ import imageio_ffmpeg
 from _job import BadInput, ItemError, LimitExceeded, Missing, sha256
 from _media import HDR_TRANSFERS, UNSPECIFIED, Media, guards
 
+# In small frames vid.stab's detector also looks beyond the picture, where anything may stand: by trial up to 64 high.
+LEAST_WATCHED = 96
 THREADS = 6  # of the encoder; constant because x264's output depends on it
 SOURCE, TRANSFORMS, MOTIONS = "input", "transforms.trf", "global_motions.trf"
 MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
@@ -123,9 +125,17 @@ def versions() -> dict[str, str]:
     return {"ffmpeg": text.partition("\n")[0], "ffmpeg_sha256": sha256(Path(binary))}
 
 
+def finder(params: dict[str, Any], width: int, height: int) -> str:
+    """The filter that watches frames of this size, and writes `transforms.trf`."""
+    find = f"vidstabdetect={search(params)}:fileformat=ascii:result={TRANSFORMS}"
+    if min(width, height) >= LEAST_WATCHED:
+        return find
+    return f"pad=max(iw\\,{LEAST_WATCHED}):max(ih\\,{LEAST_WATCHED}):(ow-iw)/2:(oh-ih)/2,{find}"
+
+
 def detect(media: Media, params: dict[str, Any], pixels: int) -> list[str]:
     """Arguments of the first pass: watch the video, write `transforms.trf`."""
-    find = f"vidstabdetect={search(params)}:fileformat=ascii:result={TRANSFORMS}"
+    find = finder(params, media.width, media.height)
     source = ffmpeg.input(f"file:{SOURCE}", **guards(pixels))
     return arguments(
         ffmpeg.output(

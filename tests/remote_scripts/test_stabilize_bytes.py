@@ -11,6 +11,7 @@ import pytest
 from tests import media
 
 from .runs import stabilize, wrapped_ffmpeg
+from .test_cut import detect_whole
 
 ROOT = Path(__file__).parents[2]
 SAMPLE, FOREST = ROOT / "examples/handheld.mp4", ROOT.parent / "shared/data/handheld-forest.mp4"
@@ -41,6 +42,13 @@ def test_bytes_are_the_same_on_one_core_and_on_two(clip: Path, container: str, o
     for number in (1, 2):
         run = stabilize(tmp_path / str(number), clip, container=container, preset="medium", prefix=held_to(number))
         assert run.output().read_bytes() == once
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 48), (96, 40), (40, 96), (96, 62), (64, 64), (94, 94)])
+def test_the_same_is_found_again_in_small_frames(size: tuple[int, int], tmp_path: Path) -> None:
+    clip = media.clip(tmp_path / "clip.mp4", 0.2, size, sound=False)
+    found = {detect_whole(clip, tmp_path / str(number)).read_bytes() for number in range(4)}
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("clip", [SAMPLE, pytest.param(FOREST, marks=pytest.mark.soak)], ids=lambda path: path.stem)
