@@ -73,7 +73,7 @@ def load(settings: Settings) -> dict[str, Target]:
     return {**found, LOCAL: here}
 
 
-def add(settings: Settings, name: str, options: Mapping[str, str]) -> Target:
+def add(settings: Settings, name: str, options: Mapping[str, str | int]) -> Target:
     """Write a target at the end of the file, which otherwise stays as the user wrote it.
 
     Raises UsageError when it makes no sense or the name is taken, ConfigError when the file cannot be read or written.

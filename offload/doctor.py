@@ -106,7 +106,7 @@ def _service(broker: Broker, name: str) -> Check:
 
 def _interrupted(broker: Broker) -> Iterator[Check]:
     for job in broker.journal.jobs(1000):
-        if not job.state.over and not broker.driven(job.id):
+        if not job.state.over and not broker.attended(job.id):
             ways = f"`offload jobs show {job.id}` says how to go on, `offload jobs rm {job.id}` drops it"
             yield Reminder(f"job {job.id}", True, f"was interrupted: {ways}")
 

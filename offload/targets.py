@@ -98,9 +98,11 @@ def _about(row: Mapping[str, Any]) -> str:
 @click.option("--gpu", metavar="KIND", help="colab: T4, L4, A100, ...; else the best that costs nothing")
 @click.option("--client-file", metavar="FILE", help="colab: the OAuth client to log in as; else the one of cgpu")
 @click.option("--ca", metavar="FILE", help="jupyter: certificates to trust, where they are not the usual ones")
-def add(name: str, url: str, gpu: str | None, **files: str | None) -> None:
+@click.option("--jobs", type=click.IntRange(min=1), help="jobs that run there at the same time  [default: 1]")
+def add(name: str, url: str, gpu: str | None, jobs: int | None, **files: str | None) -> None:
     """Write a target into the targets file."""
-    given = {"gpu": gpu} if gpu else {}
+    given: dict[str, str | int] = {"gpu": gpu} if gpu else {}
+    given |= {"jobs": jobs} if jobs else {}
     given |= {key: str(Path(file).expanduser().absolute()) for key, file in files.items() if file}
     configured.add(settings.load(), name, {"url": url} | given)
     print(f"added; now see whether it works: offload targets test {name}", file=sys.stderr)

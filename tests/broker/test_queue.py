@@ -21,7 +21,7 @@ from broker.places import Places
 from broker.queue import Head
 from broker.targets import Target
 from tests.broker.jobs import ledger, request
-from tests.offload.background import Stage, finish, stage, state, tries, until
+from tests.offload.background import Stage, finish, stage, state, tries, until, words
 from tests.offload.background import followers as living
 from tests.processes import carrying
 from tests.services.conftest import data, here
@@ -229,7 +229,7 @@ def one_at_a_time(jobs: list[str]) -> bool:
 
 def schedulers() -> list[psutil.Process]:
     ours = carrying("OFFLOAD_STATE_DIR", str(settings.load().state_dir))
-    return [process for process in ours if "broker.scheduler" in " ".join(process.cmdline())]
+    return [process for process in ours if "broker.scheduler" in " ".join(words(process))]
 
 
 def test_of_many_detached_jobs_few_have_a_follower_at_a_time_and_all_are_done(stage: Stage) -> None:

@@ -166,10 +166,11 @@ def follower(job: str) -> psutil.Process:
 def followers(job: str = "") -> list[psutil.Process]:
     """The followers of a job, or of all jobs of this test."""
     ours = carrying("OFFLOAD_STATE_DIR", str(settings.load().state_dir))
-    return [process for process in ours if {FOLLOWER, job or FOLLOWER} <= set(_words(process))]
+    return [process for process in ours if {FOLLOWER, job or FOLLOWER} <= set(words(process))]
 
 
-def _words(process: psutil.Process) -> list[str]:
+def words(process: psutil.Process) -> list[str]:
+    """Its command line; empty for one that is gone, or about to be."""
     with suppress(psutil.Error):
         return process.cmdline()
     return []
