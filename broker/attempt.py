@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import checkpoints, endings, keeper, measure, orphans, policy, publication, reports, staging, supplies
-from broker.agent import VERB_SECONDS, Agent, Batch
+from broker import endings, keeper, measure, orphans, policy, publication, reports, staging, supplies
+from broker.agent import Agent, Batch
 from broker.checkpoints import Checkpoints
-from broker.errors import InputError, Interrupted, JobFailed, OffloadError
+from broker.errors import InputError, Interrupted, JobFailed
 from broker.events import Event, ItemFailed, Note, Progress, Published
-from broker.job import Attempt, Item, Job, Output, Remains
+from broker.job import Attempt, Item, Job, Output
 from broker.keeping import Keeping
+from broker.leaving import Leaving
 from broker.ledger import Ledger
 from broker.models.pin import Pin
 from broker.order import order, told, unchanged
@@ -27,12 +28,9 @@ from broker.staging import Piece
 from broker.stop import Stop
 from broker.supplies import Lacks, ModelFiles, Packages
 from broker.wheels import Wants
-from executors.base import Executor, ExecutorError, Gone
+from executors.base import Executor, Gone
 
 POLL_SECONDS = 1.0
-DAY_SECONDS = 86400.0
-HURRY_SECONDS = 5.0
-"""How long somebody who said stop twice waits for a target that does not answer."""
 NOTE_SECONDS = 1.0
 """How often progress is written to the journal."""
 
@@ -75,6 +73,7 @@ class Run:
         self._locks = locks
         self._payloads = Payloads(settings.cache_dir / "prepared", ledger.journal)
         self._keeping = Keeping(ledger, attempt, settings)
+        self._leaving = Leaving(ledger, attempt, executor, settings)
         self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
@@ -127,7 +126,7 @@ class Run:
             except policy.ENDING as error:
                 if not policy.may_be_back(error):
                     hurry = isinstance(error, KeyboardInterrupt | GeneratorExit)
-                    self._end_there(agent, keep=job.keep or isinstance(error, JobFailed), hurry=hurry)
+                    self._leaving.end(agent, keep=job.keep or isinstance(error, JobFailed), hurry=hurry)
                 raise
 
     def _drive(self, agent: Agent, job: Job) -> Iterator[Event]:
@@ -138,7 +137,7 @@ class Run:
         if self._stop.requested:
             raise Interrupted("stopped before it ran")
         if not items:
-            self._end_there(agent, keep=False)  # a killed follower may have left it running
+            self._leaving.end(agent, keep=False)  # a killed follower may have left it running
             return
         found = self._models(job)
         with self._timed("stage_in"):
@@ -159,9 +158,9 @@ class Run:
             self._since = 0
             ending = yield from self._run(agent, ordered)
         self._judge(ending)
-        self._clear(agent, job.keep)
+        self._leaving.clear(agent, job.keep)
         self.sheet.look(agent)
-        self._tidy(agent)
+        self._leaving.tidy(agent)
 
     def _run(self, agent: Agent, ordered: Mapping[str, Any]) -> Generator[Event, None, Mapping[str, Any]]:
         self._ledger.may_remain(self._attempt)
@@ -321,41 +320,6 @@ class Run:
             return Interrupted("the job was cancelled")
         # By who could not tell whether it came to it; this driver is here because the job is wanted again.
         return policy.NotByUs(f"{self._attempt.target}: the job was ended there")
-
-    def _end_there(self, agent: Agent, keep: bool, hurry: bool = False) -> None:
-        with suppress(ExecutorError, OffloadError):  # a target that is gone, or has no runner yet, cannot be told
-            self._ledger.check()  # nor is it ours to end what another driver has taken over
-            agent.cancel(self._attempt.remote, 0, HURRY_SECONDS if hurry else VERB_SECONDS)
-            self._clear(agent, keep)
-
-    def _clear(self, agent: Agent, keep: bool) -> None:
-        """Leave nothing of the attempt on the target; with `keep`, its directory, to be looked at."""
-        self._keep_log()
-        if keep:
-            self._ledger.journal.cleaned(self._attempt, Remains.KEPT)
-            return
-        with suppress(ExecutorError, OffloadError):  # it stays noted as something that remains there
-            agent.ack(self._attempt.remote)
-            self._ledger.journal.cleaned(self._attempt)
-
-    def _tidy(self, agent: Agent) -> None:
-        """Once a day, let the target delete what failed and forgotten jobs left there."""
-        mark = self._settings.state_dir / "tidied" / self._attempt.target
-        if mark.exists() and time.time() - mark.stat().st_mtime < DAY_SECONDS:
-            return
-        with suppress(ExecutorError, OffloadError, OSError):  # it is a courtesy: the job is done
-            mark.parent.mkdir(exist_ok=True)
-            mark.touch()
-            agent.gc(self._settings.keep_days, self._settings.keep_bytes)
-            measure.recheck(self._ledger, agent, self._attempt.target)
-            checkpoints.sweep(self._ledger.journal, self._settings.keep_days)
-            self._payloads.sweep(self._settings.keep_days)
-            self._keeping.tidy()
-
-    def _keep_log(self) -> None:
-        with suppress(ExecutorError):  # a job that failed before its script has none
-            text = staging.fetch_text(self._executor, f"jobs/{self._attempt.remote}/log.txt")
-            self._ledger.keep_log(self._attempt, text)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

@@ -13,11 +13,12 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from broker import policy
-from broker.attempt import HURRY_SECONDS, Locks
+from broker.attempt import Locks
 from broker.errors import Interrupted
 from broker.events import Event, Note
 from broker.job import Item
 from broker.journal import Journal
+from broker.leaving import HURRY_SECONDS
 from broker.ledger import Ledger
 from broker.plan import Candidate
 from broker.settings import Settings

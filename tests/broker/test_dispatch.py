@@ -9,11 +9,11 @@ import pytest
 
 from broker import policy, settings
 from broker.agent import VERB_SECONDS, Agent
-from broker.attempt import HURRY_SECONDS
 from broker.broker import Broker
 from broker.errors import IntegrityError, Interrupted, JobFailed, LimitError, NoTarget, OutOfReach
 from broker.events import ItemFailed, Progress, Published, Started
 from broker.job import Remains, State
+from broker.leaving import HURRY_SECONDS
 from broker.stop import Stop
 from executors.base import (
     PART_BYTES,
