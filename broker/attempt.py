@@ -100,8 +100,10 @@ class Run:
     @property
     def left(self) -> tuple[Item, ...]:
         """The items that this attempt still has to do something for."""
-        mine = self._attempt.items
-        return tuple(item for item in self._ledger.job.open_items if mine is None or item.index in mine)
+        found, mine = self._ledger.job.open_items, self._attempt.items
+        if mine is None:
+            return found
+        return tuple(sorted((item for item in found if item.index in mine), key=lambda item: mine.index(item.index)))
 
     def _wait(self, silence: Exception) -> Iterator[Event]:
         target, pause = self._attempt.target, self._patience.pause()
@@ -265,7 +267,8 @@ class Run:
                 with self._alone_at(report.index):
                     yield from self._item_done(report)
             case ItemFailed():
-                yield from self._item_failed(report)
+                with self._alone_at(report.index):
+                    yield from self._item_failed(report)
 
     def _alone_at(self, index: int) -> AbstractContextManager[object]:
         return self._locks[index] if self._locks else nullcontext()

@@ -57,6 +57,7 @@ class Dispatch:
         self._plan = plan if self._job.fallback else plan[:1]
         self._stop = stop
         self._ease: Counter[str] = Counter()
+        self._failed: dict[str, Exception] = {}
         self._settings = settings
 
     def __iter__(self) -> Iterator[Event]:
@@ -114,10 +115,13 @@ class Dispatch:
 
     def _spread(self) -> Iterator[Event]:
         """Share the items among all targets that help, if that was asked for. What is left is then for one of them."""
-        able = [one for one in self._plan if one.probe.reachable or self._taken_up(one)]
+        able = [one for one in self._plan if (one.probe.reachable and not one.unfit) or self._taken_up(one)]
         if self._job.spread and len(able) > 1 and len(self._job.open_items) > 1:
             self._begin()
-            yield from self._prepare()
+            if self._job.prepare:
+                yield from self._turn.come(self._here.target)
+                yield from self._prepare()
+                self._turn.leave()  # each share waits for a turn of its own
             yield from Spread(self._ledger, able, self._share, self._stop, self._settings)
 
     def _share(
@@ -149,12 +153,21 @@ class Dispatch:
                 return
             except policy.MOVABLE as error:
                 failures.append(error)
-        if self._job.detached and any(map(policy.may_be_back, failures)):
+                if candidate.target.name == LOCAL or not policy.may_be_back(error):
+                    self._failed[candidate.target.name] = error
+        if self._job.detached and any(policy.may_be_back(one) for one in failures if one not in self._failed.values()):
+            self._not_here_again()
             raise OutOfReach(_sentences(failures), f"offload jobs attach {self._job.id}")
         if failures and isinstance(failures[-1], policy.Starved):
             yield from self._give_up(failures[-1])
             return
         raise failures[0] if len(failures) == 1 else NoTarget(_sentences(failures) or "no target", "offload targets ls")
+
+    def _not_here_again(self) -> None:
+        """A job that failed here waits for another machine: by itself it is not tried here once more."""
+        if LOCAL in self._failed:
+            self._ledger.check()
+            self._ledger.journal.queue.change(self._job.id, REMOTE, None, self._job.priority)
 
     def _give_up(self, starved: policy.Starved) -> Iterator[Event]:
         """What no memory suffices for fails alone: the other items are done."""

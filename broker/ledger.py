@@ -176,10 +176,14 @@ class Ledger:
     # Items
 
     def note_progress(self, index: int, fraction: float, speed: float = 0.0, eta: float = 0.0) -> None:
-        """Remember how far an item is, 0 to 1, how fast, and how long it will take still."""
+        """Remember how far an open item is, 0 to 1, how fast, and how long it will take still."""
         with self._write():
             values = (fraction, speed, eta, self.id, index)
-            self._db.execute("UPDATE items SET progress = ?, speed = ?, eta = ? WHERE job = ? AND idx = ?", values)
+            self._db.execute(
+                "UPDATE items SET progress = ?, speed = ?, eta = ? WHERE job = ? AND idx = ? AND kind IS NULL"
+                " AND EXISTS (SELECT 1 FROM outputs WHERE job = items.job AND idx = items.idx AND state = 'planned')",
+                values,
+            )
 
     def note_payload(self, index: int, payload: Payload) -> None:
         """Remember what was made of an input."""

@@ -137,8 +137,10 @@ def _observed(run: Attempted, job: Job, target: Target) -> list[Observation]:
     moved = _moved(run, 0 if shared else out)
     rest = time.monotonic() - sheet.began - sheet.work - sum(one.seconds for one in moved if one.what == "up")
     rest -= sheet.tail if any(one.what == "down" for one in moved) else 0.0
+    if any(item.done and item.index not in sheet.heard_done for item in items):
+        return moved  # another was quicker: what it was at in vain is in its time, too
     found = [Observation("start", 1.0, max(rest, 0.0), **about), *moved]
-    if work.amount and all(item.done and item.index in sheet.heard_done for item in items):
+    if work.amount and all(item.done for item in items):
         found += [Observation("run", work.amount, sheet.work, **about), Observation("out", work.amount, out, **about)]
     return found
 

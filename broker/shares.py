@@ -31,18 +31,21 @@ def divide(amounts: Amounts, paces: Sequence[float]) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def take_over(items: Sequence[int], amounts: Amounts, left: float, pace: float) -> list[int]:
-    """Which of another's unfinished `items`, in its order, an idle target of `pace` should do again: some from the end.
+def take_over(
+    items: Sequence[int], amounts: Amounts, left: float, takes: Callable[[Sequence[int]], float]
+) -> list[int]:
+    """Which of another's unfinished `items`, in its order, an idle target should do again: some, the last one first.
 
-    The other would need `left` seconds for all of them. Empty where doing any twice would not end the whole sooner.
+    The other would need `left` seconds for all of them; `takes` tells how long some would take the idle one. So the two
+    come towards each other. Empty where doing any twice would not end the whole sooner.
     """
     total = sum(amounts[index] for index in items)
     best, taken, work = left * GAIN, list[int](), 0.0
     for place in reversed(range(len(items))):
         work += amounts[items[place]]
-        ends = max(pace * work, left * (1 - work / total))
+        ends = max(takes(items[place:]), left * (1 - work / total))
         if ends < best:
-            best, taken = ends, list(items[place:])
+            best, taken = ends, list(reversed(items[place:]))
     return taken
 
 
@@ -58,15 +61,17 @@ class Hand:
         self.busy = self.started = self.failed = False
         self.stop = Stop()
         self.pace: float | None = None
+        self._each = 0.0
         self._amounts, self._clock = amounts, clock
         self._begun = self._since = self._worked = 0.0
+        self._count = 0
         self._ends: float | None = None
 
     def begin(self, items: Sequence[int], stop: Stop) -> None:
         """It begins with these items, until it is asked to `stop`."""
         self.items, self.stop, self.busy, self.started = items, stop, True, False
         self._begun = self._since = self._clock()
-        self._worked, self._ends = 0.0, None
+        self._worked, self._count, self._ends = 0.0, 0, None
 
     def note(self, event: Event) -> None:
         """Learn from what it tells how fast it is."""
@@ -75,10 +80,15 @@ class Hand:
             self.started, self._begun, self._since = True, now, now
         elif isinstance(event, Published):
             self._worked += self._amounts[event.index]
-            self.pace = (now - self._begun) / self._worked
+            self._count += 1
+            self.pace, self._each = (now - self._begun) / self._worked, (now - self._begun) / self._count
             self._since, self._ends = now, None
         elif isinstance(event, Progress) and event.eta:
             self._ends = now + event.eta
+
+    def takes(self, items: Sequence[int]) -> float:
+        """Seconds it would take for some items, by what it has done: as many, or as much, whichever is longer."""
+        return max((self.pace or 0.0) * sum(self._amounts[index] for index in items), self._each * len(items))
 
     def left(self, items: Sequence[int]) -> float:
         """Seconds until these of its items are done, the first of which it may be at, as far as can be told."""

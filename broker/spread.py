@@ -89,7 +89,7 @@ class Spread:
 
     def _open(self, among: Sequence[int] | None = None) -> list[int]:
         known = [item.index for item in self._ledger.job.open_items]
-        return known if among is None else [index for index in known if index in among]
+        return known if among is None else [index for index in among if index in known]
 
     def _paces(self, hands: Sequence[Hand]) -> list[float]:
         """Seconds for a unit of work, by the plan; where it does not know of all, all are taken for equal."""
@@ -162,7 +162,7 @@ class Spread:
         last = max(left, key=lambda hand: left[hand], default=None)
         if last is None or idle.pace is None:
             return []
-        return take_over(alone[last], self._amounts, left[last], idle.pace)
+        return take_over(alone[last], self._amounts, left[last], idle.takes)
 
     def _alone(self, hand: Hand, at_work: Sequence[Hand]) -> list[int]:
         others = {index for other in at_work if other is not hand for index in other.items}

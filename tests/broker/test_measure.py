@@ -64,7 +64,8 @@ def test_a_forecast_and_what_was_measured_add_up_to_the_attempt(boxed: Broker, t
     found = seen(boxed, "box")
     total = sum(one.seconds for one in (found["start"], found["run"], link["up"], link["down"]))
     assert last.ended is not None
-    assert total == pytest.approx(last.ended - last.started, rel=0.2, abs=0.2)
+    took = last.ended - last.started  # what comes after the last output, longer on a busy machine, is nobody's
+    assert 0.2 < total <= took + 0.05
 
 
 def test_here_nothing_travels(broker: Broker, tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_an_item_that_another_attempt_did_first_teaches_no_speed(boxed: Broker, 
     job = boxed.submit(request(tmp_path / "media", b"one", b"two"))
     drive(boxed, job)
     job = boxed.journal.job(job.id)
-    for heard, figures in (((0, 1), {"start", "run", "out"}), ((0,), {"start"})):
+    for heard, figures in (((0, 1), {"start", "run", "out"}), ((0,), set[str]())):
         sheet = Sheet()
         sheet.staged_in(job.items, job.items, resumes=False, shared=False)
         sheet.started()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -51,16 +52,29 @@ def test_all_items_are_shared_once_and_sooner_done_than_by_the_fastest_alone(
     assert ends(shares, amounts, paces) <= min(paces) * sum(amounts.values()) * 1.0001
 
 
+def at(pace: float) -> Callable[[Sequence[int]], float]:
+    return lambda items: pace * len(items)
+
+
 def test_an_idle_target_takes_over_from_the_end_until_both_are_done_together() -> None:
     amounts = dict.fromkeys(range(10), 1.0)
-    assert take_over(range(10), amounts, left=10.0, pace=1.0) == [5, 6, 7, 8, 9]
-    assert take_over(range(10), amounts, left=10.0, pace=0.25) == [2, 3, 4, 5, 6, 7, 8, 9]
-    assert take_over(range(10), amounts, left=10.0, pace=9.5) == []
+    assert take_over(range(10), amounts, 10.0, at(1.0)) == [9, 8, 7, 6, 5]
+    assert take_over(range(10), amounts, 10.0, at(0.25)) == [9, 8, 7, 6, 5, 4, 3, 2]
+    assert take_over(range(10), amounts, 10.0, at(9.5)) == []
 
 
 def test_the_last_item_of_a_straggler_is_done_twice_by_who_is_much_faster() -> None:
-    assert take_over([7], {7: 2.0}, left=60.0, pace=1.0) == [7]
-    assert take_over([7], {7: 2.0}, left=2.1, pace=1.0) == []
+    assert take_over([7], {7: 2.0}, 60.0, at(2.0)) == [7]
+    assert take_over([7], {7: 2.0}, 2.1, at(2.0)) == []
+
+
+def test_who_did_one_large_item_is_not_taken_to_do_small_ones_in_no_time(clock: Clock) -> None:
+    candidate = Candidate(Target("box", "local", {}), Probe(True), "", 0)
+    box = Hand(candidate, {0: 3_000_000.0, 1: 20_000.0, 2: 20_000.0}, clock)
+    box.begin([0], Stop())
+    clock.now += 3
+    box.note(Published(0, (), {}))
+    assert box.takes([1, 2]) == 6.0
 
 
 class Clock:

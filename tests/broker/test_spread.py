@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,22 @@ def test_a_share_that_waits_for_a_busy_target_keeps_nobody_waiting(box: Box, bro
         told = drive(broker, asked)
     assert right(asked)
     assert {event.target for event in told if isinstance(event, Started)} == {"local"}
+
+
+def test_who_is_not_fit_for_the_job_gets_no_share(
+    box: Box, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(tmp_path / "media", *EIGHT, spread=True)
+    before = broker._where_it_runs_first
+    unfit = lambda job: [replace(one, unfit="its disk is full" * (one.target.name == "box")) for one in before(job)]  # noqa: E731
+    monkeypatch.setattr(broker, "_where_it_runs_first", unfit)
+    told = drive(broker, asked)
+    assert right(asked)
+    assert not [line for line in notes(told) if line.startswith("shared among")]
+
+
+def test_progress_that_comes_late_does_not_set_a_finished_item_back(broker: Broker, tmp_path: Path) -> None:
+    job = broker.submit(request(tmp_path / "media", b"one"))
+    drive(broker, job)
+    ledger(broker.journal, job.id).note_progress(0, 0.4)
+    assert broker.journal.progress(job.id) == [1.0]
