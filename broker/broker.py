@@ -92,7 +92,7 @@ class Broker:
         return replace(request, digests=digests, offline=request.offline or self.settings.offline)
 
     def _identified(self, request: Request) -> list[tuple[FileId, str]]:
-        self._planner.allowed(request, [entry.source for entry in request.inputs])
+        self._planner.allowed(request)
         return [self._identify(entry.source) for entry in request.inputs]
 
     def _key(self, request: Request, inputs: list[tuple[FileId, str]]) -> str:
@@ -110,7 +110,7 @@ class Broker:
 
     def allowed(self, job: Job) -> list[Target]:
         """Where a job may run, by what was asked for and by the rules. Raises as `Planner.allowed`."""
-        return self._planner.allowed(job, [item.source for item in job.items])
+        return self._planner.allowed(job)
 
     def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
         """The plan for a request of which nothing is recorded yet (see `Planner.preview`)."""

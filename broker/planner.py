@@ -20,6 +20,19 @@ from broker.work import Load, Work
 from executors.base import ExecutorError
 
 
+def sources(told: Job | Request) -> list[Path]:
+    """All files of the user's that a job brings to its target: its inputs, and those among its models."""
+    inputs = told.inputs if isinstance(told, Request) else told.items
+    own = [Path(source.removeprefix(PATH)) for source in told.models.values() if source.startswith(PATH)]
+    return [*(entry.source for entry in inputs), *(file for path in own for file in _files(path))]
+
+
+def _files(path: Path) -> list[Path]:
+    with suppress(OSError):  # what cannot be read, the job itself tells
+        return [path, *pinning.own_files(path).values()]
+    return [path]
+
+
 class Planner:
     """Plans, from the targets, the rules and what the journal has measured."""
 
@@ -33,7 +46,7 @@ class Planner:
         asked = [targets.unasked(target) for target in chosen] if offline else chosen
         return plan(asked, input_bytes, self._journal.health.probe)
 
-    def allowed(self, told: Job | Request, sources: Sequence[Path]) -> list[Target]:
+    def allowed(self, told: Job | Request) -> list[Target]:
         """The targets that `--on` means, less those that a rule forbids.
 
         Raises UsageError for an unknown one, Forbidden where a rule forbids it, ConfigError for a rule that is wrong.
@@ -43,12 +56,12 @@ class Planner:
             return chosen
         file, names = self._settings.config_dir / "config.toml", [target.name for target in chosen]
         rules.check(self._settings.rules, self._targets, file)
-        left = rules.allowed(self._settings.rules, names, told.on, told.service, sources, file)
+        left = rules.allowed(self._settings.rules, names, told.on, told.service, sources(told), file)
         return [target for target in chosen if target.name in left]
 
     def of(self, job: Job) -> list[Candidate]:
         """The plan for what is left of a job. Raises as `allowed`."""
-        return self._placed(job, Work.of(job), [item.source for item in job.items], job.offline)
+        return self._placed(job, Work.of(job), job.offline)
 
     def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
         """The plan for a request; `amounts` is how much work each input is.
@@ -56,16 +69,16 @@ class Planner:
         A link of which nothing is known is tried, unless its machine is rented: none is ever taken for that.
         Raises as `allowed`, and InputError.
         """
-        sources, offline = [entry.source for entry in request.inputs], request.offline or self._settings.offline
-        work = Work.made(request, [*map(self._load, sources, amounts)], self._digests(request))
+        inputs, offline = [entry.source for entry in request.inputs], request.offline or self._settings.offline
+        work = Work.made(request, [*map(self._load, inputs, amounts)], self._digests(request))
         if self._settings.worth and not offline:
-            self._try_links(self.plan(self.allowed(request, sources), 0, offline))
-        return self._placed(request, work, sources, offline)
+            self._try_links(self.plan(self.allowed(request), 0, offline))
+        return self._placed(request, work, offline)
 
-    def _placed(self, told: Job | Request, work: Work, sources: Sequence[Path], offline: bool) -> list[Candidate]:
-        found = self.plan(self.allowed(told, sources), sum(work.blobs.values()), offline)
+    def _placed(self, told: Job | Request, work: Work, offline: bool) -> list[Candidate]:
+        found = self.plan(self.allowed(told), sum(work.blobs.values()), offline)
         here = self._targets[targets.LOCAL]
-        return placement.place(found, work, told.on, self._settings, self._journal.history, here, sources)
+        return placement.place(found, work, told.on, self._settings, self._journal.history, here, sources(told))
 
     def _load(self, source: Path, amount: float | None) -> Load:
         try:

@@ -76,13 +76,18 @@ def _file_name(source: str) -> str:
 
 def _of_path(source: str, path: Path, hashing: Hashing) -> Pin:
     try:
-        paths = _files(path) if path.is_dir() else {_file_name(path.name): path}
+        paths = own_files(path)
         files = tuple(File(name, hashing(one), one.stat().st_size) for name, one in sorted(paths.items()))
     except OSError as error:
         raise InputError(f"the model {path} cannot be read: {error.strerror}", "offload models ls") from error
     if not files:
         raise InputError(f"{path} holds no model: there is no file of weights in it")
     return Pin(source, path.name, "", files, paths)
+
+
+def own_files(path: Path) -> dict[str, Path]:
+    """The files of the model at a `path:`, by their names in it. Raises OSError."""
+    return _files(path) if path.is_dir() else {_file_name(path.name): path}
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -69,6 +69,34 @@ def test_a_rule_beats_what_is_typed_and_says_which_it_is(on: str, ruled: Write, 
     assert box.asked == []
 
 
+@pytest.mark.parametrize("way", ["a file", "a folder", "links to files"])
+@pytest.mark.parametrize("on", ["auto", "box"])
+def test_a_file_among_the_models_is_as_private_as_an_input(
+    way: str, on: str, ruled: Write, box: Box, tmp_path: Path
+) -> None:
+    inner = tmp_path / "private"
+    inner.mkdir()
+    (inner / "model.bin").write_bytes(b"weights")
+    path = {"a file": inner / "model.bin", "a folder": inner, "links to files": tmp_path / "linked"}[way]
+    if way == "links to files":
+        path.mkdir()
+        (path / "model.bin").symlink_to(inner / "model.bin")
+    wanted = replace(request(tmp_path / "media", b"one", on=on), models={"vocabulary": f"path:{path}"})
+    with ruled(private(inner)) as broker:
+        if on == "box":
+            with pytest.raises(Forbidden, match="never leaves this machine"):
+                broker.submit(wanted)
+            with pytest.raises(Forbidden, match="never leaves this machine"):
+                broker.preview(wanted, [None])
+            return
+        assert [candidate.target.name for candidate in broker.preview(wanted, [None])] == ["local"]
+        job = broker.submit(wanted)
+        assert [target.name for target in broker.allowed(job)] == ["local"]
+        drive(broker, job)
+        assert attempts(broker) == ["local"]
+    assert not [one for one in box.asked if one[0] in ("put", "enter")]
+
+
 def test_one_input_in_the_folder_keeps_a_whole_batch_here(ruled: Write, tmp_path: Path) -> None:
     wanted = request(tmp_path / "media", b"one", b"two", b"three")
     inner = tmp_path / "private"
