@@ -29,6 +29,7 @@ from broker.spread import Spread
 from broker.stop import Stop
 from broker.targets import LOCAL
 from broker.turns import Turn
+from broker.waiting import REMOTE
 from executors.base import ExecutorError, Gone, OutOfMemory, Refused
 
 EASED = (

@@ -27,6 +27,7 @@ from broker.job import Job
 from broker.ledger import Ledger
 from broker.places import Places
 from broker.policy import FOLLOWER_PAUSE, Patience
+from broker.queue import Head
 from broker.stop import Stop
 from broker.turns import GaveWay
 from executors.base import ExecutorError
@@ -104,7 +105,8 @@ def _runs_unasked(broker: Broker, job: str) -> bool:
 
 def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
     """Drive a job under a lease that was handed over, and wait out what passes. Raises as `Broker.go_on`."""
-    stop, patience = Stop(), Patience(math.inf, longest=FOLLOWER_PAUSE)
+    stop = Stop()
+    patience, again = (Patience(math.inf, longest=FOLLOWER_PAUSE) for _ in range(2))  # progress does not shorten `again`
     with broker.driving(job, stop, handed) as ledger:
         while True:
             try:
@@ -113,7 +115,8 @@ def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
             except GaveWay:
                 return
             except PASSING as error:
-                if not stop.requested and isinstance(error, OutOfReach) and not _has_begun(ledger):
+                begun = _has_begun(ledger)
+                if not stop.requested and isinstance(error, OutOfReach) and not begun and _is_away(broker, ledger):
                     yield Note(str(error))
                     return  # the scheduler asks for all that wait
                 if stop.requested:
@@ -122,7 +125,12 @@ def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
                 with suppress(LimitError):  # the full disk may be the journal's
                     ledger.remark(str(error))
                 yield Note(f"{error}; waiting")
-            stop.sleep(patience.pause() or 0.0)
+            stop.sleep((patience if begun else again).pause() or 0.0)
+
+
+def _is_away(broker: Broker, ledger: Ledger) -> bool:
+    # Else the scheduler would start it again at once, and so without end.
+    return bool(Places(broker).why(Head.of(ledger.job)))
 
 
 def _has_begun(ledger: Ledger) -> bool:

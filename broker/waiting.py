@@ -10,6 +10,9 @@ from broker.ledger import Ledger
 from broker.plan import Candidate
 from broker.targets import LOCAL
 
+REMOTE = "remote"
+"""What `Job.waits` says of a job that waits for another machine."""
+
 
 def admitted(ledger: Ledger, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates that may have a job now: not this machine, while it waits for another.

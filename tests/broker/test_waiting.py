@@ -359,6 +359,33 @@ def test_a_target_that_is_away_is_asked_with_growing_pauses_however_many_wait(
     assert len(said) == 1
 
 
+PREFER_HERE = '[[rules]]\nservice = "fake"\nprefer = ["local"]\n'
+
+
+def test_a_job_that_failed_here_waits_for_a_machine_that_is_away_and_is_not_tried_here_again(
+    stage: Stage, box: None, offload_dirs: Path
+) -> None:
+    (offload_dirs / "config/config.toml").write_text(PREFER_HERE)
+    job = stage.detach("--trouble", "memory on local", "--seconds", "0", "a.dat")
+    until(lambda: tries(job) and not followers(), "that its follower leaves it")
+    listed = offload(stage.here, "jobs", "ls").out.decode()  # which starts what may be started
+    assert "waiting for box (no route)" in listed
+    assert (tries(job), followers()) == ([("local", "lost")], [])
+
+
+def test_a_target_that_fails_a_job_is_left_alone_for_longer_each_time(
+    stage: Stage, offload_dirs: Path, tmp_path: Path
+) -> None:
+    (offload_dirs / "config/targets.toml").write_text(f'{DEAD}\n[other]\nurl = "local://{tmp_path}/other"\n')
+    job = stage.detach("--on", "other,box", "--trouble", "memory on other", "--seconds", "0", "a.dat")
+    until(lambda: len(tries(job)) > 2, "a third attempt")
+    log = (settings.load().state_dir / "followers" / f"{job}.log").read_text()
+    assert log.count("; waiting") >= 2  # by the same follower: another would not know how often it was
+    with Broker(settings.load()) as broker:
+        begun = [attempt.started for attempt in broker.journal.attempts(job)]
+    assert begun[2] - begun[0] > 1.5
+
+
 def test_nobody_is_left_when_nothing_waits(stage: Stage, box: None) -> None:
     [job] = stage.work("--when", "remote", "--seconds", "0", "a.dat").lines
     ours = settings.load().state_dir
