@@ -85,9 +85,10 @@ class Request:
     role -> sha256. One that is `offline` asks nobody, whoever drives it.
 
     `contract` says how equal its outputs are wherever it runs: "bytes", or "close" on machines of another kind. `unit`
-    is what the `amount` of an item counts. With `cache`, what was made before need not be made again; with `spread`,
-    several targets share the items. `waits` is "remote" when it is to wait for another machine than this one, until
-    `deadline` (seconds since the epoch). The queue takes the highest `priority` first, and `session`s in turn.
+    is what the `amount` of an item counts. With `cache`, what was made before need not be made again; what is made is
+    there for others to be had, unless it is none that `keeps_results`. With `spread`, several targets share the items.
+    `waits` is "remote" when it is to wait for another machine than this one, until `deadline` (seconds since the
+    epoch). The queue takes the highest `priority` first, and `session`s in turn.
     """
 
     service: str
@@ -109,6 +110,7 @@ class Request:
     contract: str = "bytes"
     unit: str = ""
     cache: bool = True
+    keeps_results: bool = True
     spread: bool = False
     waits: str = ""
     deadline: float | None = None
@@ -201,6 +203,7 @@ class Job:
     contract: str
     unit: str
     cache: bool
+    keeps_results: bool
     spread: bool
     waits: str
     deadline: float | None

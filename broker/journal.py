@@ -131,6 +131,7 @@ class Journal:
             contract=request.contract,
             unit=request.unit,
             cache=int(request.cache),
+            keeps_results=int(request.keeps_results),
             spread=int(request.spread),
             waits=request.waits,
             deadline=request.deadline,

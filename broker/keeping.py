@@ -37,7 +37,7 @@ class Keeping:
 
     def keep(self, index: int) -> Iterator[Note]:
         """Keep the published outputs of an item. The first that cannot be kept is told of."""
-        if not self._settings.result_bytes:
+        if not self._settings.result_bytes or not self._ledger.job.keeps_results:
             return
         try:
             self._keep(self._ledger.job, index)

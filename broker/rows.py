@@ -35,6 +35,7 @@ def read_job(database: Database, row: Row) -> Job:
         contract=row["contract"],
         unit=row["unit"],
         cache=bool(row["cache"]),
+        keeps_results=bool(row["keeps_results"]),
         spread=bool(row["spread"]),
         waits=row["waits"],
         deadline=row["deadline"],

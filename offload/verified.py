@@ -169,7 +169,10 @@ def place(paths: Sequence[Path], folder: Path, service: Service, params: Params)
 def request(
     service: Service, params: Params, inputs: tuple[Input, ...], target: str, command: tuple[str, ...]
 ) -> Request:
-    """The request of one run. Its outputs go where no other's do: no unfinished job is the same."""
+    """The request of one run. Its outputs go where no other's do: no unfinished job is the same.
+
+    They are for nobody else: they may be about to be found wrong.
+    """
     return Request(
         service=service.name,
         script=scripts.folder() / service.script,
@@ -185,6 +188,7 @@ def request(
         contract=service.contract,
         unit=service.unit,
         cache=False,
+        keeps_results=False,
     )
 
 

@@ -109,7 +109,7 @@ SAME: dict[str, Callable[[Job], Job]] = {
     "the same script elsewhere": lambda job: scripted(job),
     "where a model comes from": lambda job: replace(job, models={"model": "path:/the/same/files"}),
     "the targets": lambda job: replace(job, on="box", fallback=False),
-    "the ways": lambda job: replace(job, overwrite=True, keep=True, offline=True, detached=True, cache=False),
+    "the ways": lambda job: replace(job, overwrite=True, keep=True, offline=True, detached=True, cache=False, keeps_results=False),
     "the queue": lambda job: replace(job, priority=7, session="other", waits="remote", deadline=1.0, spread=True),
     "its command": lambda job: replace(job, id="other", command=("other",), folder=Path("/"), created=0.0),
     "its place in the batch": lambda job: item(job, index=7),

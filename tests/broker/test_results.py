@@ -202,6 +202,14 @@ def test_nothing_is_kept_where_nothing_may_be(tmp_path: Path) -> None:
         assert runs(broker) == 2
 
 
+def test_what_is_for_nobody_else_is_not_kept(broker: Broker, tmp_path: Path) -> None:
+    first = unique(tmp_path / "media", b"one", keeps_results=False)
+    drive(broker, first)
+    assert files(broker) == []
+    drive(broker, elsewhere(first, tmp_path / "other", keeps_results=True))
+    assert runs(broker) == 2
+
+
 def test_what_failed_is_not_kept(broker: Broker, tmp_path: Path) -> None:
     first = request(tmp_path / "media", b"!failed")
     drive(broker, first)

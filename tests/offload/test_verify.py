@@ -173,6 +173,15 @@ def test_nothing_is_taken_from_an_earlier_run(here: Path, data: Path, box: Path)
     assert (asked.cache, asked.fallback, asked.spread, asked.on) == (False, False, False, "box")
 
 
+def test_nobody_gets_what_was_found_wrong(
+    here: Path, data: Path, box: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFFLOAD_RESULT_BYTES", str(10**8))
+    mood(box, "made.bin", "wrong")
+    assert verify(here, "bytes", "a.dat", *HERE_AND_THERE).code == 9
+    assert broker.journal.results.all() == []
+
+
 # What goes wrong
 
 
