@@ -64,7 +64,7 @@ class Broker:
     def submit(self, request: Request, seen: int | None = None) -> Job:
         """Record a job, or find that of the same request (see `Journal.submit`, also for `seen`).
 
-        Raises UsageError for an unknown target, InputError for an input that cannot be read, and what pinning a model
+        Raises UsageError for an unknown target and what `Planner.check` refuses, InputError for an input that cannot be read, and what pinning a model
         raises (`order.pins`).
         """
         request = self._settled(request)
@@ -92,7 +92,7 @@ class Broker:
         return replace(request, digests=digests, offline=request.offline or self.settings.offline)
 
     def _identified(self, request: Request) -> list[tuple[FileId, str]]:
-        self._planner.allowed(request)
+        self._planner.check(request)
         return [self._identify(entry.source) for entry in request.inputs]
 
     def _key(self, request: Request, inputs: list[tuple[FileId, str]]) -> str:

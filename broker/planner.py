@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from broker import models, placement, rules, targets
-from broker.errors import InputError, OffloadError
+from broker.errors import InputError, OffloadError, UsageError
 from broker.hashes import identify
 from broker.job import FileId, Job, Request
 from broker.journal import Journal
@@ -18,6 +18,7 @@ from broker.settings import Settings
 from broker.targets import Target
 from broker.work import Load, Work
 from executors.base import ExecutorError
+from executors.unasked import OFFLINE
 
 
 def sources(told: Job | Request) -> list[Path]:
@@ -54,10 +55,33 @@ class Planner:
         chosen = targets.choose(self._targets, told.on)
         if not self._settings.rules:
             return chosen
-        file, names = self._settings.config_dir / "config.toml", [target.name for target in chosen]
-        rules.check(self._settings.rules, self._targets, file)
-        left = rules.allowed(self._settings.rules, names, told.on, told.service, sources(told), file)
+        rules.check(self._settings.rules, self._targets, self._file)
+        return self._ruled(told, chosen)
+
+    @property
+    def _file(self) -> Path:
+        return self._settings.config_dir / "config.toml"
+
+    def _ruled(self, told: Job | Request, chosen: Sequence[Target]) -> list[Target]:
+        names = [target.name for target in chosen]
+        left = rules.allowed(self._settings.rules, names, told.on, told.service, sources(told), self._file)
         return [target for target in chosen if target.name in left]
+
+    def check(self, request: Request) -> None:
+        """Raise as `allowed`, and UsageError for what waits for another machine where none can ever have it."""
+        self.allowed(request)
+        if not request.waits:
+            return
+        others = [one for one in targets.choose(self._targets, request.on) if one.name != targets.LOCAL]
+        why = "--when remote waits for another machine than this one"
+        if not others:
+            raise UsageError(f"{why}, and none is configured", "offload targets add --help")
+        try:
+            left = self._ruled(request, others)
+        except rules.Forbidden as error:
+            raise rules.Forbidden(f"{why}, but {error}", f"leave out --when remote, or edit {self._file}") from error
+        if all((targets.unasked(one) if request.offline else one).kind == OFFLINE for one in left):
+            raise UsageError(f"{why}, and none is asked while offline", "leave out --offline, or --when remote")
 
     def of(self, job: Job) -> list[Candidate]:
         """The plan for what is left of a job. Raises as `allowed`."""
@@ -69,6 +93,7 @@ class Planner:
         A link of which nothing is known is tried, unless its machine is rented: none is ever taken for that.
         Raises as `allowed`, and InputError.
         """
+        self.check(request)
         inputs, offline = [entry.source for entry in request.inputs], request.offline or self._settings.offline
         work = Work.made(request, [*map(self._load, inputs, amounts)], self._digests(request))
         if self._settings.worth and not offline:

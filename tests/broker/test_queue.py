@@ -39,6 +39,12 @@ def one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def other(offload_dirs: Path) -> None:
+    """Another machine is configured."""
+    (offload_dirs / "config/targets.toml").write_text('[box]\nurl = "ssh://127.0.0.1:1"\n')
+
+
+@pytest.fixture
 def opened(one_slot: None) -> Iterator[Broker]:
     with Broker(settings.load()) as broker:
         yield broker
@@ -123,7 +129,9 @@ def test_the_session_with_fewer_under_way_comes_first(opened: Broker, tmp_path: 
     assert opened.journal.queue.heads({jobs[0].id})[0].id == jobs[2].id
 
 
-def test_a_deadline_is_that_of_the_first_and_late_is_who_has_passed_it(opened: Broker, tmp_path: Path) -> None:
+def test_a_deadline_is_that_of_the_first_and_late_is_who_has_passed_it(
+    other: None, opened: Broker, tmp_path: Path
+) -> None:
     waits = {"waits": "remote", "on": "auto"}
     jobs = submitted(
         opened, tmp_path, {**waits, "deadline": FAR}, {**waits, "deadline": FAR - 5}, {**waits, "deadline": 1.0}, waits
@@ -133,7 +141,9 @@ def test_a_deadline_is_that_of_the_first_and_late_is_who_has_passed_it(opened: B
     assert (ahead.id, ahead.count, ahead.deadline) == (jobs[0].id, 3, FAR - 5)
 
 
-def test_a_clock_set_back_makes_nobody_late_and_one_set_forward_all(opened: Broker, tmp_path: Path) -> None:
+def test_a_clock_set_back_makes_nobody_late_and_one_set_forward_all(
+    other: None, opened: Broker, tmp_path: Path
+) -> None:
     submitted(opened, tmp_path, {"waits": "remote", "deadline": FAR})
     assert [head.late for head in opened.journal.queue.heads((), now=0.0)] == [False]
     assert [head.late for head in opened.journal.queue.heads((), now=FAR + 1)] == [True]

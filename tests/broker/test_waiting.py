@@ -211,11 +211,27 @@ def test_waiting_for_another_machine_prints_the_id_and_nothing_runs_here(stage: 
     assert (tries(job), followers()) == ([], [])
 
 
-def test_where_no_other_machine_is_configured_that_is_what_it_says(stage: Stage) -> None:
-    said = stage.work("--when", "remote", "--seconds", "0", "a.dat")
-    assert said.code == 0, said.err
-    assert "none is configured" in said.err
-    assert state(said.lines[0]) == "waiting"
+@pytest.mark.parametrize(
+    ("there", "rule", "words", "told"),
+    [
+        ("", "", (), "none is configured"),
+        (DEAD, "", ("--offline",), "none is asked while offline"),
+        (DEAD, 'on = "local"', (), "but rule 1 in "),
+        (DEAD + '[den]\nurl = "ssh://127.0.0.1:1"\n', 'only = ["den", "local"]', ("--on", "box,local"), "rule 1 in "),
+    ],
+    ids=["none", "offline", "a rule", "a rule about the one that is named"],
+)
+def test_what_no_other_machine_can_ever_have_is_refused_at_once(
+    there: str, rule: str, words: tuple[str, ...], told: str, stage: Stage, offload_dirs: Path
+) -> None:
+    (offload_dirs / "config/targets.toml").write_text(there)
+    (offload_dirs / "config/config.toml").write_text(f'[[rules]]\nservice = "fake"\n{rule}\n' if rule else "")
+    for more in ((), ("--dry-run",)):
+        said = stage.work("--when", "remote", "--seconds", "0", *words, *more, "a.dat")
+        assert (said.code, said.out) == (2, b"")
+        assert told in said.err
+    with Broker(settings.load()) as broker:
+        assert broker.journal.jobs() == []
 
 
 def test_a_deadline_that_passes_brings_the_job_here(stage: Stage, box: None) -> None:
