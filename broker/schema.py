@@ -114,6 +114,7 @@ STEPS = (
     """,
     """
     ALTER TABLE jobs ADD COLUMN contract TEXT NOT NULL DEFAULT 'bytes';
+    UPDATE jobs SET contract = 'close' WHERE service IN ('transcribe', 'tag', 'caption', 'upscale', 'search');
     ALTER TABLE jobs ADD COLUMN unit TEXT NOT NULL DEFAULT '';
     ALTER TABLE jobs ADD COLUMN cache INTEGER NOT NULL DEFAULT 1;
     ALTER TABLE jobs ADD COLUMN keeps_results INTEGER NOT NULL DEFAULT 1;

@@ -66,6 +66,15 @@ def test_a_released_journal_becomes_one_of_today_with_all_that_is_in_it(version:
     assert columns(old) == columns(new)
 
 
+def test_jobs_of_before_promise_no_more_than_their_services_do(tmp_path: Path) -> None:
+    path = made_by(SCHEMAS[0], tmp_path / "old.sqlite3")
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE jobs SET service = 'tag' WHERE id = 'ba9876543210'")
+    db.close()
+    with Journal(path) as journal:
+        assert [journal.job(job).contract for job in ("0123456789ab", "ba9876543210")] == ["bytes", "close"]
+
+
 @pytest.mark.parametrize("version", SCHEMAS, ids=lambda version: version.stem)
 def test_a_released_job_can_be_driven_on(version: Path, tmp_path: Path) -> None:
     with Journal(made_by(version, tmp_path / "old.sqlite3")) as journal:
