@@ -18,6 +18,7 @@ from typing import Any
 
 from broker.job import Item, Job
 from broker.scripts import bundle, environment
+from broker.settings import own_ffmpeg
 from broker.staging import safe_suffix
 
 FORM = 1
@@ -34,7 +35,7 @@ class Keys:
 
     def __init__(self, job: Job) -> None:
         prepare = job.prepare
-        self.known = all(role in job.digests for role in job.models)
+        self.known = all(role in job.digests for role in job.models) and not own_ffmpeg()
         self._about = {
             "form": FORM,
             "service": job.service,

@@ -103,6 +103,11 @@ def usual(environ: Mapping[str, str] = os.environ) -> Usual:
     )
 
 
+def own_ffmpeg(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether scripts run the user's own ffmpeg here, in place of the pinned one."""
+    return bool(environ.get("IMAGEIO_FFMPEG_EXE"))
+
+
 def _places(*named: str | Path | None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(name).expanduser() for name in named if name))
 

@@ -109,7 +109,8 @@ SAME: dict[str, Callable[[Job], Job]] = {
     "the same script elsewhere": lambda job: scripted(job),
     "where a model comes from": lambda job: replace(job, models={"model": "path:/the/same/files"}),
     "the targets": lambda job: replace(job, on="box", fallback=False),
-    "the ways": lambda job: replace(job, overwrite=True, keep=True, offline=True, detached=True, cache=False, keeps_results=False),
+    "the ways": lambda job: replace(job, overwrite=True, keep=True, offline=True, detached=True, cache=False),
+    "what becomes of it": lambda job: replace(job, keeps_results=False),
     "the queue": lambda job: replace(job, priority=7, session="other", waits="remote", deadline=1.0, spread=True),
     "its command": lambda job: replace(job, id="other", command=("other",), folder=Path("/"), created=0.0),
     "its place in the batch": lambda job: item(job, index=7),
@@ -159,6 +160,11 @@ def test_the_kind_of_machine_is_part_of_it(job: Job) -> None:
 def test_a_model_that_is_not_known_is_no_part_of_any_key(job: Job) -> None:
     assert Keys(job).known
     assert not Keys(replace(job, digests={})).known
+
+
+def test_an_ffmpeg_of_the_users_own_is_no_part_of_any_key(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/usr/bin/ffmpeg")
+    assert not Keys(job).known
 
 
 # Kinds of machines

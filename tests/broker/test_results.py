@@ -210,6 +210,21 @@ def test_what_is_for_nobody_else_is_not_kept(broker: Broker, tmp_path: Path) -> 
     assert runs(broker) == 2
 
 
+def test_what_the_users_own_ffmpeg_makes_is_neither_kept_nor_had(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = unique(tmp_path / "media", b"one")
+    with monkeypatch.context() as own:
+        own.setenv("IMAGEIO_FFMPEG_EXE", "/usr/bin/ffmpeg")
+        drive(broker, first)
+        assert files(broker) == []
+    drive(broker, elsewhere(first, tmp_path / "other"))
+    assert runs(broker) == 2
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/usr/bin/ffmpeg")
+    drive(broker, elsewhere(first, tmp_path / "third"))
+    assert runs(broker) == 3
+
+
 def test_what_failed_is_not_kept(broker: Broker, tmp_path: Path) -> None:
     first = request(tmp_path / "media", b"!failed")
     drive(broker, first)
