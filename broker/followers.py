@@ -29,7 +29,7 @@ from broker.places import Places
 from broker.policy import FOLLOWER_PAUSE, Patience
 from broker.queue import Head
 from broker.stop import Stop
-from broker.turns import GaveWay
+from broker.turns import GaveWay, Late
 from executors.base import ExecutorError
 from executors.unasked import OFFLINE
 
@@ -105,8 +105,8 @@ def _runs_unasked(broker: Broker, job: str) -> bool:
 
 def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
     """Drive a job under a lease that was handed over, and wait out what passes. Raises as `Broker.go_on`."""
-    stop = Stop()
-    patience, again = (Patience(math.inf, longest=FOLLOWER_PAUSE) for _ in range(2))  # progress does not shorten `again`
+    stop, patience = Stop(), Patience(math.inf, longest=FOLLOWER_PAUSE)
+    again = Patience(math.inf, longest=FOLLOWER_PAUSE)  # progress does not shorten it
     with broker.driving(job, stop, handed) as ledger:
         while True:
             try:
@@ -114,6 +114,8 @@ def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
                 return
             except GaveWay:
                 return
+            except Late:
+                continue
             except PASSING as error:
                 begun = _has_begun(ledger)
                 if not stop.requested and isinstance(error, OutOfReach) and not begun and _is_away(broker, ledger):

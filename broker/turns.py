@@ -19,6 +19,7 @@ from broker.settings import Settings
 from broker.slots import Slot, Slots
 from broker.stop import Stop
 from broker.targets import Target
+from broker.waiting import is_late
 
 LOOK_SECONDS = 0.1
 """How often who is next looks for a free slot; the others look less often."""
@@ -39,8 +40,13 @@ class GaveWay(OutOfReach):
     """A job that nobody drives has a higher priority than the one that was waiting: the queue goes on with it."""
 
 
+class Late(OutOfReach):
+    """The deadline of a job that waits for another machine has passed, and the one it waits for is busy."""
+
+
 class Turn:
-    """One driver's turn: it holds a slot of one target at most. With `yields`, it gives way to a higher priority."""
+    """One driver's turn: it holds a slot of one target at most. With `yields`, it gives way to a higher priority,
+    and does not wait beyond the job's deadline."""
 
     def __init__(self, ledger: Ledger, settings: Settings, stop: Stop, yields: bool = False) -> None:
         self._ledger = ledger
@@ -67,7 +73,7 @@ class Turn:
     def come(self, target: Target, under_way: bool = False) -> Iterator[Event]:
         """Take a slot on a target, and wait for it where that has to be. A job that is `under_way` there does not wait.
 
-        Raises Interrupted when stopped, Overtaken when another process drives the job, GaveWay.
+        Raises Interrupted when stopped, Overtaken when another process drives the job, GaveWay, Late.
         """
         if self._slot and self._slot.target == target.name:
             return
@@ -78,6 +84,8 @@ class Turn:
             self._ledger.remark("")
 
     def _wait(self, target: Target) -> Iterator[Event]:
+        job = self._ledger.job
+        late = is_late(job)
         try:
             while not self._take(target):
                 place = self._place(target)
@@ -85,6 +93,8 @@ class Turn:
                     raise Interrupted(f"stopped while it waited for {target.name}")
                 self._ledger.check()
                 self._give_way()
+                if self._yields and not late and is_late(job):
+                    raise Late(f"job {self._ledger.id} waited for {target.name} until its deadline")
                 yield from self._say(target, place)
                 self._stop.sleep(LOOK_SECONDS if place < 2 else FAR_SECONDS)
         finally:

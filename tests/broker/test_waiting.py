@@ -251,6 +251,20 @@ def test_a_deadline_that_passes_ends_a_job_that_may_not_run_here_with_5(stage: S
     assert tries(job) == []
 
 
+@pytest.mark.parametrize(("on", "ends"), [("auto", ("done", [("local", "done")])), ("other", ("failed", []))])
+def test_a_deadline_is_kept_while_the_other_machine_is_busy(
+    stage: Stage, hold: Path, offload_dirs: Path, tmp_path: Path, on: str, ends: tuple[str, list[tuple[str, str]]]
+) -> None:
+    (offload_dirs / "config/targets.toml").write_text(f'[other]\nurl = "local://{tmp_path}/other"\n')
+    stage.start("--on", "other", "--hold", str(hold), "--seconds", "0", "a.dat")
+    first = stage.latest()
+    inputs(stage, "b.dat")
+    [job] = stage.work("--when", "remote", "--deadline", "3s", "--on", on, "--seconds", "0", "b.dat").lines
+    until(lambda: state(job) == ends[0], "the job's end")
+    assert (tries(job), state(first)) == (ends[1], "running")
+    (hold / "0").touch()
+
+
 @pytest.mark.parametrize(
     "words", [("--deadline", "2h"), ("--when", "remote", "--on", "local")], ids=["a deadline alone", "only here"]
 )
@@ -309,7 +323,7 @@ def test_this_machine_is_no_candidate_until_the_deadline(box: None, tmp_path: Pa
         with pytest.raises(OutOfReach, match="no route"):
             waiting.admitted(own, plan)
         broker.journal.queue.change(job.id, "remote", time.time() - 1, 0)
-        assert waiting.admitted(own, plan) == plan
+        assert waiting.admitted(own, plan) == plan[::-1]
         with pytest.raises(NoTarget, match="until its deadline"):
             waiting.admitted(own, plan[:1])
         assert (own.job.state, broker.journal.ending(job.id).exit_code) == (State.FAILED, 5)
