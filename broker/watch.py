@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from broker.errors import OffloadError
@@ -9,6 +10,7 @@ from broker.events import Event, ItemFailed, Note, Progress, Published, Started
 from broker.job import Item
 from broker.journal import Journal
 from broker.stop import Stop
+from broker.waiting import REMOTE, is_late
 
 LOOK_SECONDS = 0.3
 
@@ -23,7 +25,7 @@ def watch(journal: Journal, job: str, driven: Callable[[str], bool], stop: Stop)
     """Tell what happens to a job until it is over, or nobody drives it any more. Raises Left when stopped."""
     told: dict[int, float] = {}
     attempt, waits = 0, ""
-    yield Note(f"job {job} is being seen through by another process; watching it")
+    yield Note(f"job {job} {_how(journal, job)}; watching it")
     while True:
         driving = driven(job)  # asked first: a driver writes its last word before it goes
         over = journal.job(job).state.over
@@ -43,6 +45,17 @@ def watch(journal: Journal, job: str, driven: Callable[[str], bool], stop: Stop)
         if waits and waits != before:
             yield Note(waits)
         stop.sleep(LOOK_SECONDS)
+
+
+def _how(journal: Journal, job: str) -> str:
+    if not journal.queue.has(job):
+        return "is being seen through by another process"
+    found = journal.job(job)
+    if not found.waits or is_late(found):
+        return "waits in the background, until it is its turn"
+    until = time.strftime(", at most until %Y-%m-%d %H:%M", time.localtime(found.deadline)) if found.deadline else ""
+    which = "" if found.on in ("auto", REMOTE) else f" ({found.on})"
+    return f"waits in the background for another machine than this one{which}{until}"
 
 
 def _news(journal: Journal, job: str, told: dict[int, float]) -> Iterator[Event]:

@@ -456,7 +456,9 @@ def test_attaching_to_what_waits_in_the_background_watches_it_and_ctrl_c_leaves_
     stage: Stage, box: None
 ) -> None:
     [job] = stage.work("--when", "remote", "--seconds", "0", "a.dat").lines
-    said = interrupt(stage.watch(job))
+    watcher = stage.attach(job)
+    said_so(watcher, b"waits in the background for another machine than this one; watching it")
+    said = interrupt(watcher)
     assert said.code == 130
     assert f"jobs attach {job}" in said.err
     assert state(job) == "waiting"
