@@ -58,7 +58,8 @@ class Slots:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            held = sum(1 for _ in self.holders(target))
+            # One that the job itself holds is that of a driver that was overtaken.
+            held = sum(holder != job for holder in self.holders(target))
             lock = self._unused(target) if held < count else None
             if lock is None:
                 return None
