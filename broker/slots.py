@@ -51,15 +51,15 @@ class Slots:
         self._folder = folder
         self._seconds = seconds
 
-    def take(self, target: str, count: int, job: str) -> Slot | None:
+    def take(self, target: str, count: int, job: str, again: bool = False) -> Slot | None:
         """Take one of a target's `count` slots for a job; None when all are held.
 
+        With `again`, those that the job itself holds do not count: they are of drivers that were overtaken.
         One process at a time: in a `Journal.turn`. Raises ConfigError when the folder cannot be used.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # One that the job itself holds is that of a driver that was overtaken.
-            held = sum(holder != job for holder in self.holders(target))
+            held = sum(1 for holder in self.holders(target) if not (again and holder == job))
             lock = self._unused(target) if held < count else None
             if lock is None:
                 return None

@@ -104,7 +104,7 @@ class Turn:
         if self._is_next(target.name):
             with self._ledger.journal.turn():
                 if self._is_next(target.name):
-                    self._slot = self._slots.take(target.name, target.jobs, self._ledger.id)
+                    self._slot = self._slots.take(target.name, target.jobs, self._ledger.id, again=True)
         return self._slot is not None
 
     def _is_next(self, target: str) -> bool:
