@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +32,15 @@ from broker.watch import watch
 HEED_SECONDS = 0.5
 """How often a driver looks whether somebody asked for its job's end."""
 
+DEPTH = 16
+"""How many jobs of a session and kind are looked at for one that can start, where rules part them."""
+
 
 class Broker:
     """An open broker. Close it, or use it as a context. `notices` is what a person should hear of before all else.
 
-    `tell` hears how far it is with what takes long before there is a job.
+    `tell` hears how far it is with what takes long before there is a job; `weigh` is told of a job that is about to be
+    planned, to say how much work its open items are.
     """
 
     def __init__(self, settings: Settings, tell: Tell = silent) -> None:
@@ -45,6 +49,9 @@ class Broker:
         self.targets = targets.load(settings)
         self.journal = Journal(settings.journal)
         self.contact = Contact(self.journal, self.targets, settings)
+        if settings.rules:
+            self.journal.queue.depth = DEPTH
+        self.weigh: Callable[[Job], object] = lambda job: None
         self._planner = Planner(self.targets, self.journal, settings)
         self._backups = Backups(settings.state_dir / "open")
         unkept = keeper.notices(settings, self.targets)
@@ -64,8 +71,8 @@ class Broker:
     def submit(self, request: Request, seen: int | None = None) -> Job:
         """Record a job, or find that of the same request (see `Journal.submit`, also for `seen`).
 
-        Raises UsageError for an unknown target and what `Planner.check` refuses, InputError for an input that cannot be read, and what pinning a model
-        raises (`order.pins`).
+        Raises what `Planner.check` does, InputError for an input that cannot be read, and what pinning a model raises
+        (`order.pins`).
         """
         request = self._settled(request)
         inputs, limits = self._identified(request), self.settings.limits
@@ -154,6 +161,7 @@ class Broker:
         publication.replay(ledger)
         with Recall(ledger, self.settings, self.targets, self.driven, stop) as recall:
             yield from recall
+            self.weigh(ledger.job)
             yield from self._walk(ledger, stop, yields)
 
     def _walk(self, ledger: Ledger, stop: Stop, yields: bool) -> Iterator[Event]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from broker import targets
 from broker.broker import Broker
-from broker.errors import UsageError
+from broker.errors import ConfigError, UsageError
 from broker.queue import Head
 from broker.rules import Forbidden
 from broker.targets import LOCAL, Target
@@ -24,19 +24,30 @@ class Places:
         self._broker = broker
 
     def allowed(self, head: Head) -> list[Target]:
-        """Where it may run by what was asked for. None where that names no target any more."""
+        """Where it may run by what was asked for. None where that names no target any more, or a rule is wrong."""
         try:
-            found = targets.choose(self._broker.targets, head.on)
-            with suppress(Forbidden):  # everywhere: whoever drives it ends it, and says why
-                found = self._ruled(head) if self._broker.settings.rules else found
-        except UsageError:
+            found = self._chosen(head)
+        except (UsageError, ConfigError):
             return []
         found = [targets.unasked(target) for target in found] if head.offline else found
         waits = bool(head.waits) and not head.late
         return [target for target in found if not (waits and target.name == LOCAL)]
 
-    def _ruled(self, head: Head) -> list[Target]:
-        return self._broker.allowed(self._broker.journal.job(head.id))
+    def _chosen(self, head: Head) -> list[Target]:
+        found = targets.choose(self._broker.targets, head.on)
+        with suppress(Forbidden):  # everywhere: whoever drives it ends it, and says why
+            return self._broker.allowed(self._broker.journal.job(head.id)) if self._broker.settings.rules else found
+        return found
+
+    def _wrong(self, head: Head) -> str:
+        """What must be mended before it can be told where it may run."""
+        try:
+            self._chosen(head)
+        except ConfigError as error:
+            return str(error)
+        except UsageError:  # it names a target that was removed
+            return ""
+        return ""
 
     def away(self, head: Head) -> list[Target]:
         """Targets to be asked before anything of it can start: all it has, while none of them is known to answer."""
@@ -46,7 +57,7 @@ class Places:
     def has_room(self, head: Head, driven: set[str]) -> bool:
         """Whether a follower may be started for it: as many as can run there, and one that waits."""
         slots = sum(target.jobs for target in self._open(head, self.allowed(head)))
-        if head.late and not slots:
+        if head.late and not slots and not self._wrong(head):
             slots = 1  # to end it, and say why
         count, stuck = self._broker.journal.queue.crew(head, driven)
         return slots > 0 and count - min(stuck, STUCK) < slots + 1
@@ -56,6 +67,8 @@ class Places:
         allowed = self.allowed(head)
         if self._open(head, allowed):
             return ""
+        if wrong := self._wrong(head):
+            return f"waiting for a change: {wrong}"
         until = f", at most until {_clock(head.deadline)}" if head.waits and head.deadline else ""
         what = " or ".join(map(self._told, allowed)) or "a target: none is configured that may take it"
         return f"waiting for {what}{until}"

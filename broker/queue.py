@@ -44,24 +44,26 @@ HEADS = """
         GROUP BY jobs.session
     ), crew AS (
         SELECT session, COUNT(*) AS count FROM jobs WHERE id IN (SELECT value FROM json_each(:driven)) GROUP BY session
-    ), heads AS (
-        SELECT MIN(rowid) AS first, COUNT(*) AS count, MIN(deadline) AS soonest, session,
+    ), open AS (
+        SELECT rowid AS job, target, waits, offline, priority, session, deadline,
             waits != '' AND deadline IS NOT NULL AND deadline <= :now AS late
         FROM jobs
         WHERE state IN ('queued', 'running') AND detached = 1 AND id NOT IN (SELECT value FROM json_each(:busy))
-        GROUP BY target, waits, late, offline, priority, session
+    ), heads AS (
+        SELECT job, session, late, ROW_NUMBER() OVER (kind ORDER BY job) AS place,
+            COUNT(*) OVER kind AS count, MIN(deadline) OVER kind AS soonest
+        FROM open WINDOW kind AS (PARTITION BY target, waits, late, offline, priority, session)
     )
-    SELECT jobs.id, jobs.target, jobs.waits, jobs.offline, jobs.priority, heads.count, heads.soonest, heads.late
-    FROM heads JOIN jobs ON jobs.rowid = heads.first
+    SELECT jobs.id, jobs.target, jobs.waits, jobs.offline, jobs.priority, heads.soonest, heads.late,
+        CASE WHEN heads.place < :depth THEN 1 ELSE heads.count - :depth + 1 END AS count
+    FROM heads JOIN jobs ON jobs.rowid = heads.job AND heads.place <= :depth
     LEFT JOIN turns ON turns.session = heads.session LEFT JOIN crew ON crew.session = heads.session
     ORDER BY jobs.priority DESC, COALESCE(crew.count, 0), COALESCE(turns.served, 0), jobs.rowid
 """
 
 CREW = """
     SELECT COUNT(*) AS count, COUNT(
-        CASE WHEN error != '' AND EXISTS (
-            SELECT 1 FROM attempts WHERE attempts.job = jobs.id AND attempts.state = 'running'
-        ) THEN 1 END
+        CASE WHEN error LIKE 'waiting for job %' OR (error != '' AND error NOT LIKE 'waiting for %') THEN 1 END
     ) AS stuck
     FROM jobs
     WHERE id IN (SELECT value FROM json_each(:driven)) AND state IN ('queued', 'running') AND detached = 1
@@ -79,7 +81,7 @@ AHEAD = """
 
 @dataclass(frozen=True)
 class Head:
-    """The first of `count` jobs of a session that nobody drives, and that may run in the same places.
+    """The first of `count` jobs of a session that nobody drives, and that may run in the same places but for rules.
 
     `deadline` is when the first of those that wait for another machine may run here; `late` ones may now.
     """
@@ -101,10 +103,13 @@ class Head:
 
 
 class Queue:
-    """The queue of a journal."""
+    """The queue of a journal. `depth` is how many jobs of a session and kind are told apart: where there are rules,
+    the first may have no place, and the next one may.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.depth = 1
 
     # Who waits for a slot
 
@@ -135,7 +140,7 @@ class Queue:
         return self._db.row(HAS, (job,)) is not None
 
     def heads(self, driven: Collection[str], but: str = "", now: float | None = None) -> list[Head]:
-        """The jobs that are next, in their order: one of each session and kind, none that is `driven` or begun.
+        """The jobs that are next, in their order: `depth` of each session and kind, none that is `driven` or begun.
 
         Nor the one that is named by `but`.
         """
@@ -143,11 +148,12 @@ class Queue:
             "driven": json.dumps([*driven]),
             "busy": json.dumps([*driven, *self.begun(), but]),
             "now": time.time() if now is None else now,
+            "depth": self.depth,
         }
         return [_head(row) for row in self._db.rows(HEADS, about)]
 
     def crew(self, head: Head, driven: Collection[str]) -> tuple[int, int]:
-        """How many `driven` jobs may run in the same places, and how many of them wait for what they began."""
+        """How many `driven` jobs may run in the same places, and how many of them wait for something else than a slot."""
         (row,) = self._db.rows(CREW, {"driven": json.dumps([*driven]), "on": head.on, "waits": head.waits})
         return row["count"], row["stuck"]
 

@@ -6,16 +6,18 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from broker import settings
-from broker.broker import Broker
+from broker import background, followers, settings
+from broker.broker import DEPTH, Broker
 from broker.errors import ConfigError, NoTarget, UsageError
 from broker.job import State
 from broker.places import Places
 from broker.queue import Head
 from broker.rules import Forbidden, Rule
+from broker.scheduler import Scheduler
 from tests.broker.faulty import FaultyExecutor
 from tests.broker.jobs import drive, only_job, request, right
 
@@ -229,3 +231,49 @@ def test_who_waits_is_not_started_for_a_target_that_a_rule_forbids(ruled: Write,
         assert [target.name for target in Places(broker).allowed(Head.of(job))] == ["box"]
         other = broker.submit(replace(request(tmp_path / "other", b"two"), detached=True))
         assert [target.name for target in Places(broker).allowed(Head.of(other))] == ["box", "local"]
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """For whom a process was to be started; none is."""
+    names: list[str] = []
+    monkeypatch.setattr(background, "spawn", lambda module, log, name, lock: names.append(name))
+    return names
+
+
+def detached(broker: Broker, folder: Path, number: int, **about: Any) -> str:
+    return broker.submit(replace(request(folder, b"%d" % number), detached=True, session="a", **about)).id
+
+
+def test_one_that_has_no_place_keeps_none_behind_it_waiting(
+    ruled: Write, spawned: list[str], tmp_path: Path, broker: Broker
+) -> None:
+    private_job = detached(broker, tmp_path / "private", 0, waits="remote")  # there was no rule yet
+    with ruled(f'[[rules]]\nfolder = "{tmp_path / "private"}"\nonly = ["local"]\n') as later:
+        public = detached(later, tmp_path / "public", 1, waits="remote")
+        later.journal.health.probe(later.targets["box"])
+        followers.fill(later)
+        assert spawned == [public, "scheduler"]
+        assert [(head.id, head.count) for head in later.journal.queue.heads(())] == [(private_job, 1), (public, 1)]
+
+
+def test_how_many_are_looked_past_is_bounded_and_all_are_counted(ruled: Write, tmp_path: Path) -> None:
+    with ruled(private(tmp_path / "private")) as broker:
+        jobs = [detached(broker, tmp_path / f"{number}", number) for number in range(DEPTH + 3)]
+        heads = broker.journal.queue.heads(())
+        assert [head.id for head in heads] == jobs[:DEPTH]
+        assert [head.count for head in heads] == [*[1] * (DEPTH - 1), 4]
+
+
+def test_a_rule_that_names_a_target_since_removed_is_what_a_job_waits_for(
+    ruled: Write, spawned: list[str], broker: Broker, tmp_path: Path
+) -> None:
+    job = detached(broker, tmp_path / "media", 0)
+    late = detached(broker, tmp_path / "late", 1, waits="remote", deadline=1.0)
+    with ruled('[[rules]]\nservice = "fake"\nonly = ["gone"]\n') as later:
+        for one in (job, late):
+            why = Places(later).why(Head.of(later.journal.job(one)))
+            assert why.startswith("waiting for a change: rule 1 in ")
+            assert "names 'gone', which is no target" in why
+        assert list(Scheduler().round(later)) == []
+        assert spawned == ["scheduler"]
