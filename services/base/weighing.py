@@ -1,7 +1,8 @@
 """Weighing: how much work each input of a job is goes into the journal, where plans are made from it.
 
-With targets to choose from, that comes before the plan. With this machine alone it is for plans to come: then a thread
-does it while the job runs, after the start, and behind everything else that wants the processor.
+With targets to choose from, that comes before the plan, and after the recall: what was made before is not weighed. With
+this machine alone it is for plans to come: then a thread does it while the job runs, after the start, and behind
+everything else that wants the processor.
 """
 
 from __future__ import annotations
@@ -31,12 +32,20 @@ def amounts(service: Service, params: Params, sources: Sequence[Path]) -> list[f
 
 @contextmanager
 def weighed(broker: Broker, job: Job, service: Service, params: Params, detach: bool) -> Iterator[None]:
-    """Weigh a job's inputs: at once where the plan asks for it, else meanwhile."""
-    sources = {item.index: item.source for item in job.open_items if item.amount is None}
+    """Weigh a job's inputs: at once for one in the background, before a plan with a choice, else meanwhile."""
+
+    def weigh(job: Job) -> None:
+        if sources := _unknown(job):
+            broker.journal.weigh(job.id, _known(service, params, sources))
+
+    sources = _unknown(job)
     if not service.unit or not sources:
         yield
-    elif detach or len(broker.targets) > 1:
-        broker.journal.weigh(job.id, _known(service, params, sources))
+    elif detach:
+        weigh(job)
+        yield
+    elif len(broker.targets) > 1:
+        broker.weigh = weigh
         yield
     else:
         with _meanwhile(broker.settings.journal, job.id, service, params, sources):
@@ -61,6 +70,10 @@ def _meanwhile(
     finally:
         timer.cancel()
         timer.join()
+
+
+def _unknown(job: Job) -> dict[int, Path]:
+    return {item.index: item.source for item in job.open_items if item.amount is None}
 
 
 def _known(service: Service, params: Params, sources: Mapping[int, Path]) -> dict[int, float]:

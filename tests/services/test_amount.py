@@ -106,6 +106,16 @@ def test_with_targets_to_choose_from_a_job_is_weighed_before_the_plan(
     assert attempt["forecast"]["run"] > 0  # by the shipped figure for pixels: there is none for bytes
 
 
+def test_what_was_made_before_is_not_weighed(
+    here: Path, clip: Path, offload_dirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFFLOAD_RESULT_BYTES", str(10**8))
+    (offload_dirs / "config/targets.toml").write_text(f'[far]\nurl = "local://{clip}/no/folder"\n')
+    for name in ("one.mp4", "two.mp4"):
+        assert typed_stabilize(here, clip, "-o", name).code == 0
+    assert amounts(offload_dirs) == [WEIGHT, None]
+
+
 def asked(broker: Broker, clip: Path, folder: Path) -> Job:
     entry = Input(clip, {"stabilized.mp4": folder / "out.mp4"})
     params = stabilize.Stabilize()
