@@ -153,7 +153,7 @@ class Queue:
         return [_head(row) for row in self._db.rows(HEADS, about)]
 
     def crew(self, head: Head, driven: Collection[str]) -> tuple[int, int]:
-        """How many `driven` jobs may run in the same places, and how many of them wait for something else than a slot."""
+        """How many `driven` jobs may run in the same places, and how many of them wait for more than a slot."""
         (row,) = self._db.rows(CREW, {"driven": json.dumps([*driven]), "on": head.on, "waits": head.waits})
         return row["count"], row["stuck"]
 
