@@ -127,7 +127,11 @@ def _common() -> list[click.Option]:
         ),
         click.Option(["--deadline"], type=DEADLINE, help="with --when remote: when it is done here after all"),
         click.Option(
-            ["--priority"], type=int, default=0, show_default=True, help="of waiting jobs the highest goes first"
+            ["--priority"],
+            type=click.IntRange(-1000, 1000),
+            default=0,
+            show_default=True,
+            help="of waiting jobs the highest goes first",
         ),
         click.Option(["-q", "--quiet"], is_flag=True, help="say nothing but errors"),
         click.Option(["-0", "--null", "null"], is_flag=True, help="end printed paths with NUL, not newline"),

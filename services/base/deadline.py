@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 
 import click
 
+LONGEST_DAYS = 3653
+"""How far away a deadline may be: what is further was not meant, and no calendar goes on for ever."""
+
 
 class Deadline(click.ParamType[float]):
     """A moment: a time of day to come (`18:30`), a date and time, or a span from now (`90min`, `2h`, `45s`)."""
@@ -21,17 +24,22 @@ class Deadline(click.ParamType[float]):
             return value
         now = datetime.now().astimezone()
         if span := re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d)", value):
-            return now.timestamp() + float(span[1]) * self._units[span[2]]
+            return self._near(now.timestamp() + float(span[1]) * self._units[span[2]], value, param, ctx)
         try:
             moment = datetime.combine(now, time.fromisoformat(value)) if ":" in value[:3] else None
             found = (moment or datetime.fromisoformat(value)).astimezone()
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time: write 18:30, 2026-01-31T18:30, 90min or 2h", param, ctx)
         if moment and found < now:
             found += timedelta(days=1)
         if found < now:
             self.fail(f"{value!r} has passed", param, ctx)
-        return found.timestamp()
+        return self._near(found.timestamp(), value, param, ctx)
+
+    def _near(self, found: float, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if found > datetime.now().timestamp() + LONGEST_DAYS * self._units["d"]:
+            self.fail(f"{value!r} is more than ten years away", param, ctx)
+        return found
 
 
 DEADLINE = Deadline()

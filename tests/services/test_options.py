@@ -73,6 +73,13 @@ def test_help_is_the_same_both_ways(here: Path, help_text: str) -> None:
         ("--preset", "placebo", "medium"),
         ("--report", "plot.jpg", "must end in .png"),
         ("--on", "mars", "local"),
+        ("--priority", "1001", "-1000<=x<=1000"),
+        ("--priority", "-99999999999999999999", "-1000<=x<=1000"),
+        ("--deadline", "99999999999999d", "more than ten years away"),
+        ("--deadline", f"{'9' * 400}d", "more than ten years away"),
+        ("--deadline", "9999-12-31T23:59", "more than ten years away"),
+        ("--deadline", "0001-01-01T00:00", "--deadline"),
+        ("--deadline", "tomorrow", "is no time"),
     ],
 )
 def test_a_wrong_value_names_option_value_and_what_would_do(
