@@ -187,6 +187,23 @@ def test_what_is_under_way_gets_a_follower_however_many_there_are(
     assert spawned == [job.id for job in jobs]
 
 
+@pytest.mark.parametrize(
+    ("remark", "others"),
+    [("waiting for job 123, which is making the same", 2), ("box is away", 2), ("waiting for local: it is busy", 0)],
+)
+def test_a_follower_that_waits_for_something_else_than_a_slot_leaves_room_for_others(
+    opened: Broker, tmp_path: Path, spawned: list[str], remark: str, others: int
+) -> None:
+    jobs = submitted(opened, tmp_path, *[{}] * 5)
+    held = [opened.take_lease(job) for job in jobs[:2]]
+    for job in jobs[:2]:
+        ledger(opened.journal, job.id).remark(remark)
+    followers.fill(opened)
+    assert spawned == [*(job.id for job in jobs[2 : 2 + others]), "scheduler"]
+    for lock in held:
+        os.close(lock)
+
+
 def test_one_of_a_higher_priority_is_ahead_only_where_it_may_run_too(opened: Broker, tmp_path: Path) -> None:
     waiting, other, higher = submitted(opened, tmp_path, {}, {"priority": 1, "on": "local"}, {"priority": 1})
     assert opened.journal.queue.ahead(waiting.id, ())
