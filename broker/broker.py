@@ -115,9 +115,9 @@ class Broker:
         """The targets in the order they would be tried. Raises UsageError for an unknown one."""
         return self._planner.plan(targets.choose(self.targets, on), input_bytes, offline)
 
-    def allowed(self, job: Job) -> list[Target]:
+    def allowed(self, told: Job | Request) -> list[Target]:
         """Where a job may run, by what was asked for and by the rules. Raises as `Planner.allowed`."""
-        return self._planner.allowed(job)
+        return self._planner.allowed(told)
 
     def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
         """The plan for a request of which nothing is recorded yet (see `Planner.preview`)."""

@@ -125,10 +125,10 @@ def _verify(service: Service, params: Params, choices: Choices, words: Sequence[
     with opened(choices.quiet) as broker:
         verified.check_reachable(broker, choices.on)
         with verified.scratch(choices.keep_outputs and choices.keep_outputs.absolute()) as folder:
-            runs = [
-                verified.run(broker, service, asked, choices.quiet)
-                for asked in _requests(service, params, paths, choices.on, folder)
-            ]
+            wanted = list(_requests(service, params, paths, choices.on, folder))
+            for asked in wanted:  # a rule may forbid the last of them
+                broker.allowed(asked)
+            runs = [verified.run(broker, service, asked, choices.quiet) for asked in wanted]
             found = verified.Verified(service, runs, list(verified.pairs(service, runs)), len(rejected))
             page = verify_page.page(found) if choices.html else ""
     _tell(found, choices)

@@ -196,6 +196,17 @@ def test_a_target_that_cannot_be_reached_is_named_before_anything_is_done(
     assert jobs(here) == []
 
 
+def test_a_target_that_a_rule_forbids_is_named_before_anything_is_done(
+    here: Path, data: Path, box: Path, offload_dirs: Path
+) -> None:
+    (offload_dirs / "config/config.toml").write_text(f'[[rules]]\nfolder = "{here}"\non = "local"\n')
+    said = verify(here, "bytes", "a.dat", *HERE_AND_THERE)
+    assert (said.code, said.out) == (2, b"")
+    assert "it may not go to box" in said.err
+    assert "running on" not in said.err
+    assert not (local_root() / "jobs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
