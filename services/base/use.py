@@ -114,12 +114,22 @@ class Use:
         return broker.submit(self._request(), seen) if self._inputs else None
 
     def _anew(self, broker: Broker, job: Job) -> Job:
-        """A job that was typed before, to run when it is said now."""
+        """A job that was typed before, to run when it is said now; how it does that was said then."""
+        self._tell_what_stays(job)
         now = (self._waits, self._choices.deadline, self._choices.priority)
         if (job.waits, job.deadline, job.priority) != now:
             broker.journal.queue.change(job.id, *now)
             followers.revive(broker)
         return job
+
+    def _tell_what_stays(self, job: Job) -> None:
+        typed_now = {"--no-cache": self._choices.no_cache, "--spread": self._choices.spread}
+        before = {"--no-cache": not job.cache, "--spread": job.spread}
+        for flag in [flag for flag, now in typed_now.items() if now != before[flag]]:
+            self._tell(
+                f"it goes on {'with' if before[flag] else 'without'} {flag}, as it was begun; to have it otherwise:"
+                f" {typed(f'offload jobs cancel {job.id}')}, and type this again"
+            )
 
     def _respect_existing(self) -> None:
         if self._choices.skip_existing:

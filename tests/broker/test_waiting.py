@@ -281,6 +281,19 @@ def test_typed_again_without_waiting_it_runs_here_and_is_the_same_job(stage: Sta
     assert tries(job) == [("local", "done")]
 
 
+def test_typed_again_with_other_flags_it_says_which_it_keeps(stage: Stage, box: None) -> None:
+    waits = ("--when", "remote", "--seconds", "0")
+    [job] = stage.work(*waits, "a.dat").lines
+    said = stage.work(*waits, "--no-cache", "--spread", "a.dat")
+    for flag in ("--no-cache", "--spread"):
+        assert f"it goes on without {flag}, as it was begun; to have it otherwise: " in said.err
+    assert f"offload jobs cancel {job}, and type this again" in said.err
+    assert "as it was begun" not in stage.work(*waits, "a.dat").err
+    offload(stage.here, "jobs", "cancel", job)
+    [job] = stage.work(*waits, "--spread", "a.dat").lines
+    assert "it goes on with --spread" in stage.work(*waits, "a.dat").err
+
+
 @needs_sshd
 def test_a_job_that_waits_starts_by_itself_when_the_machine_is_there(
     stage: Stage, offload_dirs: Path, tmp_path: Path
