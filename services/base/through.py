@@ -9,7 +9,7 @@ from broker import followers, settings
 from broker.broker import Broker
 from broker.errors import Interrupted, OffloadError
 from broker.events import ItemFailed
-from broker.job import Item, Job
+from broker.job import Item, Job, State
 from broker.models.said import silent
 from broker.stop import Stop
 from broker.watch import Left
@@ -73,7 +73,7 @@ def _explain(job: Job, failure: Failure | None, goes_on: bool, quiet: bool, rest
     if goes_on:
         ways = [typed(f"offload jobs {verb} {job.id}") for verb in ("attach", "cancel")]
         say(f"job {job.id} goes on. To watch it again, or to end it:\n  {ways[0]}\n  {ways[1]}")
-    elif isinstance(failure, Left | Interrupted):
+    elif isinstance(failure, Left | Interrupted) or job.state is State.CANCELLED:  # also by somebody else
         say(f"stopped; {done}. To do the rest:\n  {rest(job)}")
     elif failure is not None:
         complain(failure, getattr(failure, "hint", ""))
