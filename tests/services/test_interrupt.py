@@ -165,7 +165,7 @@ def test_twice_is_at_once(
 
 
 def test_cancelled_from_elsewhere_is_told_here(here: Path, data: Path, started: list[subprocess.Popen[bytes]]) -> None:
-    command = start(started, here, "a.dat")
+    command = start(started, here, "a.dat", "--seconds", "100")
     wait_for_job(command)
     [job] = offload(here, "jobs", "ls", "--json").document
     said = offload(here, "jobs", "cancel", job["job"])
