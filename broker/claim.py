@@ -12,6 +12,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from broker.lease import lock_now
+
 AGAIN_SECONDS = 0.01
 
 
@@ -39,9 +41,7 @@ class Claim:
         with ExitStack() as closing:
             lock = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             closing.callback(os.close, lock)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock_now(lock, fcntl.LOCK_EX):
                 self.holder = os.pread(lock, 100, 0).decode("ascii", "replace")
                 return False
             self.holder = ""

@@ -57,7 +57,7 @@ def held(folder: Path, job: str, seconds: float = math.inf) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _lock(lock, fcntl.LOCK_SH) and _holder(lock)[1] <= seconds
+        return not lock_now(lock, fcntl.LOCK_SH) and _holder(lock)[1] <= seconds
     finally:
         os.close(lock)
 
@@ -92,7 +92,7 @@ def _tried(path: Path, job: str, seconds: float) -> int:
         with ExitStack() as closing:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             closing.callback(os.close, lock)
-            if _lock(lock, fcntl.LOCK_EX) and _is(path, lock):
+            if lock_now(lock, fcntl.LOCK_EX) and _is(path, lock):
                 os.ftruncate(lock, 0)
                 _beat(lock)
                 closing.pop_all()
@@ -113,7 +113,8 @@ def _received(path: Path, job: str, lock: int) -> int:
     return lock
 
 
-def _lock(lock: int, mode: int) -> bool:
+def lock_now(lock: int, mode: int) -> bool:
+    """Lock an open file in a mode of `fcntl.flock`, unless somebody else has; returns whether it is locked."""
     try:
         fcntl.flock(lock, mode | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -82,24 +82,16 @@ class Slots:
         number = 0
         while True:
             lock = os.open(self._folder / f"{target}.{number}", os.O_RDWR | os.O_CREAT, 0o600)
-            if _lock(lock, fcntl.LOCK_EX):
+            if lease.lock_now(lock, fcntl.LOCK_EX):
                 return lock
             os.close(lock)
             number += 1
 
 
-def _lock(lock: int, mode: int) -> bool:
-    try:
-        fcntl.flock(lock, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _locked(path: Path) -> bool:
     lock = os.open(path, os.O_RDONLY)
     try:
-        return not _lock(lock, fcntl.LOCK_SH)
+        return not lease.lock_now(lock, fcntl.LOCK_SH)
     finally:
         os.close(lock)
 

@@ -123,7 +123,7 @@ def test_a_heart_that_beats_keeps_a_lease_for_ever(journal: Journal, tmp_path: P
 def test_a_lease_is_not_taken_on_a_file_that_its_last_holder_removed(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, lock, removed = submit(journal), lease._lock, list[bool]()
+    job, lock, removed = submit(journal), lease.lock_now, list[bool]()
 
     def lock_too_late(file: int, mode: int) -> bool:
         if not removed:
@@ -131,7 +131,7 @@ def test_a_lease_is_not_taken_on_a_file_that_its_last_holder_removed(
             (tmp_path / f"{job}.lease").unlink()
         return lock(file, mode)
 
-    monkeypatch.setattr(lease, "_lock", lock_too_late)
+    monkeypatch.setattr(lease, "lock_now", lock_too_late)
     with lease.hold(journal, tmp_path, job, LONG):
         assert lease.held(tmp_path, job)
 
