@@ -47,6 +47,8 @@ class Settings(BaseModel):
     ] = 1.2
     rules: tuple[Rule, ...] = ()
     local_jobs: Annotated[int, Field(gt=0, description="jobs that run here at the same time")] = 1
+    serve_paths: Annotated[bool, Field(description="the server's clients may name files on this machine")] = False
+    serve_bytes: Annotated[int, Field(gt=0, description="bytes of an upload to the server")] = 50 * 10**9
     offline: Annotated[bool, Field(description="ask nobody: what is not here is missing")] = False
 
     @property

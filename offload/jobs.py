@@ -15,8 +15,7 @@ from broker.errors import PARTLY, Interrupted, OffloadError
 from broker.job import Attempt, Job, State
 from broker.journal import OPEN
 from broker.lease import Held
-from broker.places import Places
-from broker.queue import Head
+from broker.standing import state, why
 from broker.stop import Stop
 from offload.story import story
 from offload.watching import watch
@@ -97,31 +96,6 @@ def _ago(job: Job) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
-
-
-def state(broker: Broker, job: Job) -> str:
-    """State of a job as people see it: one that nobody drives is interrupted."""
-    if job.state.over:
-        return job.state.value
-    if not broker.driven(job.id):
-        return "interrupted" if not job.detached or job.id in broker.journal.queue.begun() else _queued(broker, job)
-    if broker.journal.ending(job.id).error:
-        return "waiting"
-    return "detached" if job.detached else job.state.value
-
-
-def _queued(broker: Broker, job: Job) -> str:
-    return "waiting" if Places(broker).why(Head.of(job)) else "queued"
-
-
-def why(broker: Broker, job: Job) -> str:
-    """What a job waits for, empty when it does not."""
-    if job.state.over:
-        return ""
-    if broker.driven(job.id) or state(broker, job) == "interrupted":
-        return broker.journal.ending(job.id).error
-    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
-    return f"{Places(broker).why(Head.of(job)) or 'waiting for its turn'}, since {since}"
 
 
 @jobs.command(help="Show a job: its items, what was tried where, and the outputs.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("offload", "services", "broker", "executors")
+LAYERS = ("offload", "server", "services", "broker", "executors")
 
 
 def imported(path: Path) -> set[str]:

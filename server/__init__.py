@@ -1,0 +1,1 @@
+"""The server: the broker for any client that speaks HTTP, and a page that is one."""

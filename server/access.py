@@ -1,0 +1,95 @@
+"""Who may ask: whoever knows the token in a file that only its user can read, or came by a link that it made.
+
+A program sends the token. A browser redeems a one-time code for a cookie: event streams and pictures cannot send a
+header. The cookie is made of the token, so it outlives the server, and a new token ends all of them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import stat
+import time
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from broker.errors import ConfigError
+
+COOKIE_SECONDS = 30 * 86400
+CODE_SECONDS = 600.0
+MOST_CODES = 100
+"""Links that are valid at a time; of more, the oldest are forgotten."""
+
+
+def token(folder: Path) -> str:
+    """The token in `folder`, made if there is none.
+
+    Raises ConfigError for one that others can read, or that cannot be read or made.
+    """
+    file = folder / "token"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not file.exists():
+            _make(file)
+        if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(f"others on this machine can read {file}", f"rm {file}, and start the server again")
+        found = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the server's token {file} cannot be had: {error}", f"rm {file}") from error
+    if len(found) < 32:
+        raise ConfigError(f"{file} holds no token", f"rm {file}, and start the server again")
+    return found
+
+
+def _make(file: Path) -> None:
+    """Write a new token, of two that do so at once the first."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as opened:
+        opened.write(f"{secrets.token_urlsafe(32)}\n")
+    try:
+        with suppress(FileExistsError):  # made by another meanwhile: that is the one
+            os.link(draft, file)
+    finally:
+        draft.unlink()
+
+
+class Access:
+    """What lets a client in: the token, or a cookie that was given for a one-time code."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._codes: dict[str, float] = {}
+
+    def knows(self, token: str) -> bool:
+        """Whether this is the token."""
+        return hmac.compare_digest(token.encode(), self._token.encode())
+
+    def code(self) -> str:
+        """A new one-time code: it is good once, for ten minutes."""
+        while len(self._codes) >= MOST_CODES:
+            self._codes.pop(next(iter(self._codes)))
+        code = secrets.token_urlsafe(24)
+        self._codes[code] = time.monotonic() + CODE_SECONDS
+        return code
+
+    def redeem(self, code: str) -> str | None:
+        """A cookie for a one-time code, which is then used up; None when it is not good, or not any more."""
+        return (
+            self._cookie(int(time.time()) + COOKIE_SECONDS) if time.monotonic() < self._codes.pop(code, 0.0) else None
+        )
+
+    def recognises(self, cookie: str) -> bool:
+        """Whether this is a cookie of ours that still holds."""
+        until, _, _ = cookie.partition(".")
+        good = (
+            until.isdecimal()
+            and len(until) < 16
+            and hmac.compare_digest(cookie.encode(), self._cookie(int(until)).encode())
+        )
+        return good and int(until) > time.time()
+
+    def _cookie(self, until: int) -> str:
+        return f"{until}.{hmac.new(self._token.encode(), f'cookie {until}'.encode(), sha256).hexdigest()}"

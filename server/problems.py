@@ -1,0 +1,124 @@
+"""Errors as RFC 9457 problem documents: the sentence, the hint and the exit code that the command line has for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from broker.errors import (
+    Busy,
+    ConfigError,
+    InputError,
+    IntegrityError,
+    JobFailed,
+    LimitError,
+    MissingHere,
+    NoTarget,
+    OffloadError,
+    UsageError,
+)
+from executors.base import ExecutorError
+from server.schemas import Problem
+
+KIND = "application/problem+json"
+HASH_MISMATCH = 460
+"""As the tus protocol answers a wrong checksum."""
+
+STATUS: Mapping[type[Exception], int] = {
+    UsageError: 422,
+    InputError: 422,
+    MissingHere: 424,
+    Busy: 503,
+    NoTarget: 409,
+    JobFailed: 422,
+    ConfigError: 503,
+    LimitError: 507,
+    IntegrityError: HASH_MISMATCH,
+    ExecutorError: 409,
+    OffloadError: 500,
+}
+"""First that fits. What a client cannot help is 5xx: a broken configuration, a full disk."""
+
+
+class Refusal(Exception):
+    """A request that is answered by a problem, with a status of its own."""
+
+    def __init__(self, status: int, detail: str, hint: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.hint, self.headers = status, hint, headers
+
+
+class NotFound(Refusal):
+    """There is no such thing."""
+
+    def __init__(self, detail: str, hint: str = "") -> None:
+        super().__init__(404, detail, hint)
+
+
+def document(status: int, detail: str, hint: str = "", exit_code: int | None = None, **more: Any) -> dict[str, Any]:
+    """A problem document."""
+    title = HTTPStatus(status).phrase if status != HASH_MISMATCH else "Checksum Mismatch"
+    return (
+        {"type": "about:blank", "title": title, "status": status, "detail": detail, "hint": hint}
+        | ({"exit_code": exit_code} if exit_code is not None else {})
+        | more
+    )
+
+
+def answer(
+    status: int, detail: str, hint: str = "", headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
+    """A problem as a response."""
+    return JSONResponse(document(status, detail, hint, **more), status, dict(headers or {}), KIND)
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How a route says in the API's description that it may answer so."""
+    return {
+        status: {"model": Problem, "description": document(status, "")["title"], "content": {KIND: {}}}
+        for status in sorted({401, 403, 422, *statuses})
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem document."""
+    app.add_exception_handler(OffloadError, _ours)
+    app.add_exception_handler(ExecutorError, _ours)
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+    return answer(status, str(error), getattr(error, "hint", ""), exit_code=getattr(error, "exit_code", 1))
+
+
+async def _refusal(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return answer(error.status, str(error), error.hint, error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = [{"at": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
+    detail = "; ".join(f"{one['at']}: {one['what']}" for one in found)
+    return answer(422, detail, exit_code=UsageError.exit_code, errors=found)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return answer(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    logging.getLogger("offload.server").error("unexpected, at %s", request.url.path, exc_info=error)
+    return answer(500, "something unexpected went wrong; the server's log says what", exit_code=1)

@@ -1,0 +1,283 @@
+"""What goes over the wire, for the server and its client alike. Nothing here needs FastAPI."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["0" * 64])]
+
+
+class Sent(BaseModel):
+    """What a client sends: nothing that is not known is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Told(BaseModel):
+    """What the server tells. A later one may tell more."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Problem(Told):
+    """A problem document (RFC 9457). `hint` is what to do next, `exit_code` what the command line would end with."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    hint: str = ""
+    exit_code: int | None = None
+    errors: list[dict[str, str]] = []
+
+
+# Jobs
+
+
+class Upload(Sent):
+    """An input that was uploaded (`/v1/blobs`), and the name it had."""
+
+    blob: Sha256
+    name: Annotated[str, Field(min_length=1, max_length=255, examples=["clip.mp4"])]
+
+
+class Local(Sent):
+    """An input on the server's machine, where its settings allow that (`serve_paths`)."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096, examples=["/home/me/clip.mp4"])]
+
+
+class Wish(Sent):
+    """A job as asked for. `params` are those of the service (`/v1/services`); the rest is as on the command line.
+
+    `deadline` is in seconds from now, and goes with `when: remote`.
+    """
+
+    service: Annotated[str, Field(max_length=100, examples=["stabilize"])]
+    inputs: Annotated[list[Upload | Local], Field(min_length=1, max_length=1000)]
+    params: Annotated[dict[str, Any], Field(examples=[{"smoothing": 30}])] = {}
+    on: Annotated[str, Field(max_length=1000, examples=["auto"])] = "auto"
+    fallback: bool = True
+    cache: bool = True
+    spread: bool = False
+    when: Literal["now", "remote"] = "now"
+    deadline: Annotated[float, Field(ge=0, le=366 * 86400)] | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+
+
+class Output(Told):
+    """An output that is there: `name` is for its address, `file` what to save it as, `kind` its media type."""
+
+    name: str
+    file: str
+    kind: str
+    size: int
+    sha256: str
+
+
+class Item(Told):
+    """One input of a job. `progress` is 0 to 1; `speed` in times real time and `eta` in seconds, 0 while unknown.
+
+    `measured` is what the script measured, `summary` that in a few words. `viewable`: the input is still there.
+    """
+
+    index: int
+    name: str
+    size: int
+    sha256: str
+    kind: str
+    state: Literal["open", "done", "failed"]
+    progress: float
+    speed: float
+    eta: float
+    error: str | None
+    measured: dict[str, Any]
+    summary: str
+    viewable: bool
+    outputs: list[Output]
+
+
+class Attempt(Told):
+    """One try of a job on one target, why there, and how it went. `items` are the indices it was about; None: all."""
+
+    number: int
+    target: str
+    prepares: bool
+    items: list[int] | None
+    reason: str
+    state: str
+    error: str | None
+    seconds: float | None
+
+
+State = Literal["queued", "waiting", "running", "detached", "interrupted", "done", "partly", "failed", "cancelled"]
+
+
+class Job(Told):
+    """A job as it is now: `revision` names exactly this. `why` is what it waits for; `created` is a time in seconds."""
+
+    job: str
+    revision: str
+    service: str
+    state: State
+    over: bool
+    why: str
+    error: str | None
+    exit_code: int | None
+    progress: float
+    created: float
+    seconds: float | None
+    params: dict[str, Any]
+    command: str
+    items: list[Item]
+    attempts: list[Attempt]
+
+
+class Row(Told):
+    """A job in a list: `first` is its first input's name, of `items` in all."""
+
+    job: str
+    service: str
+    state: State
+    over: bool
+    why: str
+    progress: float
+    created: float
+    first: str
+    items: int
+
+
+class Jobs(Told):
+    """The latest jobs, newest first. `more` when there are older ones."""
+
+    jobs: list[Row]
+    more: bool
+
+
+class Removed(Told):
+    """What DELETE did: an open job is cancelled, and asked for again it is removed; `silent` targets were not told."""
+
+    job: str
+    did: Literal["cancelled", "ending", "removed"]
+    silent: list[str] = []
+
+
+# Blobs
+
+
+class Begin(Sent):
+    """An upload to begin. What is known by its sha256 already need not be sent."""
+
+    size: Annotated[int, Field(ge=0, le=2**53, examples=[1048576])]
+    sha256: Sha256
+
+
+class Blob(Told):
+    """An upload, as far as it has come; whole when `offset` is `size`, and then an input may name its sha256."""
+
+    upload: str
+    sha256: str
+    size: int
+    offset: int
+    known: bool
+
+
+# What there is
+
+
+class Service(Told):
+    """A service: its parameters as a JSON schema, and the suffixes it takes and makes."""
+
+    name: str
+    summary: str
+    accepts: list[str]
+    makes: list[str]
+    contract: Literal["bytes", "close"]
+    params: dict[str, Any]
+
+
+class Target(Told):
+    """A place a job can run, as it answered."""
+
+    name: str
+    kind: str
+    state: str
+    reachable: bool
+    cpus: int | None
+    gpu: str | None
+    disk_free_bytes: int | None
+    reason: str
+    holds: str | None
+
+
+class Place(Told):
+    """A target in a plan: bytes to send, seconds in all and by phase, and why it stands where it does."""
+
+    target: str
+    state: Literal["ready", "away", "closed", "unfit"]
+    reachable: bool
+    send_bytes: int
+    seconds: float | None
+    phases: dict[str, float]
+    known: dict[str, str]
+    link: str
+    reason: str
+
+
+class Plan(Told):
+    """The targets in the order they would be tried, and the sentence why the first is first."""
+
+    targets: list[Place]
+    why: str
+
+
+class Model(Told):
+    """A model of the catalogue, and whether it is on the server's machine."""
+
+    name: str
+    service: str
+    engine: str
+    licence: str
+    size_bytes: int | None
+    default: bool
+    gated: bool
+    here: bool
+
+
+class Moment(Told):
+    """A moment that was found: the job and item that tagged it, the second, and how well it fits."""
+
+    job: str
+    item: int
+    name: str
+    seconds: float
+    score: float
+    viewable: bool
+
+
+class Found(Told):
+    """The best moments, and what could not be looked at."""
+
+    moments: list[Moment]
+    left_out: list[str]
+
+
+class Health(Told):
+    """That the server serves: its version, and how many jobs are not over."""
+
+    version: str
+    open_jobs: int
+
+
+class Code(Sent):
+    """A one-time code, from a login link."""
+
+    code: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Link(Told):
+    """A login link: good once, for ten minutes."""
+
+    link: str
