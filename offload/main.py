@@ -18,6 +18,7 @@ VERBS = {
     "models": "The models that services use: fetch, check, delete.",
     "plan": "Where a job would run, how long it would take, and why.",
     "search": "Find moments in everything tagged so far, by what they show.",
+    "serve": "Serve jobs to browsers and programs of this machine.",
     "targets": "The places a job can run.",
     "verify": "Do the same on several targets, and tell how equal the outputs are.",
 }

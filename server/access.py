@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from broker.errors import ConfigError
+from broker.settings import Settings
 
 COOKIE_SECONDS = 30 * 86400
 CODE_SECONDS = 600.0
@@ -23,14 +24,19 @@ MOST_CODES = 100
 """Links that are valid at a time; of more, the oldest are forgotten."""
 
 
-def token(folder: Path) -> str:
-    """The token in `folder`, made if there is none.
+def folder(settings: Settings) -> Path:
+    """Where the server keeps its token, uploads and jobs' files."""
+    return settings.state_dir / "server"
+
+
+def token(place: Path) -> str:
+    """The token in a folder, made if there is none.
 
     Raises ConfigError for one that others can read, or that cannot be read or made.
     """
-    file = folder / "token"
+    file = place / "token"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not file.exists():
             _make(file)
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):

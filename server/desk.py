@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from fastapi import Request
 
@@ -14,6 +13,7 @@ from broker.broker import Broker
 from broker.errors import OffloadError
 from broker.settings import Settings
 from server.access import Access
+from server.access import folder as folder
 from server.blobs import Blobs
 from server.watcher import Watcher
 
@@ -61,11 +61,6 @@ class Desk:
                 followers.revive(broker)
             self._waits.wait(LOOK_AFTER_SECONDS)
             self._waits.clear()
-
-
-def folder(settings: Settings) -> Path:
-    """Where the server keeps its token, uploads and jobs' files."""
-    return settings.state_dir / "server"
 
 
 def desk(request: Request) -> Desk:

@@ -1,0 +1,93 @@
+"""Running the server: at a port of this machine alone, until somebody asks it to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from broker.errors import ConfigError
+from broker.settings import Settings
+from broker.stop import Stop
+from server import access, app, running
+
+LAST_WORDS_SECONDS = 0.5
+"""How long requests that are being answered may take when the server stops. Event streams would never end."""
+
+
+class Taken(ConfigError):
+    """Another program is at the port."""
+
+
+def bind(port: int) -> socket.socket:
+    """A socket at a port of this machine, 0 for any that is free. Raises Taken, else ConfigError for one denied us."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((running.HOST, port))
+        bound.listen(2048)  # of two that bind at once, the second fails here
+    except OSError as error:
+        bound.close()
+        kind = Taken if error.errno == errno.EADDRINUSE else ConfigError
+        raise kind(f"port {port} cannot be had: {error.strerror}", "offload serve --port 0 takes a free one") from error
+    return bound
+
+
+def serve(settings: Settings, bound: socket.socket, tell: Callable[[str], None]) -> None:
+    """Serve at a socket until a signal; `tell` hears the login link once that can be opened.
+
+    Raises ConfigError for a token that cannot be used.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    port = bound.getsockname()[1]
+    door = access.Access(access.token(access.folder(settings)))
+    config = uvicorn.Config(
+        app.create(settings, door, port),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nobody stands before us, so nobody's word on who asks is taken
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+    )
+    stop = Stop()
+    with bound, running.known(settings, port), stop.on_signals():
+        server = _Server(config, stop, lambda: tell(running.link(port, door.code())))
+        server.run([bound])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, stopped by our signals, and soon: it would wait for event streams to end."""
+
+    def __init__(self, config: uvicorn.Config, stop: Stop, begun: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stop, self._begun = stop, begun
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to who stops us."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        self._begun()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop."""
+        return await super().on_tick(counter) or self._stop.requested
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is being answered, and hang up on the rest: those come back to the next server."""
+        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._hang_up)
+        await super().shutdown(sockets)
+
+    def _hang_up(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
