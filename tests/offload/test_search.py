@@ -17,7 +17,8 @@ from broker.broker import Broker
 from broker.errors import InputError
 from broker.job import Input, Request
 from broker.stop import Stop
-from offload import search, tagged
+from offload import search
+from services.base import tagged
 from tests import media
 from tests.checkpoints import clip as checkpoint
 from tests.services.typed import PYTHON, Said, offload, type_

@@ -60,12 +60,17 @@ class Told(BaseModel):
 
 @dataclass(frozen=True)
 class Tagged:
-    """A clip, the file of its tags, what that says, and the source of the model that made it."""
+    """A clip, the file of its tags, what that says, and the source of the model that made it.
+
+    `job` and `item` made it, where that is known.
+    """
 
     clip: Path
     tags: Path
     told: Told
     source: str
+    job: str = ""
+    item: Item | None = None
 
     @property
     def weights(self) -> str:
@@ -88,11 +93,12 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A file of tags, the clip it is said to tell of, and the item of the job that made it, where that is known."""
+    """A file of tags, the clip it is said to tell of, and the job and item that made it, where that is known."""
 
     clip: Path
     tags: Path
     source: str = ""
+    job: str = ""
     item: Item | None = None
 
 
@@ -130,7 +136,7 @@ def _claims(broker: Broker) -> Iterable[_Claim]:
         for item in job.items if job.service == SERVICE else ():
             for output in item.outputs:
                 if output.published:
-                    claim = _Claim(item.source, output.dest, job.models.get("model", ""), item)
+                    claim = _Claim(item.source, output.dest, job.models.get("model", ""), job.id, item)
                     found.setdefault(output.dest, claim)
     return found.values()
 
@@ -171,7 +177,7 @@ def _read(broker: Broker, claim: _Claim) -> Tagged | LeftOut:
         return LeftOut(claim.clip, f"they cannot be read: {error.strerror}")
     except ValidationError:
         return LeftOut(claim.tags, ODD)
-    return Tagged(claim.clip, claim.tags, told, claim.source or told.source)
+    return Tagged(claim.clip, claim.tags, told, claim.source or told.source, claim.job, claim.item)
 
 
 def _is_same(broker: Broker, clip: Path, item: Item) -> bool:
