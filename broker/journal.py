@@ -29,6 +29,7 @@ from broker.queue import Queue
 from broker.reports import Checkpoint
 from broker.result_rows import ResultRows
 from broker.rows import read_attempt, read_job
+from broker.totals import Totals
 
 OPEN = (State.QUEUED, State.RUNNING)
 
@@ -58,6 +59,7 @@ class Journal:
         self.history = History(self._db)
         self.results = ResultRows(self._db)
         self.queue = Queue(self._db)
+        self.totals = Totals(self._db)
         self.checkpoint_folder = path.parent / "checkpoints"
 
     def __enter__(self) -> Self:
@@ -186,6 +188,11 @@ class Journal:
             {"service": service, "states": json.dumps([*states]), "limit": limit},
         )
         return [read_job(self._db, row) for row in rows]
+
+    def in_folder(self, folder: Path) -> Job | None:
+        """The first job that was asked for in `folder`, None where none was."""
+        row = self._db.row("SELECT * FROM jobs WHERE folder = ? ORDER BY rowid LIMIT 1", (os.fsencode(folder),))
+        return read_job(self._db, row) if row else None
 
     def with_prefix(self, prefix: str) -> list[str]:
         """Ids of the jobs that start with `prefix`."""

@@ -133,6 +133,7 @@ STEPS = (
     ) STRICT;
     CREATE INDEX jobs_queue ON jobs (detached, target, waits, offline, priority, session, deadline, id)
         WHERE state IN ('queued', 'running');
+    CREATE INDEX jobs_folder ON jobs (folder);
     CREATE INDEX attempts_running ON attempts (target, job) WHERE state = 'running';
     CREATE INDEX attempts_remains ON attempts (remains);
     ALTER TABLE items ADD COLUMN speed REAL NOT NULL DEFAULT 0;

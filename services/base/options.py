@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from broker.errors import UsageError
 from services.base.service import Params
 
-NOUNS = {int: "a whole number", float: "a number", Path: "a file", str: "text"}
+NOUNS = {int: "a whole number", float: "a number", Path: "a file", str: "text", bool: "true or false"}
 METAVARS = {int: "N", float: "N", Path: "FILE", str: "TEXT"}
 
 
@@ -90,8 +90,14 @@ def parse(params: type[Params], values: dict[str, Any]) -> Params:
     try:
         return params(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        own = first["type"] == "value_error"  # a parameter's own check says best what it wants
-        wanted = first["ctx"]["error"] if own else f"it takes {_wanted(params.model_fields[name])}"
+        name, wanted = mistake(params, error)
         raise UsageError(f"--{name.replace('_', '-')} {values[name]!r}: {wanted}") from error
+
+
+def mistake(params: type[Params], error: ValidationError) -> tuple[str, str]:
+    """The first parameter that is wrong, and what it takes. The name is empty where all of them cannot be read."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "value_error":  # a parameter's own check says best what it wants
+        return name, str(first["ctx"]["error"])
+    return name, f"it takes {_wanted(params.model_fields[name])}" if name else first["msg"]

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker import followers, scripts
+from broker import followers
 from broker.broker import Broker
 from broker.errors import NoTarget, UsageError
-from broker.job import Input, Job, Preparation, Request
+from broker.job import Input, Job, Request
 from broker.places import Places
 from broker.plan import Candidate
 from broker.queue import Head
-from broker.targets import LOCAL
 from services.base import inputs as select
 from services.base.output import Outcome, deliver, print_document
 from services.base.planned import check_services, line, row, why
 from services.base.progress import say
+from services.base.request import Terms, request
 from services.base.service import Params, Service
 from services.base.text import complain, near, plain, shell, typed
 from services.base.through import opened, see_through
@@ -50,6 +50,22 @@ class Choices:
     deadline: float | None
     priority: int
 
+    @property
+    def terms(self) -> Terms:
+        """What of it the job is told. Raises UsageError for what makes no sense."""
+        return Terms(
+            on=self.on,
+            fallback=not self.no_fallback,
+            overwrite=self.overwrite,
+            keep=self.keep,
+            cache=not self.no_cache,
+            spread=self.spread,
+            when=self.when,
+            deadline=self.deadline,
+            priority=self.priority,
+            detached=self.detach,
+        )
+
 
 class Use:
     """One use. `words` are the inputs as typed, `typed` is the command before them, to be typed again.
@@ -62,14 +78,8 @@ class Use:
     ) -> None:
         if choices.overwrite and choices.skip_existing:
             raise UsageError("--overwrite and --skip-existing exclude each other")
-        if choices.spread and choices.no_fallback:
-            raise UsageError("--spread and --no-fallback exclude each other: the one uses all targets, the other one")
-        if choices.deadline is not None and choices.when != "remote":
-            raise UsageError("--deadline says how long --when remote waits: it goes with that alone")
-        if choices.when == "remote" and choices.on == LOCAL:
-            raise UsageError("--when remote waits for another machine than this one, and --on local forbids it")
         self._service, self._params, self._choices = service, params, choices
-        self._words, self._typed = words, typed
+        self._words, self._typed, self._terms = words, typed, choices.terms
         paths, rejected = select.expand(words, service)
         select.check_one_file(choices.output, len(paths) + len(rejected))
         self._inputs, clashing = select.distinct(select.assign(paths, choices.output, service, params))
@@ -85,20 +95,12 @@ class Use:
                 return self._preview(broker)
             job = self._job(broker)
             if job is not None:
-                with weighed(broker, job, self._service, self._params, self._background):
-                    return self._detach(broker, job) if self._background else self._drive(broker, job)
+                with weighed(broker, job, self._service, self._params, self._terms.background):
+                    return self._detach(broker, job) if self._terms.background else self._drive(broker, job)
         outcome = Outcome(self._rejected, self._skipped)
-        if self._background and not self._choices.json:  # ids are expected, and there is none
+        if self._terms.background and not self._choices.json:  # ids are expected, and there is none
             return outcome.code
         return self._end(NO_JOB, outcome)
-
-    @property
-    def _background(self) -> bool:
-        return self._choices.detach or bool(self._waits)
-
-    @property
-    def _waits(self) -> str:
-        return "" if self._choices.when == "now" else self._choices.when
 
     def _job(self, broker: Broker) -> Job | None:
         """The job to drive: the unfinished one of the same request, or a new one; None when nothing is to be done."""
@@ -116,7 +118,7 @@ class Use:
     def _anew(self, broker: Broker, job: Job) -> Job:
         """A job that was typed before, to run when it is said now; how it does that was said then."""
         self._tell_what_stays(job)
-        now = (self._waits, self._choices.deadline, self._choices.priority)
+        now = (self._terms.waits, self._terms.deadline, self._terms.priority)
         if (job.waits, job.deadline, job.priority) != now:
             broker.journal.queue.change(job.id, *now)
             followers.revive(broker)
@@ -150,34 +152,8 @@ class Use:
         self._rejected += partly
 
     def _request(self) -> Request:
-        return Request(
-            service=self._service.name,
-            script=scripts.folder() / self._service.script,  # a path of its own stays what it is
-            params=self._params.for_script(),
-            inputs=tuple(self._inputs),
-            on=self._choices.on,
-            fallback=not self._choices.no_fallback,
-            overwrite=self._choices.overwrite,
-            keep=self._choices.keep,
-            extras=self._service.extras(self._params),
-            prepare=self._preparation(),
-            models=self._params.models(),
-            command=self._command(self._words),
-            folder=Path.cwd(),
-            detached=self._background,
-            contract=self._service.contract,
-            unit=self._service.unit,
-            cache=not self._choices.no_cache,
-            spread=self._choices.spread,
-            waits=self._waits,
-            deadline=self._choices.deadline,
-            priority=self._choices.priority,
-            session=f"{os.getsid(0)}",
-        )
-
-    def _preparation(self) -> Preparation | None:
-        script = self._service.prepare
-        return Preparation(scripts.folder() / script, self._params.for_preparation()) if script else None
+        command, session = self._command(self._words), f"{os.getsid(0)}"
+        return request(self._service, self._params, self._inputs, self._terms, command, Path.cwd(), session)
 
     def _command(self, words: Sequence[str], *more: str) -> tuple[str, ...]:
         dashes = ["--"] if any(word.startswith("-") for word in words) else []
