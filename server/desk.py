@@ -26,7 +26,7 @@ class Desk:
 
     def __init__(self, settings: Settings, access: Access, port: int) -> None:
         self.settings, self.access, self.port = settings, access, port
-        self.blobs = Blobs(folder(settings), settings.serve_bytes)
+        self.blobs = Blobs(folder(settings), settings.serve_bytes, settings.keep_days)
         self.watcher = Watcher(settings)
         self._waits = threading.Event()
         self._over = False

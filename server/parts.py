@@ -1,0 +1,102 @@
+"""An upload as far as it has come: a file, and the hash of what is in it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from io import FileIO
+from pathlib import Path
+
+from broker.errors import ConfigError, LimitError, OffloadError
+
+PIECE_BYTES = 2**20
+"""How much is held in memory, and hashed or written at once."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Part:
+    """The file of an upload. Open it before anything is stored; every method but `offset` may take its time."""
+
+    def __init__(self, path: Path, sha256: str, size: int) -> None:
+        self.path, self.sha256, self.size = path, sha256, size
+        self.is_taken = False
+        self.hashed = 0
+        self._hash = hashlib.sha256()
+        self._file: FileIO | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def offset(self) -> int | None:
+        """Where it goes on, None when there is no such file. Never at its end: with its last byte it is a blob."""
+        try:
+            return self._goes_on(self.path.stat().st_size)
+        except FileNotFoundError:
+            return None
+
+    def _goes_on(self, there: int) -> int:
+        return min(there, max(self.size - 1, 0))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is stored."""
+        return self.hashed == self.size
+
+    def open(self) -> None:
+        """Go on where it stopped."""
+        with self._lock:
+            self._file = FileIO(self.path, "r+")
+            there = self._file.truncate(self._goes_on(os.fstat(self._file.fileno()).st_size))
+            if self.hashed > there:
+                self.hashed, self._hash = 0, hashlib.sha256()
+            self._file.seek(self.hashed)
+
+    def catch_up(self) -> bool:
+        """Hash another piece of what was there when it was opened; False when there is no more."""
+        with self._lock:
+            assert self._file
+            piece = self._file.read(PIECE_BYTES)
+            self._count(piece)
+            return bool(piece)
+
+    def store(self, piece: bytes | bytearray) -> None:
+        """Add what has come. On an error, what could be stored of it is counted."""
+        with self._lock:
+            assert self._file
+            left = memoryview(piece)
+            while left:
+                stored = self._file.write(left)
+                self._count(left[:stored])
+                left = left[stored:]
+
+    def _count(self, piece: bytes | memoryview) -> None:
+        self._hash.update(piece)
+        self.hashed += len(piece)
+
+    def settle(self) -> bool:
+        """Bring it to the disk, for nobody to write again; returns whether its content is what was told."""
+        with self._lock:
+            assert self._file
+            os.fsync(self._file.fileno())
+            os.fchmod(self._file.fileno(), 0o400)
+            return self._hash.hexdigest() == self.sha256
+
+    def close(self) -> None:
+        """Leave it, to be opened again."""
+        with self._lock:
+            if self._file:
+                self._file.close()
+                self._file = None
+
+
+def explained(folder: Path, error: OSError) -> OffloadError:
+    """Why uploads cannot be kept in `folder`, in a sentence."""
+    if error.errno in NO_ROOM:
+        return LimitError(
+            f"the disk that holds {folder} is full: what had come is kept", "make room there, then send the rest"
+        )
+    return ConfigError(
+        f"uploads cannot be kept in {folder}: {error.strerror}", "point OFFLOAD_STATE_DIR of the server elsewhere"
+    )
