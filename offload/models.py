@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
 from broker import settings, targets
 from broker.errors import IntegrityError, MissingHere, OffloadError, UsageError
-from broker.models import cached, catalogue, lock, pinning, store
+from broker.models import catalogue, lock, pinning, store
 from broker.models.catalogue import Entry
-from broker.models.pin import HUB, PATH, Pin
+from broker.models.pin import PATH, Pin
 from broker.models.prefetch import holds_nothing, visit
 from broker.models.said import amount
 from broker.settings import Settings
@@ -20,6 +20,7 @@ from broker.stop import Stop
 from broker.targets import LOCAL, Target
 from offload.fetching import Fetching
 from services.base.output import print_document
+from services.base.overview import model_rows
 from services.base.progress import say
 from services.base.text import complain, plain
 from services.base.through import opened
@@ -58,7 +59,7 @@ def models() -> None:
 def ls(service: str, on: str, as_json: bool) -> None:
     """List models: name, service, licence, size, revision, and whether they are there."""
     config = settings.load()
-    rows = list(_rows(config, service, _target(config, on)))
+    rows = list(model_rows(config, service, _target(config, on)))
     if as_json:
         print_document(rows)
         return
@@ -67,60 +68,10 @@ def ls(service: str, on: str, as_json: bool) -> None:
         print("\t".join(plain(word) or "-" for word in about))
 
 
-def _rows(config: Settings, service: str, target: Target) -> Iterator[dict[str, Any]]:
-    pins = lock.pins(config)
-    listed = {entry.source: entry for entry in catalogue.entries()}
-    listed |= {source: catalogue.about(source) for source in pins if source not in listed}
-    found = [entry for entry in listed.values() if service in ("", entry.service)]
-    known = {entry.source: pin for entry in found if (pin := pinning.known(entry.source, config))}
-    there = _there(config, known, target)
-    for entry in found:
-        yield _row(entry, known.get(entry.source), there.get(entry.source) or _unpinned(entry, target))
-
-
-def _row(entry: Entry, pin: Pin | None, here: str) -> dict[str, Any]:
-    exact = pin.size if pin and all(file.size is not None for file in pin.files) else None
-    return {
-        "name": entry.name,
-        "service": entry.service,
-        "engine": entry.engine,
-        "source": entry.source,
-        "licence": entry.licence,
-        "size_bytes": entry.size_bytes if exact is None else exact,
-        "verified": entry.verified or exact is not None,
-        "memory_bytes": entry.memory_bytes,
-        "gated": entry.gated,
-        "default": entry.default,
-        "profiles": list(entry.profiles),
-        "revision": pin.revision if pin else "",
-        "here": here,
-    }
-
-
 def _size(row: Mapping[str, Any]) -> str:
     if row["size_bytes"] is None:
         return "size unknown"
     return f"{row['size_bytes'] / 1e6:.0f} MB" + ("" if row["verified"] else ", unverified")
-
-
-def _there(config: Settings, known: Mapping[str, Pin], target: Target) -> dict[str, str]:
-    """For each source: "yes", "partly" or "no"."""
-    if holds_nothing(target):
-        return {}
-    if target.name == LOCAL:
-        lacking = {source: store.missing(pin, config) for source, pin in known.items()}
-    else:
-        with visit(target, config, Stop()) as there:
-            lacking = {source: there.lacks(pin) for source, pin in known.items()}
-    return {source: _how_much(known[source], len(files)) for source, files in lacking.items()}
-
-
-def _unpinned(entry: Entry, target: Target) -> str:
-    return "yes" if target.name == LOCAL and entry.source.startswith(HUB) and cached.snapshot(entry.source) else "no"
-
-
-def _how_much(pin: Pin, lacking: int) -> str:
-    return "yes" if not lacking else "no" if lacking == len(pin.files) else "partly"
 
 
 def _target(config: Settings, on: str) -> Target:

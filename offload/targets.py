@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +14,10 @@ from broker import orphans, settings
 from broker import targets as configured
 from broker.broker import Broker
 from broker.errors import NoTarget, OffloadError, UsageError
-from broker.plan import Candidate
-from executors.base import ExecutorError, NoQuota, NotInstalled, Probe, Refused
+from executors.base import ExecutorError
 from offload.login import forget_login, login, logout
 from services.base.output import print_document
+from services.base.overview import target_row
 from services.base.text import plain
 from services.base.through import opened
 
@@ -44,43 +43,12 @@ for verb in (login, logout):
 def ls(as_json: bool) -> None:
     """List the targets, each with its state."""
     with opened() as broker:
-        rows = [_row(candidate) for candidate in broker.plan("auto", 0)]
+        rows = [target_row(candidate) for candidate in broker.plan("auto", 0)]
     if as_json:
         print_document(rows)
         return
     for row in rows:
         print("\t".join((row["name"], row["kind"], row["state"], plain(_about(row)))))
-
-
-def _row(candidate: Candidate) -> dict[str, Any]:
-    probe = candidate.probe
-    return {
-        "name": candidate.target.name,
-        "kind": candidate.target.kind,
-        "state": _state(probe),
-        "reachable": probe.reachable,
-        "cpus": probe.cpus,
-        "gpu": probe.gpu,
-        "disk_free_bytes": probe.disk_free_bytes,
-        "reason": candidate.reason,
-        "holds": _held(candidate.target),
-    }
-
-
-def _held(target: configured.Target) -> str | None:
-    rented = target.rented()
-    holding = rented.held() if rented else None
-    if holding is None:
-        return None
-    return f"{holding.what} since {time.strftime('%Y-%m-%d %H:%M', time.localtime(holding.taken))}"
-
-
-def _state(probe: Probe) -> str:
-    """The state of a target in a word. Only the one that is away may come back by itself."""
-    if probe.reachable:
-        return "up"
-    known = {Refused: "refused", NotInstalled: "not installed", NoQuota: "no quota"}
-    return {kind.exit_code: word for kind, word in known.items()}.get(probe.exit_code, "away")
 
 
 def _about(row: Mapping[str, Any]) -> str:
@@ -210,7 +178,7 @@ def trust(name: str, yes: bool) -> None:
 @_one_target
 def test(name: str) -> None:
     """Print a line per step; what to type, and the exit code, are the failing step's own."""
-    from offload.checkup import checkup
+    from services.base.checkup import checkup
 
     target = _find(name)
     with Broker(settings.load()) as broker:

@@ -7,10 +7,12 @@ header. The cookie is made of the token, so it outlives the server, and a new to
 from __future__ import annotations
 
 import hmac
+import math
 import os
 import secrets
 import stat
 import time
+from collections import deque
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +24,18 @@ COOKIE_SECONDS = 30 * 86400
 CODE_SECONDS = 600.0
 MOST_CODES = 100
 """Links that are valid at a time; of more, the oldest are forgotten."""
+
+
+MOST_WRONG, WRONG_SECONDS = 20, 60.0
+"""More wrong codes than that in that time are guesses."""
+
+
+class Guessed(Exception):
+    """Nobody may try a code for so many `seconds`."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many wrong codes; try again in {seconds} s")
+        self.seconds = seconds
 
 
 def folder(settings: Settings) -> Path:
@@ -67,35 +81,46 @@ class Access:
 
     def __init__(self, token: str) -> None:
         self._token = token
-        self._codes: dict[str, float] = {}
+        self._codes: dict[bytes, float] = {}
+        self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
 
     def knows(self, token: str) -> bool:
         """Whether this is the token."""
-        return hmac.compare_digest(token.encode(), self._token.encode())
+        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
 
     def code(self) -> str:
         """A new one-time code: it is good once, for ten minutes."""
         while len(self._codes) >= MOST_CODES:
             self._codes.pop(next(iter(self._codes)))
         code = secrets.token_urlsafe(24)
-        self._codes[code] = time.monotonic() + CODE_SECONDS
+        self._codes[_digest(code)] = time.monotonic() + CODE_SECONDS
         return code
 
     def redeem(self, code: str) -> str | None:
-        """A cookie for a one-time code, which is then used up; None when it is not good, or not any more."""
-        return (
-            self._cookie(int(time.time()) + COOKIE_SECONDS) if time.monotonic() < self._codes.pop(code, 0.0) else None
-        )
+        """A cookie for a one-time code, which is then used up; None when it is not good, or not any more.
+
+        Raises Guessed after too many that were not.
+        """
+        now = time.monotonic()
+        if len(self._wrong) == MOST_WRONG and now < (again := self._wrong[0] + WRONG_SECONDS):
+            raise Guessed(math.ceil(again - now))
+        if now < self._codes.pop(_digest(code), 0.0):
+            return self._cookie(int(time.time()) + COOKIE_SECONDS)
+        self._wrong.append(now)
+        return None
 
     def recognises(self, cookie: str) -> bool:
         """Whether this is a cookie of ours that still holds."""
         until, _, _ = cookie.partition(".")
-        good = (
-            until.isdecimal()
-            and len(until) < 16
-            and hmac.compare_digest(cookie.encode(), self._cookie(int(until)).encode())
-        )
+        if not (until.isdecimal() and len(until) < 16):
+            return False
+        good = hmac.compare_digest(cookie.encode("utf-8", "replace"), self._cookie(int(until)).encode())
         return good and int(until) > time.time()
 
     def _cookie(self, until: int) -> str:
         return f"{until}.{hmac.new(self._token.encode(), f'cookie {until}'.encode(), sha256).hexdigest()}"
+
+
+def _digest(code: str) -> bytes:
+    # How long it takes to look for a code tells nothing of those there are.
+    return sha256(code.encode("utf-8", "replace")).digest()

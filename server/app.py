@@ -16,6 +16,7 @@ from server import problems
 from server.access import Access
 from server.desk import Desk
 from server.guard import Guard, cookie_name
+from server.metrics import Counted, Metrics
 from server.routes import routers
 
 PAGE = Path(__file__).with_name("page")
@@ -23,7 +24,14 @@ PAGE = Path(__file__).with_name("page")
 
 def create(settings: Settings, access: Access, port: int) -> ASGIApp:
     """The server's application, to be reached at 127.0.0.1 and localhost on `port`."""
-    desk = Desk(settings, access, port)
+    names = [f"{host}:{port}" for host in ("127.0.0.1", "localhost")]
+    metrics = Metrics()
+    inside = routed(Desk(settings, access, port), metrics)
+    return Counted(Guard(inside, access, names, cookie_name(port)), metrics)
+
+
+def routed(desk: Desk, metrics: Metrics) -> FastAPI:
+    """The routes and the page, with nobody at the door."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -37,11 +45,11 @@ def create(settings: Settings, access: Access, port: int) -> ASGIApp:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
-    app.state.desk = desk
+    app.state.desk, app.state.metrics = desk, metrics
     problems.install(app)
     for router in routers():
         app.include_router(router)
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
-    names = [f"{host}:{port}" for host in ("127.0.0.1", "localhost")]
-    return Guard(app, access, names, cookie_name(port))
+    app.router.default = StaticFiles(directory=PAGE, html=True)  # a mount would take what has another method, too
+    return app

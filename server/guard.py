@@ -7,10 +7,10 @@ rebinding). So the request must be for a name of ours, come from no foreign page
 from __future__ import annotations
 
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
+from fastapi import HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import problems
@@ -25,15 +25,23 @@ STREAMED = ("/v1/blobs", "/v1/audio")
 
 BODY_BYTES = 2_000_000
 
-HEADERS = (
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; frame-ancestors 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
+OURS = ("same-origin", "none")
+"""What browsers say of a request by a page of ours, or typed by the user. Other ports of this machine are not ours."""
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
 )
+DATA_POLICY = (
+    "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+)
+"""What a client uploaded is nothing that may run, though a browser is pointed at it."""
 
 
 def cookie_name(port: int) -> str:
@@ -49,42 +57,50 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
             return
+        send = _with_headers(scope, send)
         refused = self._refusal(scope)
         if refused:
             await problems.answer(*refused)(scope, receive, send)
             return
-        await self._app(scope, _limited(scope, receive), _with_headers(send))
+        await self._app(scope, _limited(scope, receive), send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | tuple[int, str, str, dict[str, str]] | None:
         headers = Headers(scope=scope)
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host = headers.get("host", "")
         if host not in self._names:
             return 403, f"this server is not {host[:200]!r}", "use the address it printed"
-        if origin is not None and origin != f"{scope['scheme']}://{host}":
+        if _is_foreign(scope, headers):
             return 403, "a page of another site may not ask this", "open the server's own page"
+        if not (self._is_free(scope) or self._is_known(headers)):
+            said = "the token is missing, or wrong"
+            return 401, said, "offload serve --link prints a link to log in by", {"WWW-Authenticate": "Bearer"}
         if _told_length(headers) > _limit(scope):
             return 413, f"a request has {BODY_BYTES} bytes at most here", "upload files with /v1/blobs"
-        if self._is_free(scope) or self._is_known(headers):
-            return None
-        return 401, "the token is missing, or wrong", "offload serve --link prints a link to log in by"
+        return None
 
     def _is_free(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        return not path.startswith(GUARDED) or (scope["method"], path) in OPEN
+        return not _is_guarded(scope) or (scope["method"], scope["path"]) in OPEN
 
     def _is_known(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self._access.knows(token.strip())
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return False
-        return found is not None and self._access.recognises(found.value)
+        return self._access.recognises(cookie_parser(headers.get("cookie", "")).get(self._cookie, ""))
+
+
+def _is_guarded(scope: Scope) -> bool:
+    return bool(scope["path"].startswith(GUARDED))
+
+
+def _is_foreign(scope: Scope, headers: Headers) -> bool:
+    if headers.get("origin", here := f"{scope['scheme']}://{headers['host']}") != here:
+        return True
+    # A link to the page may be anywhere. What follows from it is the page's own.
+    return _is_guarded(scope) and headers.get("sec-fetch-site", "none") not in OURS
 
 
 def _told_length(headers: Headers) -> int:
@@ -111,10 +127,14 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
     return counted
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(scope: Scope, send: Send) -> Send:
+    policy = DATA_POLICY if _is_guarded(scope) else PAGE_POLICY
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *HEADERS]
+            headers = MutableHeaders(scope=message)
+            headers.update(HEADERS | {"content-security-policy": policy})
+            headers.setdefault("cache-control", "no-cache")
         await send(message)
 
     return sending

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -76,15 +76,24 @@ def answer(
     status: int, detail: str, hint: str = "", headers: Mapping[str, str] | None = None, **more: Any
 ) -> JSONResponse:
     """A problem as a response."""
-    return JSONResponse(document(status, detail, hint, **more), status, dict(headers or {}), KIND)
+    return _Ascii(document(status, detail, hint, **more), status, dict(headers or {}), KIND)
+
+
+class _Ascii(JSONResponse):
+    """JSON of what a client sent, whatever that was: half a surrogate pair has no bytes of its own."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content).encode("ascii")
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How a route says in the API's description that it may answer so."""
-    return {
-        status: {"model": Problem, "description": document(status, "")["title"], "content": {KIND: {}}}
-        for status in sorted({401, 403, 422, *statuses})
+    """How a route says in the API's description that it may answer so. Whatever else goes wrong is a problem, too."""
+    said: dict[int | str, str] = {
+        status: document(status, "")["title"] for status in sorted({401, 403, 422, *statuses})
     }
+    said["default"] = "Any other problem"
+    return {status: {"model": Problem, "description": text, "content": {KIND: {}}} for status, text in said.items()}
 
 
 def install(app: FastAPI) -> None:
@@ -109,9 +118,18 @@ async def _refusal(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if _is_no_json(request, error):
+        return answer(415, "this takes JSON", "say so: Content-Type: application/json")
     found = [{"at": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
     detail = "; ".join(f"{one['at']}: {one['what']}" for one in found)
     return answer(422, detail, exit_code=UsageError.exit_code, errors=found)
+
+
+def _is_no_json(request: Request, error: RequestValidationError) -> bool:
+    """Whether a body was not read for what it was said to be."""
+    whole = any(one["loc"] == ("body",) for one in error.errors())
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return whole and bool(error.body) and kind != "application/json" and not kind.endswith("+json")
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -120,5 +138,4 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    logging.getLogger("offload.server").error("unexpected, at %s", request.url.path, exc_info=error)
     return answer(500, "something unexpected went wrong; the server's log says what", exit_code=1)

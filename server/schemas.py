@@ -212,6 +212,23 @@ class Target(Told):
     holds: str | None
 
 
+class Step(Told):
+    """A step of looking at a target: what was found, or why not and what to type."""
+
+    name: str
+    ok: bool
+    said: str
+    hint: str
+
+
+class Checkup(Told):
+    """What looking at all a job needs of a target came to: the first step that failed is the last."""
+
+    target: str
+    ok: bool
+    steps: list[Step]
+
+
 class Place(Told):
     """A target in a plan: bytes to send, seconds in all and by phase, and why it stands where it does."""
 

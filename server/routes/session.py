@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from server import problems, running
-from server.access import COOKIE_SECONDS
+from server.access import COOKIE_SECONDS, Guessed
 from server.desk import Desk, desk
 from server.guard import cookie_name
 from server.schemas import Code, Link
@@ -20,7 +20,10 @@ ASK_AGAIN = "offload serve --link prints a new one"
 @router.post("/session", status_code=204, operation_id="log_in", responses=problems.refusals(429))
 def log_in(code: Code, response: Response, at: Annotated[Desk, Depends(desk)]) -> None:
     """Log in: a code, which is good once, for a cookie."""
-    cookie = at.access.redeem(code.code)
+    try:
+        cookie = at.access.redeem(code.code)
+    except Guessed as error:
+        raise problems.Refusal(429, str(error), ASK_AGAIN, {"Retry-After": str(error.seconds)}) from error
     if cookie is None:
         raise problems.Refusal(401, "this login link was used, or is too old", ASK_AGAIN)
     response.set_cookie(

@@ -10,7 +10,7 @@ import pytest
 from broker.broker import Broker
 from broker.errors import LimitError
 from executors.base import Unreachable
-from offload import checkup
+from services.base import checkup
 from tests.broker.conftest import box
 from tests.broker.faulty import Fault, FaultyExecutor
 

@@ -1,4 +1,4 @@
-"""`offload targets test`: everything a job will need of a target, one step after the other."""
+"""Everything a job will need of a target, one step after the other: `offload targets test`."""
 
 from __future__ import annotations
 
