@@ -1,0 +1,58 @@
+// All jobs, live.
+
+import { html, useState } from "./vendor/preact.js";
+import { Actions } from "./actions.js";
+import { ago, many, moment, percent } from "./format.js";
+import { jobs, link, older, tellOlder } from "./live.js";
+import { Act, Progress, State, Title, Trouble } from "./parts.js";
+import { called } from "./plan.js";
+import { useValue, Value } from "./value.js";
+
+const shown = new Value("all");
+const WHICH = [["all", "All"], ["open", "Open"]];
+
+/** The view of all jobs. */
+export function Jobs() {
+  const which = useValue(shown);
+  const all = [...useValue(jobs).values()].sort((one, other) => other.created - one.created);
+  const told = which === "open" ? all.filter((job) => !job.over) : all;
+  return html`<div class="head"><${Title}>Jobs<//>
+      <div class="choice push" role="group" aria-label="Which jobs">
+        ${WHICH.map(([value, words]) => html`<button type="button" key=${value} aria-pressed=${which === value} onClick=${() => shown.set(value)}>
+          ${words} <span class="muted">${value === "open" ? all.filter((job) => !job.over).length : all.length}</span></button>`)}
+      </div>
+    </div>
+    ${told.length ? html`<ul class="panel jobs">${told.map((job) => html`<${Line} key=${job.job} job=${job} />`)}</ul>` : html`<${None} which=${which} />`}
+    ${which === "all" && html`<${Older} />`}`;
+}
+
+function Line({ job }) {
+  const where = job.attempts?.at(-1)?.target;
+  const count = job.count ?? job.items;
+  return html`<li>
+    <div class="what">
+      <a href="#/jobs/${encodeURIComponent(job.job)}"><bdi class="clip">${job.first}</bdi></a>
+      <span class="muted small">${job.service}${count > 1 ? `, ${many(count, "file")}` : ""}</span>
+    </div>
+    <div class="how"><${State} state=${job.state} />${!job.over && html`<span class="small muted">${percent(job.progress)}</span>`}</div>
+    <div class="track">${job.over || (job.why && !job.progress)
+      ? html`<p class="small clip muted" title=${job.why || job.error}>${job.why || job.error}</p>`
+      : html`<${Progress} share=${job.progress} name=${`Progress of ${job.first}`} />`}</div>
+    <div class="when small muted">${where && html`<span>${called(where)}</span>`}<time title=${moment(job.created)}>${ago(job.created)}</time></div>
+    <${Actions} job=${job} kind="plain small" />
+  </li>`;
+}
+
+function None({ which }) {
+  if (useValue(link) === "connecting") return html`<p class="empty">Asking the server</p>`;
+  return html`<div class="panel empty">
+    <p>${which === "open" ? "No job is open." : "No jobs yet."}</p>
+    <p><a href="#/new">Start one</a>, or type <code>offload stabilize clip.mp4</code>: it is seen here, too.</p>
+  </div>`;
+}
+
+function Older() {
+  const [problem, setProblem] = useState(null);
+  if (!useValue(older)) return null;
+  return html`<div class="stack"><${Act} act=${tellOlder} onProblem=${setProblem}>Show older jobs<//><${Trouble} problem=${problem} /></div>`;
+}

@@ -1,0 +1,103 @@
+// Small things that several views are made of.
+
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { percent } from "./format.js";
+
+const LOOKS = { done: "good", partly: "warn", failed: "bad", interrupted: "warn", running: "running", detached: "running" };
+const WORDS = { detached: "running" };
+
+/** The state of a job in a word. */
+export function State({ state }) {
+  return html`<span class="state ${LOOKS[state] ?? ""}">${WORDS[state] ?? state}</span>`;
+}
+
+/** A bar from nothing to all. `name` is what it is about, for who cannot see it. */
+export function Progress({ share, name }) {
+  const done = Math.min(Math.max(share, 0), 1);
+  return html`<div class="progress" role="progressbar" aria-label=${name} aria-valuemin="0" aria-valuemax="100"
+    aria-valuenow=${Math.floor(done * 100)} aria-valuetext=${percent(done)}>
+    <div style=${{ transform: `scaleX(${done})` }}></div>
+  </div>`;
+}
+
+/** What went wrong, and what to do next. */
+export function Trouble({ problem, children }) {
+  if (!problem) return null;
+  return html`<div class="problem" role="alert">
+    <p>${problem.message}</p>
+    ${problem.hint && html`<p>${hint(problem.hint)}</p>`}
+    ${children}
+  </div>`;
+}
+
+/** A hint whose command can be told from its words. */
+function hint(text) {
+  return /^offload \S+( -\S+| [a-z-]+)*$/.test(text) ? html`<code>${text}</code>` : text;
+}
+
+/** A command to type, with a button that copies it. */
+export function Command({ text }) {
+  return html`<div class="command"><code>${text}</code><${Copy} text=${text} /></div>`;
+}
+
+/** A button that copies `text`. */
+export function Copy({ text, children = "Copy" }) {
+  const [said, setSaid] = useState("");
+  useEffect(() => {
+    if (!said) return undefined;
+    const over = setTimeout(() => setSaid(""), 2000);
+    return () => clearTimeout(over);
+  }, [said]);
+  const copy = () => navigator.clipboard.writeText(text).then(() => setSaid("Copied"), () => setSaid("Select it to copy"));
+  return html`<button type="button" class="plain small" onClick=${copy} aria-live="polite">${said || children}</button>`;
+}
+
+/** A button that does something which takes a moment; it cannot be pressed twice, and what goes wrong is told below. */
+export function Act({ act, children, kind = "", onProblem }) {
+  const [busy, setBusy] = useState(false);
+  const press = () => {
+    setBusy(true);
+    onProblem?.(null);
+    act().catch(onProblem).finally(() => setBusy(false));
+  };
+  return html`<button type="button" class=${kind} disabled=${busy} onClick=${press}>${children}</button>`;
+}
+
+/** A question over the page. `onAnswer` gets true or false. */
+export function Confirm({ title, children, yes, onAnswer }) {
+  const dialog = useRef(null);
+  useEffect(() => dialog.current.showModal(), []);
+  const answer = (event) => {
+    event.preventDefault();
+    dialog.current.close();
+    onAnswer(event.submitter?.value === "yes");
+  };
+  return html`<dialog ref=${dialog} aria-labelledby="asked" onCancel=${() => onAnswer(false)}>
+    <form method="dialog" onSubmit=${answer}>
+      <h2 id="asked">${title}</h2>
+      <div class="stack">${children}</div>
+      <div class="row">
+        <button value="no" autofocus>Keep</button>
+        <button value="yes" class="danger">${yes}</button>
+      </div>
+    </form>
+  </dialog>`;
+}
+
+/** Something that is shown, and asked for, only when it is opened. */
+export function Fold({ title, open = false, children }) {
+  const [shown, setShown] = useState(open);
+  return html`<details open=${shown} onToggle=${(event) => setShown(event.currentTarget.open)}>
+    <summary>${title}</summary>
+    <div>${shown && (typeof children === "function" ? children() : children)}</div>
+  </details>`;
+}
+
+/** The title of a view: it gets the focus when the view is entered, and names the window. */
+export function Title({ children }) {
+  const heading = useRef(null);
+  useEffect(() => {
+    document.title = `${heading.current.textContent} · offload`;
+  });
+  return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
+}
