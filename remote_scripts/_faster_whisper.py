@@ -192,4 +192,7 @@ def _heard(segment: Any) -> Heard:
         temperature=float(segment.temperature),
         avg_logprob=float(segment.avg_logprob),
         no_speech_prob=float(segment.no_speech_prob),
+        compression_ratio=float(segment.compression_ratio),
+        seek=int(segment.seek),
+        tokens=tuple(segment.tokens),
     )

@@ -35,7 +35,11 @@ class BadModel(ItemError):
 
 @dataclass(frozen=True)
 class Heard:
-    """A segment: its times in seconds, its text, and its words as (start, end, word, probability)."""
+    """A segment: its times in seconds, its text, and its words as (start, end, word, probability).
+
+    `seek` is where the half minute begins that it was heard in, in hundredths of a second. `tokens` are what the model
+    wrote, times among them, and `compression_ratio` is by how much their text can be made smaller.
+    """
 
     start: float
     end: float
@@ -44,3 +48,6 @@ class Heard:
     temperature: float
     avg_logprob: float
     no_speech_prob: float
+    compression_ratio: float
+    seek: int
+    tokens: tuple[int, ...]

@@ -7,12 +7,15 @@ one before it has ended, and none ends after the sound.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: controls, lone surrogates, separators of lines
+NUMBERS = re.compile(r"\[\n([\d,\s]+)\]")
+"""A list of whole numbers as `json` indents it. No string has a line break in JSON."""
 SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 
 
@@ -62,7 +65,9 @@ def tidy(cues: Iterable[Cue], length: int) -> list[Cue]:
 
 
 def _joined(cue: Cue, other: Cue) -> Cue:
-    return _fitted(replace(cue, text=f"{cue.text} {other.text}", words=cue.words + other.words))
+    lists = {name: [*value, *other.more.get(name, ())] for name, value in cue.more.items() if isinstance(value, list)}
+    text, more = f"{cue.text} {other.text}", {**cue.more, **lists}
+    return _fitted(replace(cue, text=text, words=cue.words + other.words, more=more))
 
 
 def _fitted(cue: Cue) -> Cue:
@@ -107,7 +112,11 @@ def tsv(cues: Sequence[Cue], about: Mapping[str, Any]) -> str:
 def json_(cues: Sequence[Cue], about: Mapping[str, Any]) -> str:
     """All that is known, times in seconds: `about` the whole, its text, and each cue with its words."""
     whole = {**about, "text": " ".join(cue.text for cue in cues), "segments": [*map(_segment, range(len(cues)), cues)]}
-    return json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
+    return NUMBERS.sub(_on_one_line, json.dumps(whole, ensure_ascii=False, indent=2)) + "\n"
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return f"[{' '.join(found[1].split())}]"
 
 
 def _segment(number: int, cue: Cue) -> dict[str, Any]:

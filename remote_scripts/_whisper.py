@@ -164,4 +164,7 @@ def _heard(segment: dict[str, Any]) -> Heard:
         temperature=float(segment["temperature"]),
         avg_logprob=float(segment["avg_logprob"]),
         no_speech_prob=float(segment["no_speech_prob"]),
+        compression_ratio=float(segment["compression_ratio"]),
+        seek=int(segment["seek"]),
+        tokens=tuple(segment["tokens"]),
     )

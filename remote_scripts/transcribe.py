@@ -195,6 +195,9 @@ def _cue(segment: Heard, start: int) -> Cue:
         "temperature": segment.temperature,
         "avg_logprob": round(segment.avg_logprob, 3) + 0.0,  # and never -0.0
         "no_speech_prob": round(segment.no_speech_prob, 3),
+        "compression_ratio": round(segment.compression_ratio, 3),
+        "seek": start * 100 // RATE + segment.seek,
+        "tokens": list(segment.tokens),
     }
     return Cue(at(segment.start), at(segment.end), segment.text, tuple(words), more)
 

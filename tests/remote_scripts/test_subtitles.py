@@ -142,6 +142,17 @@ def test_cues_that_overlap_are_parted_and_none_is_lost() -> None:
     assert found == [(0, 5000, "one"), (5000, 8000, "two three four")]
 
 
+def test_numbers_of_cues_that_were_joined_are_those_of_both_on_one_line() -> None:
+    heard = [
+        Cue(4000, 8000, "[\n1, 2]  [3]", more={"temperature": 0.0, "tokens": [50364, 7]}),
+        Cue(4500, 7000, "two", more={"temperature": 0.2, "tokens": [8]}),
+    ]
+    text = write(subtitles.tidy(heard, 60_000), "json")
+    (segment,) = json.loads(text)["segments"]
+    assert (segment["text"], segment["temperature"]) == ("[ 1, 2] [3] two", 0.0)
+    assert '"tokens": [50364, 7, 8]\n' in text
+
+
 def test_what_is_heard_after_the_end_was_not_said() -> None:
     heard = [Cue(0, 2000, "one"), Cue(1800, 9000, "two"), Cue(3000, 9000, "Thank you.")]
     assert [(cue.end, cue.text) for cue in subtitles.tidy(heard, 2500)] == [(2000, "one"), (2500, "two")]

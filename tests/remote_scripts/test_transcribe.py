@@ -18,6 +18,7 @@ from .test_subtitles import read_json, read_srt, read_tsv, read_vtt
 __all__ = ["models"]  # a fixture
 
 SAID = [(0, 4000, "And so my fellow Americans"), (4000, 11000, "ask not what your country can do for you")]
+ZERO = 50364  # the token of the time 0; the next are 20 ms each
 ENGINES = {"whisper": "tiny.pt", "faster-whisper": "tiny"}
 
 
@@ -73,6 +74,15 @@ def test_words_have_times_of_their_own_within_their_cue(run: Run) -> None:
         assert moments[-1] <= segment["end"]
     assert len({word["start"] for word in words(run)}) > 4
     assert all(0 <= word["probability"] <= 1 for word in words(run))
+
+
+def test_what_the_model_wrote_is_told_with_the_times_among_it(run: Run) -> None:
+    segments = json.loads(made(run, "json"))["segments"]
+    assert segments[0]["tokens"][1:-1] == [400, 370, 452, 7177, 6280]  # what whisper's vocabulary has for the words
+    for segment, (start, end, _) in zip(segments, SAID, strict=True):
+        assert [(segment["tokens"][place] - ZERO) * 20 for place in (0, -1)] == [start, end]
+        assert segment["seek"] == 0
+        assert 0 < segment["compression_ratio"] < 2
 
 
 @pytest.mark.parametrize("index", [1, 2])

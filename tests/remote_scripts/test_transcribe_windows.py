@@ -54,6 +54,12 @@ def again(folder: Path, models: Path, long: Path, whole: Run, *names: str, **how
     return finish(folder)
 
 
+def test_each_segment_tells_the_half_minute_it_was_heard_in(whole: Run) -> None:
+    segments = json.loads(outputs(whole)["transcript.json"])["segments"]
+    assert len({segment["seek"] for segment in segments}) >= 3
+    assert all(segment["seek"] <= segment["start"] * 100 < segment["seek"] + 3000 for segment in segments)
+
+
 def windows_of(run: Run) -> list[str]:
     return [event["name"] for event in run.of("checkpoint")]
 
@@ -188,7 +194,7 @@ def test_the_last_words_are_what_the_next_window_is_told() -> None:
     script, hearing = part("transcribe"), part("_hearing")
 
     def heard(text: str, temperature: float = 0.0) -> Any:
-        return hearing.Heard(0.0, 1.0, text, (), temperature, 0.0, 0.0)
+        return hearing.Heard(0.0, 1.0, text, (), temperature, 0.0, 0.0, 1.0, 0, ())
 
     given, params = script.Before("Names: Anna.", "en"), {"initial_prompt": "Names: Anna."}
     assert script._prompt(given, [heard(" One."), heard(" Two.")], params) == "Names: Anna. One. Two."
