@@ -5,6 +5,7 @@ import { read } from "./api.js";
 import { add, again, choice, choose, clear, drop, files, offered, setParam, start, submit, wait } from "./draft.js";
 import { Form } from "./form.js";
 import { bytes, many, percent } from "./format.js";
+import { returns } from "./live.js";
 import { Progress, Title, Trouble } from "./parts.js";
 import { Places, PlanView } from "./plan.js";
 import { useAnswer, useValue } from "./value.js";
@@ -13,7 +14,7 @@ const PHASES = { waiting: "waits", reading: "reading", sending: "sending", ready
 
 /** The view in which a job is put together. */
 export function New() {
-  const { told: services, problem } = useAnswer((signal) => read("/v1/services", signal), []);
+  const { told: services, problem } = useAnswer((signal) => read("/v1/services", signal), [useValue(returns)]);
   const chosen = useValue(files);
   const asked = useValue(choice);
   const [fit, others] = offered(services ?? [], chosen);

@@ -35,7 +35,7 @@ export function reading(about) {
   const number = kinds.find(({ type, enum: listed }) => !listed && (type === "integer" || type === "number"));
   const list = kinds.find(({ type }) => type === "array");
   const bounds = { min: number?.minimum, max: number?.maximum, whole: number?.type === "integer" };
-  const optional = kinds.length < (about.anyOf?.length ?? 1);
+  const optional = about.default === undefined || about.default === null;
   const found = { options, optional, length: kinds.find(({ maxLength }) => maxLength)?.maxLength, ...bounds };
   if (list?.items?.enum) return { ...found, kind: "several", options: list.items.enum };
   if (kinds[0]?.type === "boolean") return { ...found, kind: "yes" };

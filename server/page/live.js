@@ -12,6 +12,9 @@ export const older = new Value(false);
 /** How the link to the server is: connecting, live or lost. */
 export const link = new Value("connecting");
 
+/** How often the link came back: what was asked for is asked for again then. */
+export const returns = new Value(0);
+
 const TOGETHER_MS = 50;
 const AGAIN_MS = 1000;
 const STEP = 100;
@@ -51,6 +54,7 @@ export async function tellJob(id, signal) {
 }
 
 function opened() {
+  if (link.now === "lost") returns.update((times) => times + 1);
   link.set("live");
   list().catch(() => {}); // what comes next is that the stream breaks, too, and both are tried again
 }

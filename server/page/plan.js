@@ -4,6 +4,7 @@ import { html, useEffect, useState } from "./vendor/preact.js";
 import { read, tell } from "./api.js";
 import { choice, choose, wish } from "./draft.js";
 import { bytes, duration } from "./format.js";
+import { returns } from "./live.js";
 import { Fold, Trouble } from "./parts.js";
 import { useAnswer, useValue } from "./value.js";
 
@@ -30,7 +31,7 @@ function time({ seconds }) {
 /** The plan for the draft, asked for again when it changes. */
 export function PlanView({ chosen }) {
   const asked = useSettled(JSON.stringify([useValue(choice), chosen.map(({ file, sha256 }) => [file.name, file.size, sha256])]));
-  const { told, problem, asking } = useAnswer((signal) => tell("POST", "/v1/plan", { json: wish(input), signal }), [asked]);
+  const { told, problem, asking } = useAnswer((signal) => tell("POST", "/v1/plan", { json: wish(input), signal }), [asked, useValue(returns)]);
   return html`<div class="stack plan" aria-busy=${asking}>
     <h2>Plan</h2>
     <div role="status">${told ? html`<p class="sentence">${sentence(told)}</p>` : !problem && html`<p class="muted sentence">Asking the targets</p>`}</div>
@@ -54,7 +55,7 @@ function Table({ plan }) {
 
 /** Where a job may run, and what is done when that fails. */
 export function Places({ many }) {
-  const { told: targets } = useAnswer((signal) => read("/v1/targets", signal), []);
+  const { told: targets } = useAnswer((signal) => read("/v1/targets", signal), [useValue(returns)]);
   const { place } = useValue(choice);
   const set = (change) => choose({ place: { ...place, ...change } });
   const check = (name, usual, words) => html`<label class="row">

@@ -3,7 +3,7 @@
 import { html, useState } from "./vendor/preact.js";
 import { read, tell } from "./api.js";
 import { bytes } from "./format.js";
-import { jobs } from "./live.js";
+import { jobs, returns } from "./live.js";
 import { Act, Title, Trouble } from "./parts.js";
 import { called } from "./plan.js";
 import { useAnswer, useValue } from "./value.js";
@@ -11,7 +11,7 @@ import { useAnswer, useValue } from "./value.js";
 /** The view of all targets. */
 export function Targets() {
   const [round, setRound] = useState(0);
-  const { told, problem, asking } = useAnswer((signal) => read("/v1/targets", signal), [round]);
+  const { told, problem, asking } = useAnswer((signal) => read("/v1/targets", signal), [round, useValue(returns)]);
   const busy = working([...useValue(jobs).values()]);
   return html`<div class="head"><${Title}>Targets<//>
       <button type="button" class="push" disabled=${asking} onClick=${() => setRound(round + 1)}>${asking ? "Asking" : "Ask again"}</button>
@@ -58,7 +58,8 @@ function Test({ name }) {
   return html`<div class="stack" role="status">
     <div><${Act} act=${test} onProblem=${setProblem}>Test<span class="unseen"> ${called(name)}</span><//></div>
     ${told && html`<ol class="steps small">${told.steps.map((step) => html`<li key=${step.name} class=${step.ok ? "good" : "bad"}>
-      <span aria-hidden="true">${step.ok ? "✓" : "✗"}</span> ${step.name}${step.told ? html` <span class="muted">${step.told}</span>` : ""}</li>`)}</ol>`}
+      <span aria-hidden="true">${step.ok ? "✓" : "✗"}</span><span class="unseen">${step.ok ? "good: " : "failed: "}</span>
+      ${step.name} <span class="muted">${step.said}</span>${step.hint && html`<p><code>${step.hint}</code></p>`}</li>`)}</ol>`}
     <${Trouble} problem=${problem} />
   </div>`;
 }

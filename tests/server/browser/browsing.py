@@ -1,0 +1,68 @@
+"""A real browser, without a window, and a page that is logged in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.server.serving import Serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
+PATIENCE_MS = 60_000
+"""A dead-line for what a busy machine may take; nothing is judged by it."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser. Only one at a time in a process, and no event loop beside it."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+@contextmanager
+def visit(browser: Browser, width: int = 1200, height: int = 860, **options: object) -> Iterator[Page]:
+    """A page of a browser that knows nobody yet, with what went wrong in it at `complaints(page)`."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.__dict__["complaints"] = told
+    try:
+        yield page
+    finally:
+        context.close()
+
+
+def complaints(page: Page) -> list[str]:
+    """Errors and warnings of a page's console so far: refusals by its security policy are among them."""
+    told: list[str] = page.__dict__["complaints"]
+    return told
+
+
+def log_in(page: Page, serving: Serving, view: str = "") -> None:
+    """Open the page by a new link, and go to a view."""
+    with serving.http() as http:
+        link = http.post("/v1/links").raise_for_status().json()["link"]
+    page.goto(link)
+    page.wait_for_selector("nav")
+    if view:
+        page.goto(f"{serving.url}/#/{view}")

@@ -1,0 +1,28 @@
+"""A browser for the tests of one module, and a page that is logged in to this test's server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.server.browser.browsing import CHROMIUM, chromium, log_in, visit
+from tests.server.serving import Serving
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser, for one module: while it lives, its thread has an event loop that other tests must not meet."""
+    if not CHROMIUM:
+        pytest.skip("there is no chromium here")
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, serving: Serving) -> Iterator[Page]:
+    """A page that is logged in."""
+    with visit(browser) as opened:
+        log_in(opened, serving)
+        yield opened
