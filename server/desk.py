@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fastapi import Request
 
@@ -19,6 +21,10 @@ from server.watcher import Watcher
 
 LOOK_AFTER_SECONDS = 30.0
 """How often somebody is seen to who may have died: as the next command would."""
+
+SWEEP_SECONDS = 3600.0
+
+log = logging.getLogger("offload.server")
 
 
 class Desk:
@@ -44,8 +50,7 @@ class Desk:
     @contextmanager
     def open(self) -> Iterator[None]:
         """See to jobs and uploads while this lasts."""
-        self.blobs.sweep()
-        seeing = threading.Thread(target=self._see_to_jobs, name="jobs")
+        seeing = threading.Thread(target=self._see_to_all, name="jobs")
         seeing.start()
         try:
             with self.watcher.open():
@@ -55,12 +60,29 @@ class Desk:
             self._waits.set()
             seeing.join()
 
-    def _see_to_jobs(self) -> None:
+    def _see_to_all(self) -> None:
+        sweeping = 0.0
         while not self._over:
-            with suppress(OffloadError), self.broker() as broker:  # tried again, and each job tells what it waits for
-                followers.revive(broker)
+            _tried(self._see_to_jobs)
+            if time.monotonic() > sweeping:
+                _tried(self.blobs.sweep)
+                sweeping = time.monotonic() + SWEEP_SECONDS
             self._waits.wait(LOOK_AFTER_SECONDS)
             self._waits.clear()
+
+    def _see_to_jobs(self) -> None:
+        with self.broker() as broker:
+            followers.revive(broker)
+
+
+def _tried(do: Callable[[], object]) -> None:
+    """What fails now is tried again later: a server does not end because a disk is full."""
+    try:
+        do()
+    except OffloadError as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception("unexpected; the server goes on")
 
 
 def desk(request: Request) -> Desk:
