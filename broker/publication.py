@@ -125,7 +125,7 @@ def _place(part: Path, item: Item, output: Output, job: Job) -> Path:
         part.replace(dest)
         return dest
     try:
-        _link_new(part, dest)
+        link_new(part, dest)
     except FileExistsError:
         if _holds(dest, output):  # a driver that overtook us has just done the same
             return dest
@@ -137,7 +137,8 @@ def _place(part: Path, item: Item, output: Output, job: Job) -> Path:
     return dest
 
 
-def _link_new(part: Path, dest: Path) -> None:
+def link_new(part: Path, dest: Path) -> None:
+    """Give a part its name. Raises FileExistsError when that is taken."""
     try:
         os.link(part, dest)
     except OSError as error:

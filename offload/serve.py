@@ -61,7 +61,7 @@ def _link(config: settings.Settings, port: int) -> str:
         from server.client import Client
     except ImportError as error:
         raise _not_installed(error) from error
-    with Client.here(config, port) as client:
+    with Client.here(config, port, patience=0) as client:
         return client.link()
 
 
