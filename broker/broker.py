@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -119,9 +119,11 @@ class Broker:
         """Where a job may run, by what was asked for and by the rules. Raises as `Planner.allowed`."""
         return self._planner.allowed(told)
 
-    def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
+    def preview(
+        self, request: Request, amounts: Sequence[float | None], known: Mapping[Path, tuple[str, int]] | None = None
+    ) -> list[Candidate]:
         """The plan for a request of which nothing is recorded yet (see `Planner.preview`)."""
-        return self._planner.preview(request, amounts)
+        return self._planner.preview(request, amounts, known)
 
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.

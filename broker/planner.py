@@ -87,15 +87,19 @@ class Planner:
         """The plan for what is left of a job. Raises as `allowed`."""
         return self._placed(job, Work.of(job), job.offline)
 
-    def preview(self, request: Request, amounts: Sequence[float | None]) -> list[Candidate]:
+    def preview(
+        self, request: Request, amounts: Sequence[float | None], known: Mapping[Path, tuple[str, int]] | None = None
+    ) -> list[Candidate]:
         """The plan for a request; `amounts` is how much work each input is.
 
+        `known` are the sha256 and size of inputs that need not be looked at: they may not be here yet.
         A link of which nothing is known is tried, unless its machine is rented: none is ever taken for that.
         Raises as `allowed`, and InputError.
         """
         self.check(request)
         inputs, offline = [entry.source for entry in request.inputs], request.offline or self._settings.offline
-        work = Work.made(request, [*map(self._load, inputs, amounts)], self._digests(request))
+        loads = [self._load(source, amount, known or {}) for source, amount in zip(inputs, amounts, strict=True)]
+        work = Work.made(request, loads, self._digests(request))
         if self._settings.worth and not offline:
             self._try_links(self.plan(self.allowed(request), 0, offline))
         return self._placed(request, work, offline)
@@ -105,7 +109,9 @@ class Planner:
         here = self._targets[targets.LOCAL]
         return placement.place(found, work, told.on, self._settings, self._journal.history, here, sources(told))
 
-    def _load(self, source: Path, amount: float | None) -> Load:
+    def _load(self, source: Path, amount: float | None, known: Mapping[Path, tuple[str, int]]) -> Load:
+        if source in known:
+            return Load(source, *known[source], amount)
         try:
             if self._journal.history.any_sent():
                 file_id, sha256 = identify(self._journal, source)

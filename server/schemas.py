@@ -49,22 +49,41 @@ class Local(Sent):
     path: Annotated[str, Field(min_length=1, max_length=4096, examples=["/home/me/clip.mp4"])]
 
 
-class Wish(Sent):
-    """A job as asked for. `params` are those of the service (`/v1/services`); the rest is as on the command line.
+class Planned(Sent):
+    """An input that is yet to be uploaded: enough for a plan. With its sha256, what is on a target already counts."""
 
-    `deadline` is in seconds from now, and goes with `when: remote`.
+    name: Annotated[str, Field(min_length=1, max_length=255, examples=["clip.mp4"])]
+    size: Annotated[int, Field(ge=0, le=2**53, examples=[12_000_000])]
+    blob: Sha256 | None = None
+
+
+class Asked(Sent):
+    """A job as asked for, but for its inputs. `params` are those of the service (`/v1/services`).
+
+    The rest is as on the command line. `deadline` is in seconds from now, and goes with `when: remote`.
     """
 
     service: Annotated[str, Field(max_length=100, examples=["stabilize"])]
-    inputs: Annotated[list[Upload | Local], Field(min_length=1, max_length=1000)]
     params: Annotated[dict[str, Any], Field(examples=[{"smoothing": 30}])] = {}
     on: Annotated[str, Field(max_length=1000, examples=["auto"])] = "auto"
     fallback: bool = True
     cache: bool = True
     spread: bool = False
     when: Literal["now", "remote"] = "now"
-    deadline: Annotated[float, Field(ge=0, le=366 * 86400)] | None = None
+    deadline: Annotated[float, Field(ge=0, le=366 * 86400, examples=[3600])] | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+
+
+class Wish(Asked):
+    """A job as asked for, with its inputs."""
+
+    inputs: Annotated[list[Upload | Local], Field(min_length=1, max_length=1000)]
+
+
+class Sketch(Asked):
+    """A job that is yet to be asked for: its inputs may not be uploaded yet."""
+
+    inputs: Annotated[list[Upload | Local | Planned], Field(min_length=1, max_length=1000)]
 
 
 class Output(Told):
@@ -154,6 +173,12 @@ class Jobs(Told):
 
     jobs: list[Row]
     more: bool
+
+
+class Gone(Told):
+    """A job that was removed, as an event."""
+
+    job: str
 
 
 class Removed(Told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import mimetypes
 from pathlib import Path
 from typing import Any
@@ -44,24 +45,36 @@ def snapshot(broker: Broker, job: jobs.Job) -> schemas.Job:
         "items": [_item(job, item, pace) for item, pace in zip(job.items, paces, strict=True)],
         "attempts": [_attempt(attempt) for attempt in broker.journal.attempts(job.id)],
     }
-    found = schemas.Job(revision="", **told)
+    found = schemas.Job(revision="", **sound(told))
     revision = hashlib.sha256(found.model_dump_json().encode()).hexdigest()[:16]
     return found.model_copy(update={"revision": revision})
 
 
+def sound(told: Any) -> Any:
+    """What can go over the wire: in texts no half characters, which names of files and scripts may have; no NaN."""
+    if isinstance(told, str):
+        return told.encode("utf-8", "backslashreplace").decode()
+    if isinstance(told, dict):
+        return {sound(key): sound(value) for key, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [sound(one) for one in told]
+    return None if isinstance(told, float) and not math.isfinite(told) else told
+
+
 def row(broker: Broker, job: jobs.Job) -> schemas.Row:
     """A job in a list."""
-    return schemas.Row(
-        job=job.id,
-        service=job.service,
-        state=standing.state(broker, job),  # type: ignore[arg-type]
-        over=job.state.over,
-        why=standing.why(broker, job),
-        progress=sum(broker.journal.progress(job.id)) / len(job.items),
-        created=job.created,
-        first=plain(job.items[0].source.name),
-        items=len(job.items),
-    )
+    told: dict[str, Any] = {
+        "job": job.id,
+        "service": job.service,
+        "state": standing.state(broker, job),
+        "over": job.state.over,
+        "why": standing.why(broker, job),
+        "progress": sum(broker.journal.progress(job.id)) / len(job.items),
+        "created": job.created,
+        "first": plain(job.items[0].source.name),
+        "items": len(job.items),
+    }
+    return schemas.Row(**sound(told))
 
 
 def kind(path: Path) -> str:

@@ -43,7 +43,7 @@ def _expand(word: str, service: Service) -> Iterator[Path | Rejected]:
     elif glob.has_magic(word) and not os.path.lexists(path):
         yield from _pattern(word, service)
     else:
-        yield _checked(path) if word else Rejected(Path("''"), "an empty name names no file")
+        yield checked(path) if word else Rejected(Path("''"), "an empty name names no file")
 
 
 def _folder(folder: Path, service: Service) -> list[Path | Rejected]:
@@ -51,21 +51,22 @@ def _folder(folder: Path, service: Service) -> list[Path | Rejected]:
         found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in service.accepts]
     except OSError as error:
         return [Rejected(folder, f"this folder cannot be read: {_reason(error)}")]
-    media = [_checked(path) for path in found if not path.name.startswith(".") and not _is_result(path, service)]
+    media = [checked(path) for path in found if not path.name.startswith(".") and not _is_result(path, service)]
     return media or [Rejected(folder, f"there is nothing to {service.name} in this folder")]
 
 
 def _pattern(word: str, service: Service) -> list[Path | Rejected]:
     found = [Path(match).absolute() for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
     files = [path for path in found if not path.is_dir() and not _is_result(path, service)]
-    return [_checked(path) for path in files] or [Rejected(Path(word), "no file matches this")]
+    return [checked(path) for path in files] or [Rejected(Path(word), "no file matches this")]
 
 
 def _is_result(path: Path, service: Service) -> bool:
     return bool(service.label) and f".{service.label}." in path.name
 
 
-def _checked(path: Path) -> Path | Rejected:
+def checked(path: Path) -> Path | Rejected:
+    """A file that is there and can be read, or why it is none."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return Rejected(path, "this is not a file")

@@ -1,0 +1,249 @@
+"""From a wish to a job, once: a wish that is sent again with the same key is answered with the job that it has.
+
+A job of the server's has a folder of its own, which the key names: its inputs, by links, its outputs, and the wish. The
+journal is what decides whether there is a job: a folder without one is what a crash left, and is made anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import services
+from broker import followers
+from broker.broker import Broker
+from broker.errors import ConfigError, LimitError, OffloadError, UsageError
+from broker.job import FileId, Job, Request
+from broker.settings import Settings
+from broker.staging import sync
+from server import parameters, schemas
+from server.desk import Desk
+from server.inputs import Source, command, destinations, found, laid, places
+from server.parts import NO_ROOM
+from server.problems import Refusal
+from services.base.planned import check_services, row, why
+from services.base.request import Terms, request
+from services.base.service import Params, Service
+from services.base.weighing import amounts, weighed
+
+SESSION = "server"
+"""Whose turn it is in the queue: the server's clients have one together, as the commands of a terminal do."""
+
+NAME = re.compile(r"[0-9a-f]{32}")
+LOCK_CHARS = 3
+"""How much of a folder's name tells its lock: of so many files, none is ever deleted, and few wait for each other."""
+
+DAY = 86400.0
+
+
+def submit(desk: Desk, broker: Broker, wish: schemas.Wish, key: str | None = None) -> tuple[Job, bool]:
+    """The job of a wish, and whether it is new: not where the same was wished with this key before.
+
+    Raises Refusal for another wish with the same key, for a file that was not uploaded or may not be named;
+    UsageError and InputError for what makes no sense; and what `Broker.submit` does.
+    """
+    service, params, terms = _checked(broker.settings, wish)
+    folder = _jobs(desk.settings) / (_name(key) if key is not None else secrets.token_hex(16))
+    with _alone(folder):
+        if key is not None and (known := broker.journal.in_folder(folder)):
+            _check_same(folder, wish)
+            return known, False
+        with _whole(broker, folder), _in_fields(service):
+            asked = _made(desk, wish, service, params, terms, folder)
+            _remember(broker, asked, wish)
+            job = broker.submit(asked)
+    with suppress(OffloadError), weighed(broker, job, service, params, detach=True):  # only plans are made of that
+        pass
+    desk.look_after()
+    return broker.journal.job(job.id), True
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _jobs(settings: Settings) -> Path:
+    return settings.state_dir / "server" / "jobs"
+
+
+def _checked(settings: Settings, asked: schemas.Asked) -> tuple[Service, Params, Terms]:
+    try:
+        service = services.find(asked.service)
+    except LookupError as error:
+        raise UsageError(f"no service {asked.service!r}; there are: {', '.join(services.names())}") from error
+    params = parameters.check(service, asked.params)
+    check_services(settings, service.name)
+    with _in_fields(service):
+        return service, params, _terms(asked)
+
+
+def _terms(asked: schemas.Asked) -> Terms:
+    deadline = None if asked.deadline is None else time.time() + asked.deadline
+    return Terms(
+        on=asked.on,
+        fallback=asked.fallback,
+        cache=asked.cache,
+        spread=asked.spread,
+        when=asked.when,
+        deadline=deadline,
+        priority=asked.priority,
+        detached=True,
+    )
+
+
+@contextmanager
+def _in_fields(service: Service) -> Iterator[None]:
+    """What the command line would say of its options, said of the fields here."""
+    try:
+        yield
+    except UsageError as error:
+        said = (parameters.as_fields(text, service) for text in (str(error), error.hint))
+        raise type(error)(*said) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One at a time for each folder, in all processes. The kernel lets the next one in if we die."""
+    locks = folder.parent / ".locks"
+    with _stored(locks):
+        locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(locks / folder.name[:LOCK_CHARS], os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _stored(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise LimitError(f"the disk that holds {folder} is full", "make room there") from error
+        what = f"{folder} cannot be used: {error.strerror}"
+        raise ConfigError(what, "point OFFLOAD_STATE_DIR of the server elsewhere") from error
+
+
+def _check_same(folder: Path, wish: schemas.Wish) -> None:
+    try:
+        before = (folder / "wish.json").read_text("utf-8")
+    except FileNotFoundError:  # somebody deleted it: then the key alone tells
+        return
+    if before != _told(wish):
+        said = "another job was asked for with this Idempotency-Key before"
+        raise Refusal(422, said, "a new job wants a new key; the same job, the same fields")
+
+
+def _told(wish: schemas.Wish) -> str:
+    return json.dumps(wish.model_dump(mode="json"), sort_keys=True)
+
+
+@contextmanager
+def _whole(broker: Broker, folder: Path) -> Iterator[None]:
+    """A folder for a job; nothing is left of it if that comes to nothing."""
+    shutil.rmtree(folder, ignore_errors=True)  # what a crash left, before there was a job
+    try:
+        with _stored(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(mode=0o700)
+        yield
+    except BaseException:
+        if broker.journal.in_folder(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _made(desk: Desk, wish: schemas.Wish, service: Service, params: Params, terms: Terms, folder: Path) -> Request:
+    """The request for a wish, with its inputs in place and the folders of its outputs made."""
+    sources = found(desk.blobs, desk.settings, wish.inputs)
+    asked = _request(wish, service, params, terms, sources, folder)
+    with _stored(folder):
+        laid(sources, [entry.source for entry in asked.inputs])
+        for out in {dest.parent for entry in asked.inputs for dest in entry.outputs.values()}:
+            out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / "wish.json").write_text(_told(wish), "utf-8")
+        for path in (folder / "wish.json", *folder.glob("in/**/"), folder, folder.parent):
+            sync(path)  # the journal is, and what it tells of must be there
+    return asked
+
+
+def _request(
+    asked: schemas.Asked,
+    service: Service,
+    params: Params,
+    terms: Terms,
+    sources: Sequence[Source],
+    folder: Path,
+) -> Request:
+    paths = places(sources, folder)
+    inputs = destinations(paths, folder / "out", service, params)
+    return request(service, params, inputs, terms, command(asked, service, paths, folder), folder, SESSION)
+
+
+def _remember(broker: Broker, asked: Request, wish: schemas.Wish) -> None:
+    """What was uploaded has been hashed."""
+    for entry, sent in zip(asked.inputs, wish.inputs, strict=True):
+        if isinstance(sent, schemas.Upload):
+            broker.journal.remember_hash(entry.source, FileId.of(entry.source), sent.blob)
+
+
+def plan(desk: Desk, broker: Broker, sketch: schemas.Sketch) -> schemas.Plan:
+    """Where a job would run, and why. Nothing is recorded; inputs may be yet to come. Raises as `submit`."""
+    service, params, terms = _checked(broker.settings, sketch)
+    folder = _jobs(desk.settings) / f".plan-{secrets.token_hex(8)}"
+    sources = found(desk.blobs, desk.settings, sketch.inputs)
+    with _whole(broker, folder), _in_fields(service):
+        try:
+            asked = _request(sketch, service, params, terms, sources, folder)
+            paths = [entry.source for entry in asked.inputs]
+            with _stored(folder):
+                laid(sources, paths)
+            known = {
+                path: (source.sha256 or f"{path}", source.size)
+                for path, source in zip(paths, sources, strict=True)
+                if source.size is not None
+            }
+            weights = [amounts(service, params, [path])[0] if path.exists() else None for path in paths]
+            ranked = broker.preview(asked, weights, known)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return schemas.Plan(targets=[schemas.Place(**row(one)) for one in ranked], why=why(ranked))
+
+
+def remove(desk: Desk, broker: Broker, job: Job) -> None:
+    """Forget a job that is over, with its folder if it is the server's. Raises as `Broker.remove`."""
+    folder = job.folder if _is_ours(desk.settings, broker, job) else None
+    with _alone(folder or _jobs(desk.settings) / job.id):
+        broker.remove(job)
+        followers.forget(broker.settings, job.id)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # what resists is swept another day
+
+
+def _is_ours(settings: Settings, broker: Broker, job: Job) -> bool:
+    folder = job.folder
+    if folder is None or folder.parent != _jobs(settings) or not NAME.fullmatch(folder.name):
+        return False
+    first = broker.journal.in_folder(folder)
+    return first is not None and first.id == job.id
+
+
+def sweep(broker: Broker) -> None:
+    """Delete folders that have no job, hold no result and are a day old: what crashes left."""
+    jobs = _jobs(broker.settings)
+    for folder in jobs.iterdir() if jobs.is_dir() else ():
+        if folder.name != ".locks" and folder.stat().st_mtime < time.time() - DAY:
+            with _alone(folder):
+                if broker.journal.in_folder(folder) is None and not any(folder.glob("out/**/*.*")):
+                    shutil.rmtree(folder, ignore_errors=True)
