@@ -5,7 +5,7 @@ import { ask, at } from "./api.js";
 import { bytes, many } from "./format.js";
 import { Act, Confirm, Trouble } from "./parts.js";
 
-const AGAIN = new Set(["failed", "partly", "cancelled"]);
+const AGAIN = new Set(["failed", "partly", "cancelled", "interrupted"]);
 
 /** The buttons of a job. `kind` is how they look; `onRemoved` is called when the job is gone. */
 export function Actions({ job, kind = "", onRemoved }) {

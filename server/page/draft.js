@@ -14,6 +14,7 @@ export const choice = new Value({ service: "", set: {}, place: {} });
 /** Whether it is to start as soon as all files are there, and what became of that. */
 export const start = new Value({ wanted: false, problem: null });
 
+const USUAL = ["stabilize", "transcribe", "upscale", "caption", "tag"];
 const LANES = 2;
 const AWAY = [0, 502, 503, 504];
 const ends = new Map();
@@ -59,8 +60,10 @@ export function setParam(service, name, value) {
   choose({ set: { ...choice.now.set, [service]: set } });
 }
 
-/** The services that take all of these files, and the rest. */
+/** The services that take all of these files, those that are asked for most first, and the rest. */
 export function offered(services, chosen) {
+  const place = ({ name }) => (USUAL.includes(name) ? USUAL.indexOf(name) : USUAL.length);
+  services = [...services].sort((one, other) => place(one) - place(other));
   const suffixes = [...new Set(chosen.map(({ file }) => suffix(file.name)))];
   const takes = (service) => suffixes.every((one) => service.accepts.includes(one));
   return [services.filter(takes), services.filter((service) => !takes(service))];

@@ -1,7 +1,7 @@
 // A form made from a JSON schema: what the service's parameters are, it says itself.
 
 import { html } from "./vendor/preact.js";
-import { label } from "./format.js";
+import { bytes, label } from "./format.js";
 import { Fold } from "./parts.js";
 
 const EVERYDAY = {
@@ -14,18 +14,27 @@ const EVERYDAY = {
 const FIRST = 4;
 
 /** Fields for each property of `schema`. `set` holds what differs from the defaults; `onSet(name, value)` changes it. */
-export function Form({ service, schema, set, onSet }) {
+export function Form({ service, schema, set, onSet, models = [] }) {
   const names = Object.keys(schema.properties ?? {});
   const first = (EVERYDAY[service] ?? names.slice(0, FIRST)).filter((name) => names.includes(name));
   const rest = names.filter((name) => !first.includes(name));
   const field = (name) => html`<${Field} key=${`${service}.${name}`} id=${`set-${name}`} name=${name}
-    about=${schema.properties[name]} value=${set[name]} onSet=${(value) => onSet(name, value)} />`;
+    about=${named(name, schema.properties[name], models, set)} value=${set[name]} onSet=${(value) => onSet(name, value)} />`;
   return html`<div class="stack">
     <div class="fields">${first.map(field)}</div>
     ${rest.length > 0 && html`<${Fold} title="More settings" open=${rest.some((name) => name in set)}>
       ${() => html`<div class="fields">${rest.map(field)}</div>`}
     <//>`}
   </div>`;
+}
+
+/** A choice of models tells of each how large it is, and whether it has yet to be fetched. */
+function named(name, about, models, { engine = "whisper" }) {
+  if (name !== "model" || !about.enum) return about;
+  const found = (short) => models.find((one) => [short, `${engine}-${short}`].includes(one.name));
+  const told = (short, model) => [short, model.size_bytes && bytes(model.size_bytes), model.here ? "" : "not here yet"].filter(Boolean).join(", ");
+  const words = Object.fromEntries(about.enum.map((short) => [short, found(short) ? told(short, found(short)) : short]));
+  return { ...about, words, description: "what is not here yet is fetched when it is first needed" };
 }
 
 /** What a property takes: { kind, options, min, max, whole, optional }. */
@@ -60,16 +69,16 @@ function Field({ id, name, about, value, onSet }) {
   if (takes.kind === "several") return html`<${Several} ...${shown} name=${name} about=${about} />`;
   return html`<div class="field">
     <label for=${id}>${about.title ?? label(name)}</label>
-    ${takes.kind === "one" ? html`<${One} ...${shown} />` : html`<${Typed} ...${shown} />`}
+    ${takes.kind === "one" ? html`<${One} ...${shown} words=${about.words} />` : html`<${Typed} ...${shown} />`}
     <${About} id=${shown.described} about=${about} takes=${takes} changed=${value !== undefined} />
   </div>`;
 }
 
-function One({ id, now, takes, onSet, fallback, described }) {
+function One({ id, words, now, takes, onSet, fallback, described }) {
   const chosen = ({ currentTarget }) => onSet(typed(currentTarget.value, takes, fallback));
   return html`<select id=${id} value=${now} onChange=${chosen} aria-describedby=${described}>
     ${takes.optional && html`<option value="">not set</option>`}
-    ${takes.options.map((option) => html`<option key=${option} value=${option}>${option}</option>`)}
+    ${takes.options.map((option) => html`<option key=${option} value=${option}>${words?.[option] ?? option}</option>`)}
   </select>`;
 }
 

@@ -65,7 +65,8 @@ function Standing({ job }) {
     ${!job.over && html`<div class="whole">
       <${Progress} share=${job.progress} name="Progress of the job" />
       <span>${percent(job.progress)}</span>
-    </div>`}
+    </div>
+    ${job.items.length === 1 && html`<p class="muted small pace">${pace(job.items[0]) || job.state}</p>`}`}
     <p class="unseen" role="status">${job.over ? `The job is ${job.state}.` : `${Math.floor(job.progress * 10) * 10} percent`}</p>
   </div>`;
 }
@@ -89,8 +90,8 @@ function Item({ job, item, alone, shown, onShow }) {
       ${!alone && html`<${State} state=${item.state} />`}
       ${done && !alone && html`<button type="button" class="push" aria-expanded=${shown} onClick=${() => onShow(!shown)}>${shown ? "Hide" : "View"}</button>`}
     </div>
-    ${item.state === "open" && !job.over && html`<div><${Progress} share=${item.progress} name=${`Progress of ${item.name}`} />
-      <p class="muted small pace">${pace(item)}</p></div>`}
+    ${item.state === "open" && !job.over && !alone && html`<div><${Progress} share=${item.progress} name=${`Progress of ${item.name}`} />
+      <p class="muted small pace">${[percent(item.progress), pace(item)].filter(Boolean).join(", ")}</p></div>`}
     <${Trouble} problem=${item.error && item.error !== job.error ? { message: item.error } : null} />
     ${item.summary && html`<p>${item.summary}</p>`}
     ${item.outputs.length > 0 && html`<ul class="outputs">${item.outputs.map((output) => html`<li key=${output.name}>
@@ -102,9 +103,9 @@ function Item({ job, item, alone, shown, onShow }) {
 }
 
 /** How quick it is, and how long it still takes. */
-function pace({ progress, speed, eta }) {
-  const words = [percent(progress)];
-  if (speed > 0) words.push(`${speed < 10 ? speed.toFixed(1) : Math.round(speed)} times as fast as it plays`);
+function pace({ speed, eta }) {
+  const words = [];
+  if (speed > 0) words.push(`${speed < 10 ? speed.toFixed(1) : Math.round(speed)} × real time`);
   if (eta > 0) words.push(`about ${duration(eta)} left`);
   return words.join(", ");
 }

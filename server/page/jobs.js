@@ -34,7 +34,7 @@ function Line({ job }) {
       <a href="#/jobs/${encodeURIComponent(job.job)}"><bdi class="clip">${job.first}</bdi></a>
       <span class="muted small">${job.service}${count > 1 ? `, ${many(count, "file")}` : ""}</span>
     </div>
-    <div class="how"><${State} state=${job.state} />${!job.over && html`<span class="small muted">${percent(job.progress)}</span>`}</div>
+    <div class="how"><${State} state=${job.state} />${!job.over && job.progress > 0 && html`<span class="small muted">${percent(job.progress)}</span>`}</div>
     <div class="track">${job.over || (job.why && !job.progress)
       ? html`<p class="small clip muted" title=${job.why || job.error}>${job.why || job.error}</p>`
       : html`<${Progress} share=${job.progress} name=${`Progress of ${job.first}`} />`}</div>
@@ -54,5 +54,5 @@ function None({ which }) {
 function Older() {
   const [problem, setProblem] = useState(null);
   if (!useValue(older)) return null;
-  return html`<div class="stack"><${Act} act=${tellOlder} onProblem=${setProblem}>Show older jobs<//><${Trouble} problem=${problem} /></div>`;
+  return html`<div class="row"><${Act} act=${tellOlder} onProblem=${setProblem}>Show older jobs<//><${Trouble} problem=${problem} /></div>`;
 }

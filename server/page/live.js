@@ -17,10 +17,11 @@ export const returns = new Value(0);
 
 const TOGETHER_MS = 50;
 const AGAIN_MS = 1000;
-const STEP = 100;
+const FIRST = 50;
+const MOST = 200; // the server tells no more at once
 
 let stream = null;
-let asked = STEP;
+let asked = FIRST;
 let changes = [];
 let due = null;
 
@@ -41,9 +42,9 @@ export function leave() {
   jobs.set(new Map());
 }
 
-/** Have another hundred of the older jobs told. Throws a Problem. */
+/** Have the older jobs told, too, as many as the server tells. Throws a Problem. */
 export async function tellOlder() {
-  asked += STEP;
+  asked = MOST;
   await list();
 }
 
@@ -72,7 +73,7 @@ function lost() {
 /** What was removed while nobody was told is not in the list any more. */
 async function list() {
   const told = await read(`/v1/jobs?limit=${asked}`);
-  older.set(told.more);
+  older.set(told.more && asked < MOST);
   change((all) => {
     const since = told.jobs.at(-1)?.created ?? 0;
     const listed = new Set(told.jobs.map((row) => row.job));
