@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import shutil
 import threading
 import time
@@ -92,6 +93,20 @@ class Blobs:
             if part.is_whole:
                 await asyncio.to_thread(self._keep, upload, part)
         return self.state(upload)
+
+    def draft(self) -> Path:
+        """Where a file may be written that is to be a blob (`take`). What is left there is swept one day."""
+        with self._explained():
+            self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._uploads / f"draft-{secrets.token_hex(16)}"
+
+    def take(self, draft: Path, sha256: str) -> None:
+        """Make a blob of a draft with that hash, which is whole, on the disk, and written by nobody any more."""
+        if not self._touched(self._blobs / sha256):
+            with self._explained(), self._lock:
+                self._blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
+                draft.replace(self._blobs / sha256)
+            sync(self._blobs)
 
     def drop(self, upload: str) -> None:
         """Forget an upload, also while it is sent, or the blob that it became. Raises NotFound."""
