@@ -65,10 +65,12 @@ def token(place: Path) -> str:
 
 def _make(file: Path) -> None:
     """Write a new token, of two that do so at once the first."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as opened:
         opened.write(f"{secrets.token_urlsafe(32)}\n")
+        opened.flush()
+        os.fsync(handle)
     try:
         with suppress(FileExistsError):  # made by another meanwhile: that is the one
             os.link(draft, file)

@@ -8,14 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from broker.settings import Settings
 from server import problems
 from server.access import Access
 from server.desk import Desk
-from server.guard import Guard, cookie_name
+from server.guard import Guard, cookie_name, is_guarded
 from server.metrics import Counted, Metrics
 from server.routes import routers
 
@@ -51,5 +52,15 @@ def routed(desk: Desk, metrics: Metrics) -> FastAPI:
     problems.install(app)
     for router in routers():
         app.include_router(router)
-    app.router.default = StaticFiles(directory=PAGE, html=True)  # a mount would take what has another method, too
+    app.router.default = _Page(directory=PAGE, html=True)  # a mount would take what has another method, too
     return app
+
+
+class _Page(StaticFiles):
+    """The page's files, and nothing below where the routes are."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The answer to a request for a file."""
+        if is_guarded(scope):
+            raise problems.NotFound(f"nothing is at {scope['path'][:200]}", "GET /openapi.json tells what there is")
+        return await super().get_response(path, scope)

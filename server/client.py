@@ -20,7 +20,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from broker import settings
-from broker.errors import NoTarget
+from broker.errors import NoTarget, UsageError
 from broker.policy import Patience
 from server import access, running, schemas, transfers
 from server.wire import LONGEST_PAUSE, Again, ClientError, Wire, checked, events
@@ -97,16 +97,18 @@ class Client:
         The same `key` again finds the same job. Raises InputError for a file that cannot be read, and ValueError for
         terms that there are not.
         """
-        wish = self._wish(service, inputs, params, terms)
+        sent = [self.upload(one) if isinstance(one, Path) else one for one in inputs]
+        wish = schemas.Wish(service=service, inputs=sent, params=dict(params or {}), **terms)
         headers = {"Idempotency-Key": key or secrets.token_hex(16)}
         return self._read(schemas.Job, "POST", "/v1/jobs", json=wish.model_dump(mode="json"), headers=headers)
 
     def plan(
         self, service: str, inputs: Sequence[Source], params: Mapping[str, Any] | None = None, **terms: Any
     ) -> schemas.Plan:
-        """Where such a job would run, and why; files are uploaded as for `submit`, and nothing is started."""
-        wish = self._wish(service, inputs, params, terms)
-        return self._read(schemas.Plan, "POST", "/v1/plan", json=wish.model_dump(mode="json"))
+        """Where such a job would run, and why. Nothing is uploaded or started. Raises InputError and ValueError."""
+        told = [transfers.planned(one) if isinstance(one, Path) else one for one in inputs]
+        sketch = schemas.Sketch(service=service, inputs=told, params=dict(params or {}), **terms)
+        return self._read(schemas.Plan, "POST", "/v1/plan", json=sketch.model_dump(mode="json"))
 
     def upload(self, path: Path) -> schemas.Upload:
         """Send a file that is not known yet, to be an input of any number of jobs. Raises InputError."""
@@ -121,7 +123,10 @@ class Client:
         return self._read(schemas.Job, "GET", _address(job))
 
     def events(self, job: str) -> Iterator[schemas.Job]:
-        """A job now and at each change, until it is over. What happens while the server is away is told afterwards."""
+        """A job now and at each change, until it is over. What happens while the server is away is told afterwards.
+
+        Raises ClientError for one that is removed.
+        """
         patience, last, over = Patience(self._wire.patience, longest=LONGEST_PAUSE), "", False
         while not over:
             try:
@@ -137,21 +142,23 @@ class Client:
     def _stream(self, job: str, last: str) -> Iterator[tuple[str, schemas.Job]]:
         headers = {"Last-Event-ID": last} if last else {}
         with self._wire.http.stream("GET", f"{_address(job)}/events", headers=headers) as answer:
-            for revision, data in events(checked(answer).iter_raw()):
+            for kind, revision, data in events(checked(answer).iter_raw()):
+                if kind == "gone":
+                    raise ClientError(f"job {job} was removed", "offload jobs ls", UsageError.exit_code, 404)
                 yield revision, schemas.Job.model_validate_json(data)
 
     def wait(self, job: str) -> schemas.Job:
-        """A job, once it is over."""
-        for told in self.events(job):
-            if told.over:
-                return told
-        return self.job(job)
+        """A job, once it is over. Raises as `events`."""
+        *_, last = self.events(job)
+        return last
 
     def cancel(self, job: str) -> schemas.Removed:
         """End an open job, wherever it runs. Raises ClientError for one that is over."""
         told = self.job(job)
         if told.over:
-            raise ClientError(f"job {told.job} is {told.state} already", f"offload jobs show {told.job}", 2)
+            raise ClientError(
+                f"job {told.job} is {told.state} already", f"offload jobs show {told.job}", UsageError.exit_code
+            )
         return self._read(schemas.Removed, "DELETE", _address(job), repeatable=False)
 
     def remove(self, job: str) -> schemas.Removed:
@@ -211,12 +218,6 @@ class Client:
     def link(self) -> str:
         """A new login link for a browser."""
         return self._read(schemas.Link, "POST", "/v1/links").link
-
-    def _wish(
-        self, service: str, inputs: Sequence[Source], params: Mapping[str, Any] | None, terms: Mapping[str, Any]
-    ) -> schemas.Wish:
-        sent = [transfers.upload(self._wire, one) if isinstance(one, Path) else one for one in inputs]
-        return schemas.Wish(service=service, inputs=sent, params=dict(params or {}), **terms)
 
     def _read(self, kind: type[T], method: str, path: str, **sent: Any) -> T:
         return TypeAdapter(kind).validate_json(self._wire.asked(method, path, **sent).content)

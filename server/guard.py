@@ -83,7 +83,7 @@ class Guard:
         return None
 
     def _is_free(self, scope: Scope) -> bool:
-        return not _is_guarded(scope) or (scope["method"], scope["path"]) in OPEN
+        return not is_guarded(scope) or (scope["method"], scope["path"]) in OPEN
 
     def _is_known(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -92,7 +92,8 @@ class Guard:
         return self._access.recognises(cookie_parser(headers.get("cookie", "")).get(self._cookie, ""))
 
 
-def _is_guarded(scope: Scope) -> bool:
+def is_guarded(scope: Scope) -> bool:
+    """Whether a request is for what must be let in for, whether there is such a thing or not."""
     return bool(scope["path"].startswith(GUARDED))
 
 
@@ -100,7 +101,7 @@ def _is_foreign(scope: Scope, headers: Headers) -> bool:
     if headers.get("origin", here := f"{scope['scheme']}://{headers['host']}") != here:
         return True
     # A link to the page may be anywhere. What follows from it is the page's own.
-    return _is_guarded(scope) and headers.get("sec-fetch-site", "none") not in OURS
+    return is_guarded(scope) and headers.get("sec-fetch-site", "none") not in OURS
 
 
 def _told_length(headers: Headers) -> int:
@@ -128,7 +129,7 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
 
 
 def _with_headers(scope: Scope, send: Send) -> Send:
-    policy = DATA_POLICY if _is_guarded(scope) else PAGE_POLICY
+    policy = DATA_POLICY if is_guarded(scope) else PAGE_POLICY
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

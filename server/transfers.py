@@ -43,6 +43,14 @@ def upload(wire: Wire, path: Path) -> schemas.Upload:
     return schemas.Upload(blob=begin.sha256, name=_sendable(path.name))
 
 
+def planned(path: Path) -> schemas.Planned:
+    """What a plan needs to know of a file. Raises InputError for one that cannot be read."""
+    try:
+        return schemas.Planned(name=_sendable(path.name), size=path.stat().st_size, blob=file_sha256(path))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
 def _begun(wire: Wire, begin: schemas.Begin) -> schemas.Blob:
     answer = checked(wire.http.post("/v1/blobs", json=begin.model_dump()))
     return schemas.Blob.model_validate_json(answer.content)

@@ -95,16 +95,17 @@ def checked(answer: httpx.Response) -> httpx.Response:
     raise ClientError(problem.detail or problem.title, problem.hint, problem.exit_code, answer.status_code)
 
 
-def events(chunks: Iterable[bytes]) -> Iterator[tuple[str, str]]:
-    """Server-sent events, as id and data, as they come in. Data is one line of JSON, in which no line ends."""
+def events(chunks: Iterable[bytes]) -> Iterator[tuple[str, str, str]]:
+    """Server-sent events, as kind, id and data, as they come in. Data is one line of JSON."""
     fields: dict[str, str] = {}
     for line in _lines(chunks):
         name, _, value = line.partition(":")
-        if name:
-            fields[name] = value.removeprefix(" ")
-        elif not line and "data" in fields:
-            yield fields.get("id", ""), fields["data"]
-            fields = {}
+        if line:
+            fields[name] = value.removeprefix(" ")  # a comment has no name
+            continue
+        if "data" in fields:
+            yield fields.get("event", "message"), fields.get("id", ""), fields["data"]
+        fields = {}
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
