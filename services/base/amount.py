@@ -12,6 +12,9 @@ from typing import Any
 
 from services.base.suffixes import PICTURES
 
+UNTOLD = (ImportError, OSError, ValueError, IndexError, TypeError, ArithmeticError, AttributeError)
+"""What looking at a header ends in that does not tell; a stream whose codec PyAV lacks has no such attributes."""
+
 
 @contextmanager
 def _opened(source: Path) -> Iterator[Any]:
@@ -29,7 +32,7 @@ def pixels(source: Path) -> float | None:
             stream = container.streams.video[0]
             frames = 1 if source.suffix.lower() in PICTURES else _frames(container, stream)
             return float(frames * stream.width * stream.height) or None
-    except (ImportError, OSError, ValueError, IndexError, TypeError, ArithmeticError):
+    except UNTOLD:
         return None  # the script says what is wrong with it
 
 
@@ -38,7 +41,7 @@ def seconds(source: Path) -> float | None:
     try:
         with _opened(source) as container:
             return _seconds(container, container.streams.audio[0]) or None
-    except (ImportError, OSError, ValueError, IndexError, TypeError, ArithmeticError):
+    except UNTOLD:
         return None
 
 
@@ -51,7 +54,7 @@ def pictures(source: Path, fps: float | None = None, count: int | None = None) -
     try:
         with _opened(source) as container:
             return max(_seconds(container, container.streams.video[0]) * (fps or 1.0), 1.0)
-    except (ImportError, OSError, ValueError, IndexError, TypeError, ArithmeticError):
+    except UNTOLD:
         return None
 
 

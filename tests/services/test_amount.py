@@ -73,6 +73,12 @@ def test_what_is_no_media_has_no_amount(measure: object, content: bytes, tmp_pat
     assert measure(tmp_path / "gone.mp4") is None  # type: ignore[operator]
 
 
+def test_what_has_frames_that_nobody_here_can_read_has_no_amount(tmp_path: Path) -> None:
+    drawing = tmp_path / "drawing.svg"
+    drawing.write_bytes(b"this is no clip")
+    assert amount.pixels(drawing) is None
+
+
 def test_a_clip_without_sound_has_no_seconds_of_it(tmp_path: Path) -> None:
     assert amount.seconds(media.clip(tmp_path / "mute.mp4", 0.2, sound=False)) is None
 
