@@ -34,10 +34,7 @@ function decoded(part) {
 function useRoute() {
   const [now, setNow] = useState(route);
   useEffect(() => {
-    const changed = () => {
-      if (location.hash.startsWith("#code=")) enter(); // a login link that was opened in this very tab
-      else setNow(route());
-    };
+    const changed = () => setNow(route());
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
   }, []);
@@ -117,5 +114,6 @@ function App() {
   return inside ? html`<${Inside} />` : html`<${Door} problem=${problem} again=${enter} />`;
 }
 
+addEventListener("hashchange", () => location.hash.startsWith("#code=") && enter()); // a link opened in this very tab
 render(html`<${App} />`, document.getElementById("app"));
 enter();

@@ -29,8 +29,8 @@ export function JobView({ id }) {
   return html`<${Head} job=${job} />
     <${Standing} job=${job} />
     <${Items} job=${job} />
-    <${Attempts} job=${job} />
     <section class="panel"><div class="body stack">
+      <${Attempts} job=${job} />
       <${Fold} title="Receipt">${() => html`<${Receipt} job=${job} />`}<//>
       <${Fold} title="Log">${() => html`<${Log} job=${job} />`}<//>
       <${Fold} title="The same on the command line">${() => html`<${Command} text=${job.command} />`}<//>
@@ -48,6 +48,7 @@ function Head({ job }) {
     </div>
     <p class="muted small">started <time title=${moment(job.created)}>${ago(job.created)}</time>${job.seconds === null ? "" : `, took ${duration(job.seconds)}`}
       ${where(job)}, <span class="mono">${job.job}</span></p>
+    <p class="unseen" role="status">${job.over ? `The job is ${job.state}.` : `${Math.floor(job.progress * 10) * 10} percent`}</p>
   </div>`;
 }
 
@@ -58,17 +59,22 @@ function where(job) {
 
 /** What it waits for, why it failed, how far it is. */
 function Standing({ job }) {
-  const failed = job.error && { message: job.error };
+  const failed = job.state !== "cancelled" && failure(job);
+  if (job.over && !failed) return null;
   return html`<div class="stack">
     ${job.why && html`<p class="waits" role="status">${job.why}</p>`}
-    <${Trouble} problem=${failed}>${job.over && html`<p>To see more, in a terminal:</p><${Command} text=${`offload jobs logs ${job.job}`} />`}<//>
+    <${Trouble} problem=${failed && { message: failed }}>${job.over && html`<p>The log says more; in a terminal:</p><${Command} text=${`offload jobs logs ${job.job}`} />`}<//>
     ${!job.over && html`<div class="whole">
       <${Progress} share=${job.progress} name="Progress of the job" />
       <span>${percent(job.progress)}</span>
-    </div>
-    ${job.items.length === 1 && html`<p class="muted small pace">${pace(job.items[0]) || job.state}</p>`}`}
-    <p class="unseen" role="status">${job.over ? `The job is ${job.state}.` : `${Math.floor(job.progress * 10) * 10} percent`}</p>
+      ${job.items.length === 1 && html`<p class="muted small pace">${pace(job.items[0])}</p>`}
+    </div>`}
   </div>`;
+}
+
+function failure(job) {
+  const bad = job.items.filter(({ state }) => state === "failed").length;
+  return job.error || (job.over && bad ? `${bad} of ${many(job.items.length, "file")} failed.` : "");
 }
 
 function Items({ job }) {
@@ -83,6 +89,7 @@ function Items({ job }) {
 
 function Item({ job, item, alone, shown, onShow }) {
   const done = item.state === "done";
+  if (alone && item.state === "open") return null; // all that could be told of it stands above
   return html`<article class="panel"><div class="body stack">
     <div class="head">
       <h2><bdi>${item.name}</bdi></h2>
@@ -114,13 +121,13 @@ function Attempts({ job }) {
   if (!job.attempts.length) return null;
   const failed = job.attempts.some(({ error }) => error);
   const title = `${many(job.attempts.length, "attempt")}: where, and why there`;
-  return html`<section class="panel"><div class="body"><${Fold} title=${title} open=${failed}>
+  return html`<${Fold} title=${title} open=${failed}>
     <ol class="stack">${job.attempts.map((one) => html`<li key=${one.number}>
       <p><strong>${called(one.target)}</strong> <span class="muted">${one.prepares ? "prepared the files" : one.state}${one.seconds === null ? "" : `, ${duration(one.seconds)}`}</span></p>
       <p class="muted small">${one.reason}</p>
       ${one.error && html`<p class="bad small">${one.error}</p>`}
     </li>`)}</ol>
-  <//></div></section>`;
+  <//>`;
 }
 
 function Log({ job }) {

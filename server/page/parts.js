@@ -1,6 +1,6 @@
 // Small things that several views are made of.
 
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { percent } from "./format.js";
 
 const LOOKS = { done: "good", partly: "warn", failed: "bad", interrupted: "warn", running: "running", detached: "running" };
@@ -66,7 +66,7 @@ export function Act({ act, children, kind = "", onProblem }) {
 /** A question over the page. `onAnswer` gets true or false. */
 export function Confirm({ title, children, yes, onAnswer }) {
   const dialog = useRef(null);
-  useEffect(() => dialog.current.showModal(), []);
+  useLayoutEffect(() => dialog.current.showModal(), []);
   const answer = (event) => {
     event.preventDefault();
     dialog.current.close();

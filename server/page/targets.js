@@ -57,9 +57,9 @@ function Test({ name }) {
   };
   return html`<div class="stack" role="status">
     <div><${Act} act=${test} onProblem=${setProblem}>Test<span class="unseen"> ${called(name)}</span><//></div>
-    ${told && html`<ol class="steps small">${told.steps.map((step) => html`<li key=${step.name} class=${step.ok ? "good" : "bad"}>
-      <span aria-hidden="true">${step.ok ? "✓" : "✗"}</span><span class="unseen">${step.ok ? "good: " : "failed: "}</span>
-      ${step.name} <span class="muted">${step.said}</span>${step.hint && html`<p><code>${step.hint}</code></p>`}</li>`)}</ol>`}
+    ${told && html`<ol class="steps small">${told.steps.map((step) => html`<li key=${step.name} >
+      <span class=${step.ok ? "good" : "bad"} aria-hidden="true">${step.ok ? "✓" : "✗"}</span><div><span class="unseen">${step.ok ? "good: " : "failed: "}</span>${step.name} <span class="muted">${step.said}</span>
+      ${step.hint && html`<p><code>${step.hint}</code></p>`}</div></li>`)}</ol>`}
     <${Trouble} problem=${problem} />
   </div>`;
 }

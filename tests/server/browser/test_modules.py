@@ -90,7 +90,9 @@ def test_every_parameter_has_a_field_that_gives_what_the_server_takes(bare: Page
     for field in bare.locator("select").all():
         field.select_option(field.locator("option").last.get_attribute("value"))
     for field in bare.locator("input[type=text]").all():
-        field.fill({"set-size": "640x480", "set-language": "de", "set-zoom": "12.5"}.get(field.get_attribute("id"), "Ada"))
+        field.fill(
+            {"set-size": "640x480", "set-language": "de", "set-zoom": "12.5"}.get(field.get_attribute("id"), "Ada")
+        )
     given = bare.evaluate("window.given")
     changed = {key: value for key, value in given.items() if value != fields[key].get("default")}
     assert set(given) == set(fields)

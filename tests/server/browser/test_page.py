@@ -1,0 +1,268 @@
+"""The page, as a person uses it: a real server, a real browser, real clips."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from tests import media
+from tests.server.browser.browsing import PATIENCE_MS, complaints, log_in, visit
+from tests.server.serving import REPO, Serving
+
+SAMPLE = REPO / "examples" / "handheld.mp4"
+PHONE = {"width": 360, "height": 740}
+STATES = {"done": "done", "cancelled": "cancelled", "running": re.compile("running|detached")}
+
+RECORD = """() => {
+    window.seen = [];
+    const look = () => {
+        const bar = document.querySelector(".whole [role=progressbar]");
+        const now = bar && Number(bar.getAttribute("aria-valuenow"));
+        if (bar && now !== window.seen.at(-1)) window.seen.push(now);
+    };
+    new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
+}"""
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A clip that takes no time, with a name that has no place to break."""
+    return media.clip(tmp_path / f"harbour_{'x' * 60}.mp4")
+
+
+def choose(page: Page, *clips: Path) -> None:
+    page.set_input_files("input[type=file]", clips)
+    expect(page.locator(".phase.good")).to_have_count(len(clips))
+
+
+def start(page: Page) -> None:
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/#/jobs/*")
+
+
+def state(page: Page) -> Locator:
+    return page.locator("main .head > .state").first
+
+
+def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Page, serving: Serving) -> None:
+    choose(page, SAMPLE)
+    page.get_by_role("radio", name="stabilize").check()
+    page.get_by_label("Report").check()
+    expect(page.locator(".sentence")).to_contain_text("this machine")
+    page.evaluate(RECORD)
+    start(page)
+    expect(state(page)).to_have_text("done")
+    seen = page.evaluate("window.seen")
+    assert seen == sorted(seen), seen
+    assert len(seen) > 2, seen
+    compare_plays(page)
+
+    page.get_by_role("link", name="New").click()
+    choose(page, SAMPLE)
+    page.get_by_text("More settings").click()
+    page.get_by_label("Preset").select_option("slow")
+    start(page)
+    expect(state(page)).to_have_text("running")
+    page.get_by_role("button", name="Cancel").click()
+    expect(state(page)).to_have_text("cancelled")
+    page.get_by_role("button", name="Retry").click()
+    expect(state(page)).to_have_text("running")
+
+    serving.kill()
+    expect(page.locator(".link.lost")).to_be_visible()
+    expect(page.locator(".banner")).to_contain_text("comes back by itself")
+    expect(state(page)).to_have_text("running")
+    serving.start()
+    expect(page.locator(".link.live")).to_be_visible()
+    expect(page.locator(".banner")).to_have_count(0)
+    expect(state(page)).to_have_text("done")
+    page.get_by_role("link", name="Jobs").first.click()
+    expect(page.locator(".jobs li")).to_have_count(2)
+
+
+def compare_plays(page: Page) -> None:
+    expect(page.get_by_role("slider").first).to_be_visible()
+    page.get_by_role("button", name="Play").click()
+    playing = "() => [...document.querySelectorAll('.viewer video')].filter((one) => one.currentTime > 0.3).length === 2"
+    page.wait_for_function(playing)
+
+
+def test_an_upload_goes_on_where_it_was_when_the_server_is_killed(page: Page, serving: Serving, tmp_path: Path) -> None:
+    clip, pieces, megabyte = tmp_path / "long.mp4", [], 2**20
+    clip.write_bytes(bytes(range(256)) * (30 * megabyte // 256))
+
+    def kill_in_the_middle(route: Route) -> None:
+        offset = int(route.request.headers["upload-offset"])
+        pieces.append(offset)
+        if len(pieces) == 3:
+            serving.kill()
+        route.continue_()
+
+    page.route("**/v1/blobs/*", kill_in_the_middle)
+    page.set_input_files("input[type=file]", clip)
+    expect(page.locator(".link.lost")).to_be_visible()
+    serving.start()
+    expect(page.locator(".phase.good")).to_be_visible()
+    assert pieces == [0, 8 * megabyte, 16 * megabyte, 16 * megabyte, 24 * megabyte]
+
+
+def test_a_file_that_is_left_out_is_not_part_of_the_job(page: Page, small: Path, serving: Serving) -> None:
+    choose(page, small, SAMPLE)
+    page.get_by_role("button", name=f"Remove {SAMPLE.name}").click()
+    start(page)
+    expect(state(page)).to_have_text("done")
+    with serving.http() as http:
+        (job,) = http.get("/v1/jobs").json()["jobs"]
+    assert (job["first"], job["items"]) == (small.name, 1)
+
+
+def test_a_mistake_is_told_where_it_was_made(page: Page, tmp_path: Path) -> None:
+    text = tmp_path / "clip.mp4"
+    text.write_text("no clip at all")
+    choose(page, text)
+    page.get_by_label("Zoom").fill("much")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".start [role=alert]").last).to_contain_text("zoom")
+    page.get_by_label("Zoom").fill("auto")
+    start(page)
+    expect(state(page)).to_have_text("failed")
+    expect(page.locator("[role=alert]").first).to_be_visible()
+    expect(page.get_by_text("offload jobs logs")).to_be_visible()
+
+
+def test_a_link_is_good_once_and_its_code_leaves_the_address(browser: Browser, serving: Serving) -> None:
+    with visit(browser) as page:
+        page.goto(serving.link)
+        expect(page.get_by_role("heading", name="New job")).to_be_visible()
+        assert serving.code not in page.url
+        page.goto(serving.url)
+        expect(page.get_by_role("heading", name="New job")).to_be_visible()
+    with visit(browser) as other:
+        other.goto(serving.url)
+        expect(other.get_by_text("offload serve --link")).to_be_visible()
+        other.goto(serving.link)
+        expect(other.get_by_role("alert")).to_contain_text("used already")
+
+
+def test_a_job_that_is_typed_in_a_terminal_is_seen_and_removed(page: Page, small: Path, serving: Serving) -> None:
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+    typed = [sys.executable, "-m", "offload", "stabilize", "-q", str(small)]
+    subprocess.run(typed, env=serving.env, check=True, cwd=small.parent, capture_output=True)
+    line = page.locator(".jobs li")
+    expect(line.locator(".state")).to_have_text("done")
+    line.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    line.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("dialog")).to_contain_text("the files stay where they are")
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(line).to_have_count(0)
+
+
+def tab_to(page: Page, wanted: Locator, key: str = "Tab", most: int = 60) -> None:
+    """Go to `wanted` by the keyboard. Whatever has the focus on the way shows it."""
+    wanted.wait_for()
+    for _ in range(most):
+        page.keyboard.press(key)
+        shown = page.evaluate(
+            """() => {
+                const at = document.activeElement;
+                const marked = (one) => getComputedStyle(one).outlineStyle !== "none";
+                return at === document.body || marked(at) || (at.parentElement && marked(at.parentElement));
+            }"""
+        )
+        assert shown, page.evaluate("document.activeElement.outerHTML")
+        if wanted.evaluate("(one) => one === document.activeElement"):
+            return
+    raise AssertionError(f"not reached by {key}: {wanted}")
+
+
+def test_all_of_it_goes_by_the_keyboard(page: Page, small: Path) -> None:
+    tab_to(page, page.locator("input[type=file]"))
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(small)
+    tab_to(page, page.get_by_role("radio", name="stabilize"))
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("radio", name="transcribe")).to_be_checked()
+    page.keyboard.press("ArrowUp")
+    tab_to(page, page.get_by_label("Smoothing"))
+    page.keyboard.press("Control+A")
+    page.keyboard.type("12")
+    tab_to(page, page.get_by_label("Report"))
+    page.keyboard.press("Space")
+    tab_to(page, page.get_by_role("button", name="Start"))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/#/jobs/*")
+    expect(page.locator("h1")).to_be_focused()
+    expect(state(page)).to_have_text("done")
+    tab_to(page, page.locator("summary", has_text="Receipt"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Smoothing")).to_be_visible()
+    tab_to(page, page.get_by_role("button", name="Remove"), "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    tab_to(page, page.get_by_role("dialog").get_by_role("button", name="Remove"))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/#/jobs")
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+
+
+@pytest.fixture
+def views(page: Page, small: Path, serving: Serving) -> Iterator[list[str]]:
+    """The addresses of all views, one of them of a job that is done."""
+    choose(page, small)
+    start(page)
+    expect(state(page)).to_have_text("done")
+    yield ["new", "jobs", page.url.partition("#/")[2], "targets", "search"]
+
+
+def test_nothing_is_wider_than_a_phone(page: Page, views: list[str], small: Path) -> None:
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    for view in views:
+        page.goto(f"{page.url.partition('#')[0]}#/{view}")
+        page.locator("main h1").wait_for()
+        if view == "new":
+            choose(page, small)
+        for folded in page.locator("summary").all():
+            folded.click()
+        page.wait_for_timeout(300)
+        wide = page.evaluate(
+            """() => [...document.querySelectorAll("body *")].filter((one) => {
+                const { left, right, width } = one.getBoundingClientRect();
+                return width > 0 && (right > innerWidth + 1 || left < -1) && !one.closest("pre, .unseen, .viewer");
+            }).map((one) => one.outerHTML.slice(0, 200))"""
+        )
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (view, wide)
+
+
+def test_the_console_stays_empty(page: Page, views: list[str], small: Path) -> None:
+    page.evaluate("addEventListener('securitypolicyviolation', (event) => console.error(event.blockedURI))")
+    for view in views:
+        page.goto(f"{page.url.partition('#')[0]}#/{view}")
+        page.locator("main h1").wait_for()
+        if view == "new":
+            choose(page, small)
+            expect(page.locator(".sentence")).to_contain_text("this machine")
+        for folded in page.locator("summary").all():
+            folded.click()
+        page.wait_for_timeout(300)
+    assert complaints(page) == []
+
+
+def test_the_page_of_a_job_is_there_by_its_address_alone(browser: Browser, views: list[str], serving: Serving) -> None:
+    with visit(browser) as other:
+        log_in(other, serving, views[2])
+        expect(state(other)).to_have_text("done")
+        other.goto(f"{serving.url}/#/jobs/000000000000")
+        expect(other.get_by_role("heading", name="No such job")).to_be_visible()
