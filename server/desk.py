@@ -66,6 +66,7 @@ class Desk:
             _tried(self._see_to_jobs)
             if time.monotonic() > sweeping:
                 _tried(self.blobs.sweep)
+                _tried(self._sweep_jobs)
                 sweeping = time.monotonic() + SWEEP_SECONDS
             self._waits.wait(LOOK_AFTER_SECONDS)
             self._waits.clear()
@@ -73,6 +74,12 @@ class Desk:
     def _see_to_jobs(self) -> None:
         with self.broker() as broker:
             followers.revive(broker)
+
+    def _sweep_jobs(self) -> None:
+        from server import submission  # which asks us to look after what it submits
+
+        with self.broker() as broker:
+            submission.sweep(broker)
 
 
 def _tried(do: Callable[[], object]) -> None:
