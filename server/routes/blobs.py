@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from server import problems
@@ -27,6 +27,7 @@ KNOWN: dict[int | str, dict[str, Any]] = {
 BODY = {"requestBody": {"required": True, "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}}
 
 At = Annotated[Desk, Depends(desk)]
+Name = Annotated[str, Path(description="an upload, as POST named it", examples=[f"{'0' * 64}-1048576"])]
 
 
 @router.post(
@@ -34,6 +35,7 @@ At = Annotated[Desk, Depends(desk)]
     response_model=Blob,
     status_code=201,
     operation_id="begin_upload",
+    summary="Begin an upload, or find it",
     responses=KNOWN | problems.refusals(413, 460, 507),
 )
 def begin_upload(begin: Begin, response: Response, at: At) -> Blob:
@@ -44,14 +46,26 @@ def begin_upload(begin: Begin, response: Response, at: At) -> Blob:
     return _told(response, blob)
 
 
-@router.get("/{upload}", response_model=Blob, operation_id="see_upload", responses=TOLD | problems.refusals(404))
-def see_upload(upload: str, response: Response, at: At) -> Blob:
+@router.get(
+    "/{upload}",
+    response_model=Blob,
+    operation_id="see_upload",
+    summary="An upload, as far as it has come",
+    responses=TOLD | problems.refusals(404),
+)
+def see_upload(upload: Name, response: Response, at: At) -> Blob:
     """An upload, as far as it has come."""
     return _told(response, at.blobs.state(upload))
 
 
-@router.head("/{upload}", operation_id="find_upload", responses=TOLD | problems.refusals(404))
-def find_upload(upload: str, at: At) -> Response:
+@router.head(
+    "/{upload}",
+    operation_id="find_upload",
+    summary="Where an upload goes on",
+    response_class=Response,
+    responses=TOLD | problems.refusals(404),
+)
+def find_upload(upload: Name, at: At) -> Response:
     """Where an upload goes on, in headers."""
     response = Response()
     _told(response, at.blobs.state(upload))
@@ -62,11 +76,12 @@ def find_upload(upload: str, at: At) -> Response:
     "/{upload}",
     response_model=Blob,
     operation_id="send_upload",
+    summary="Send an upload, or a piece of it",
     responses=TOLD | problems.refusals(404, 408, 409, 413, 415, 460, 507),
     openapi_extra=BODY,
 )
 async def send_upload(
-    upload: str,
+    upload: Name,
     upload_offset: Annotated[int, Header(ge=0, le=2**53)],
     request: Request,
     response: Response,
@@ -81,8 +96,14 @@ async def send_upload(
     return _told(response, blob)
 
 
-@router.delete("/{upload}", status_code=204, operation_id="drop_upload", responses=problems.refusals(404))
-def drop_upload(upload: str, at: At) -> None:
+@router.delete(
+    "/{upload}",
+    status_code=204,
+    operation_id="drop_upload",
+    summary="Forget an upload",
+    responses=problems.refusals(404),
+)
+def drop_upload(upload: Name, at: At) -> None:
     """Forget an upload, and what has come of it. Jobs keep what they have."""
     at.blobs.drop(upload)
 
