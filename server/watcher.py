@@ -114,7 +114,7 @@ class Watcher:
         """Tell what is new; returns whether there was no time for all that may be."""
         wanted, told = self.listeners.wanted()
         found = [_news(broker, job) for job in _urgent(broker, wanted, told)]
-        in_turn = self._in_turn(broker, {news.job for news in found}) if None in wanted else []
+        in_turn = self._in_turn(broker, {news.job for news in found}, told) if None in wanted else []
         until = time.monotonic() + TURN_SECONDS
         for job in in_turn:
             if time.monotonic() > until:
@@ -124,10 +124,10 @@ class Watcher:
         self.listeners.tell(found)
         return any(job not in self._looked for job in in_turn)
 
-    def _in_turn(self, broker: Broker, but: Collection[str]) -> list[str]:
+    def _in_turn(self, broker: Broker, but: Collection[str], told: Collection[str]) -> list[str]:
         """Other open jobs: those first that were not looked at for longest."""
         others = broker.journal.knows(()) - set(but)
-        self._looked = {job: seen for job, seen in self._looked.items() if job in others}
+        self._looked = {job: seen for job, seen in self._looked.items() if job in others and job in told}
         return sorted(others, key=lambda job: self._looked.get(job, 0.0))
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Path
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from server import problems
@@ -22,7 +22,7 @@ AGAIN_MS = 1000
 At = Annotated[Desk, Depends(desk)]
 
 
-def existing(job: str, at: At) -> str:
+def existing(job: Annotated[str, Path(description="a job's id", examples=["0123456789ab"])], at: At) -> str:
     """The id of a job that is there. Raises NotFound, before anything is streamed."""
     with at.broker() as broker:
         if job not in broker.journal.knows([job]):
@@ -34,6 +34,7 @@ def existing(job: str, at: At) -> str:
     "/jobs/{job}/events",
     response_class=EventSourceResponse,
     operation_id="watch_job",
+    summary="A job as it changes",
     response_description="`event: job` at once and at each change; `event: gone` if it is removed.",
     responses=problems.refusals(404),
 )
@@ -53,6 +54,7 @@ async def watch_job(
     "/events",
     response_class=EventSourceResponse,
     operation_id="watch_jobs",
+    summary="All jobs as they change",
     response_description="`event: job` for each open job and the latest, and for each that changes; `event: gone`.",
     responses=problems.refusals(),
 )
