@@ -41,6 +41,11 @@ Only = Annotated[
     Query(alias="state", description="those in one state; open: not over"),
 ]
 
+While = Annotated[
+    Literal["open"] | None,
+    Query(alias="while", description="open: cancel only; what ended meanwhile is not removed"),
+]
+
 ID = re.compile(rf"[0-9a-f]{{{jobs.ID_CHARS}}}")
 TRIES = 20
 AGAIN_SECONDS = 0.1
@@ -63,7 +68,7 @@ FILE: dict[int | str, dict[str, Any]] = {
     responses={
         200: {"model": schemas.Job, "description": "The job that was asked for before with this Idempotency-Key"},
         201: {"headers": {"Location": {"schema": {"type": "string"}, "description": "where the job is"}}},
-        **refusals(400, 409, 413, 415, 424, 503, 507),
+        **refusals(409, 413, 415, 424, 503, 507),
     },
 )
 def submit(wish: schemas.Wish, at: At, response: Response, key: Key = None) -> schemas.Job:
@@ -109,16 +114,18 @@ def one(job: Id, at: At) -> schemas.Job:
     summary="Cancel a job, or remove one that is over",
     responses=refusals(404, 409, 503),
 )
-def remove(job: Id, at: At) -> schemas.Removed:
+def remove(job: Id, at: At, only: While = None) -> schemas.Removed:
     """Cancel a job; one that is over is removed, with all that the server keeps of it.
 
     Items that are done stay done. Results of a job that was typed on the command line stay where they are. 409: it is
-    about to end, or what it left on a target cannot be deleted now.
+    about to end, or is over and was to be cancelled only, or what it left on a target cannot be deleted now.
     """
     with at.broker() as broker:
         found = _found(broker, job)
         if not found.state.over:
             return _cancelled(broker, found)
+        if only == "open":
+            raise Refusal(409, f"job {found.id} is over already", "look at it as it is now")
         try:
             submission.remove(at, broker, found)
         except UsageError as error:
@@ -207,7 +214,10 @@ Download = Annotated[bool, Query(description="have it saved, not shown")]
 
 
 @router.head(
-    "/{job}/outputs/{name}", operation_id="head_output", summary="About an output", responses={**FILE, **refusals(404)}
+    "/{job}/outputs/{name}",
+    operation_id="head_output",
+    summary="About an output",
+    responses={**FILE, **refusals(404, 416)},
 )
 @router.get(
     "/{job}/outputs/{name}",
@@ -239,7 +249,10 @@ def _output(made: jobs.Output) -> files.Served:
 
 
 @router.head(
-    "/{job}/inputs/{index}", operation_id="head_input", summary="About an input", responses={**FILE, **refusals(404)}
+    "/{job}/inputs/{index}",
+    operation_id="head_input",
+    summary="About an input",
+    responses={**FILE, **refusals(404, 416)},
 )
 @router.get(
     "/{job}/inputs/{index}",

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["jobs"])
     response_model=schemas.Plan,
     operation_id="plan_job",
     summary="Where a job would run, and why",
-    responses=refusals(400, 409, 413, 415, 424, 503, 507),
+    responses=refusals(409, 413, 415, 424, 503, 507),
 )
 def plan(sketch: schemas.Sketch, at: Annotated[Desk, Depends(desk)]) -> schemas.Plan:
     """Where a job would run, and why. Nothing is done.
