@@ -243,7 +243,12 @@ def sweep(broker: Broker) -> None:
     """Delete folders that have no job, hold no result and are a day old: what crashes left."""
     jobs = _jobs(broker.settings)
     for folder in jobs.iterdir() if jobs.is_dir() else ():
-        if folder.name != ".locks" and folder.stat().st_mtime < time.time() - DAY:
-            with _alone(folder):
-                if broker.journal.in_folder(folder) is None and not any(folder.glob("out/**/*.*")):
-                    shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a plan's, which has just been made
+            if folder.name != ".locks" and folder.stat().st_mtime < time.time() - DAY:
+                _sweep(broker, folder)
+
+
+def _sweep(broker: Broker, folder: Path) -> None:
+    with _alone(folder):
+        if broker.journal.in_folder(folder) is None and not any(folder.glob("out/**/*.*")):
+            shutil.rmtree(folder, ignore_errors=True)
