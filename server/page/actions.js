@@ -12,14 +12,15 @@ export function Actions({ job, kind = "", onRemoved }) {
   const [problem, setProblem] = useState(null);
   const [asking, setAsking] = useState(false);
   const named = (words) => html`${words}<span class="unseen"> ${job.service} ${job.first}</span>`;
-  const act = (method, ...path) => () => ask(method, at(job.job, ...path));
+  const retry = () => ask("POST", at(job.job, "retry"));
+  const cancel = () => ask("DELETE", `${at(job.job)}?while=open`); // what ended meanwhile must not be removed
   const answered = (yes) => {
     setAsking(false);
     if (yes) ask("DELETE", at(job.job)).then(() => onRemoved?.(), setProblem);
   };
   return html`<div class="row actions">
-    ${!job.over && html`<${Act} kind=${kind} act=${act("DELETE")} onProblem=${setProblem}>${named("Cancel")}<//>`}
-    ${AGAIN.has(job.state) && html`<${Act} kind=${kind} act=${act("POST", "retry")} onProblem=${setProblem}>${named("Retry")}<//>`}
+    ${!job.over && html`<${Act} kind=${kind} act=${cancel} onProblem=${setProblem}>${named("Cancel")}<//>`}
+    ${AGAIN.has(job.state) && html`<${Act} kind=${kind} act=${retry} onProblem=${setProblem}>${named("Retry")}<//>`}
     ${job.over && html`<button type="button" class=${kind} onClick=${() => setAsking(true)}>${named("Remove")}</button>`}
     ${asking && html`<${Confirm} title="Remove this job?" yes="Remove" onAnswer=${answered}><${Goes} job=${job} /><//>`}
     <${Trouble} problem=${problem} />

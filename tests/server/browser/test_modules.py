@@ -32,7 +32,8 @@ def test_a_hash_that_grows_is_the_browsers_own(bare: Page) -> None:
     wrong = bare.evaluate(
         """async () => {
             const { Sha256 } = await import("/sha256.js");
-            const hex = (buffer) => [...new Uint8Array(buffer)].map((one) => one.toString(16).padStart(2, "0")).join("");
+            const digits = (one) => one.toString(16).padStart(2, "0");
+            const hex = (buffer) => [...new Uint8Array(buffer)].map(digits).join("");
             let seed = 7;
             const random = (below) => (seed = (seed * 48271) % 2147483647) % below;
             const wrong = [];
@@ -77,7 +78,8 @@ def test_every_parameter_has_a_field_that_gives_what_the_server_takes(bare: Page
             const { Form } = await import("/form.js");
             window.given = {};
             const onSet = (name, value) => { window.given[name] = value; };
-            render(html`<${Form} service=${service} schema=${{ properties }} set=${{}} onSet=${onSet} />`, document.body);
+            const form = html`<${Form} service=${service} schema=${{ properties }} set=${{}} onSet=${onSet} />`;
+            render(form, document.body);
         }""",
         [name, fields],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,12 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests import media
+from tests.offload.background import until
 from tests.server.browser.browsing import PATIENCE_MS, complaints, log_in, visit
 from tests.server.serving import REPO, Serving
 
 SAMPLE = REPO / "examples" / "handheld.mp4"
 PHONE = {"width": 360, "height": 740}
-STATES = {"done": "done", "cancelled": "cancelled", "running": re.compile("running|detached")}
 
 RECORD = """() => {
     window.seen = [];
@@ -91,8 +90,7 @@ def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Pag
 def compare_plays(page: Page) -> None:
     expect(page.get_by_role("slider").first).to_be_visible()
     page.get_by_role("button", name="Play").click()
-    playing = "() => [...document.querySelectorAll('.viewer video')].filter((one) => one.currentTime > 0.3).length === 2"
-    page.wait_for_function(playing)
+    page.wait_for_function("[...document.querySelectorAll('.viewer video')].every((one) => one.currentTime > 0.3)")
 
 
 def test_an_upload_goes_on_where_it_was_when_the_server_is_killed(page: Page, serving: Serving, tmp_path: Path) -> None:
@@ -167,6 +165,22 @@ def test_a_job_that_is_typed_in_a_terminal_is_seen_and_removed(page: Page, small
     expect(page.get_by_role("dialog")).to_contain_text("the files stay where they are")
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(line).to_have_count(0)
+
+
+def test_what_ended_while_it_was_cancelled_is_not_removed(page: Page, serving: Serving) -> None:
+    def late(route: Route) -> None:
+        if route.request.method == "DELETE":
+            with serving.http() as http:
+                until(lambda: http.get(f"/v1/{page.url.partition('#/')[2]}").json()["over"], "over")
+        route.continue_()
+
+    choose(page, SAMPLE)
+    start(page)
+    expect(state(page)).to_have_text("running")
+    page.route("**/v1/jobs/**", late)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".actions [role=alert]")).to_contain_text("over already")
+    expect(state(page)).to_have_text("done")
 
 
 def tab_to(page: Page, wanted: Locator, key: str = "Tab", most: int = 60) -> None:
