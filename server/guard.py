@@ -20,7 +20,8 @@ OPEN = {("POST", "/v1/session")}
 """What nobody needs to be let in for: to be let in. The page's own files hold no secret, and are free, too."""
 
 GUARDED = ("/v1", "/metrics", "/openapi.json")
-STREAMED = ("/v1/blobs", "/v1/audio")
+SPEECH = "/v1/audio"
+STREAMED = ("/v1/blobs", SPEECH)
 """Where bodies are large, and limited by the routes themselves."""
 
 BODY_BYTES = 2_000_000
@@ -64,7 +65,8 @@ class Guard:
         send = _with_headers(scope, send)
         refused = self._refusal(scope)
         if refused:
-            await problems.answer(*refused)(scope, receive, send)
+            more = problems.for_openai(*refused[:3]) if scope["path"].startswith(SPEECH) else {}
+            await problems.answer(*refused, **more)(scope, receive, send)
             return
         await self._app(scope, _limited(scope, receive), send)
 

@@ -72,6 +72,13 @@ def document(status: int, detail: str, hint: str = "", exit_code: int | None = N
     )
 
 
+def for_openai(status: int, detail: str, hint: str = "", param: str | None = None, code: str | None = None) -> Any:
+    """A problem as OpenAI's clients understand it, besides: they show the message, and nothing else."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    message = f"{detail} ({hint})" if hint else detail
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
 def answer(
     status: int, detail: str, hint: str = "", headers: Mapping[str, str] | None = None, **more: Any
 ) -> JSONResponse:
@@ -90,7 +97,7 @@ class _Ascii(JSONResponse):
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How a route says in the API's description that it may answer so. Whatever else goes wrong is a problem, too."""
     said: dict[int | str, str] = {
-        status: document(status, "")["title"] for status in sorted({401, 403, 422, *statuses})
+        status: document(status, "")["title"] for status in sorted({400, 401, 403, 422, *statuses})
     }
     said["default"] = "Any other problem"
     return {status: {"model": Problem, "description": text, "content": {KIND: {}}} for status, text in said.items()}

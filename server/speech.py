@@ -42,6 +42,9 @@ KINDS = {
 }
 """The formats of an answer, and their media types."""
 
+PROMPT_CHARS = 2000
+"""As the service has it."""
+
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
 FIELDS = ("file", "model", "language", "prompt", "response_format", "temperature", *GRANULARITIES)
 HARMLESS = {"user": None, "stream": "false", "chunking_strategy": "auto"}
@@ -86,8 +89,11 @@ def wanted(form: Form, translate: bool) -> Wanted:
     if format_ not in KINDS:
         raise Wrong(400, f"response_format is {_shown(format_)}; it may be: {', '.join(KINDS)}", "response_format")
     _check_temperature(_one(form.fields, "temperature"))
+    prompt = _one(form.fields, "prompt")
+    if len(prompt) > PROMPT_CHARS:
+        raise Wrong(400, f"prompt has more than {PROMPT_CHARS} characters", "prompt")
     grains = _granularities(form.fields, format_, translate)
-    given = {"language": _one(form.fields, "language"), "initial_prompt": _one(form.fields, "prompt")}
+    given = {"language": _one(form.fields, "language"), "initial_prompt": prompt}
     params = {
         "format": [*MADE],
         **_model(_one(form.fields, "model")),

@@ -25,7 +25,7 @@ PROPERTIES: dict[str, Any] = {
     "file": {"type": "string", "format": "binary", "description": "a recording or a clip"},
     "model": {**MODEL, "examples": [speech.USUAL]},
     "language": {"type": "string", "description": "what is spoken, as a code or a name; without it, that is heard"},
-    "prompt": {"type": "string", "maxLength": 2000, "description": "text that might stand before it"},
+    "prompt": {"type": "string", "maxLength": speech.PROMPT_CHARS, "description": "text that might stand before it"},
     "response_format": {"type": "string", "enum": [*speech.KINDS], "default": "json"},
     "temperature": {"type": "number", "enum": [0], "default": 0},
 }
@@ -147,12 +147,7 @@ def _problem(error: OffloadError | ExecutorError | Refusal) -> Response:
     if isinstance(error, UsageError | InputError):
         status = 400
     hint: str = getattr(error, "hint", "")
-    told = {
-        "message": f"{error} ({hint})" if hint else f"{error}",
-        "type": "invalid_request_error" if status < 500 else "server_error",
-        "param": getattr(error, "param", None),
-        "code": getattr(error, "code", None),
-    }
+    told = problems.for_openai(status, str(error), hint, getattr(error, "param", None), getattr(error, "code", None))
     headers = {} if status in (408, 503) else {"x-should-retry": "false"}  # OpenAI's client would, by the status alone
     code = {} if isinstance(error, Refusal) else {"exit_code": getattr(error, "exit_code", 1)}
-    return problems.answer(status, str(error), hint, headers, **code, error=told)
+    return problems.answer(status, str(error), hint, headers, **code, **told)
