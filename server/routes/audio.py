@@ -138,16 +138,18 @@ async def _left(request: Request) -> None:
 
 
 def _problem(error: OffloadError | ExecutorError | Refusal) -> Response:
-    """A problem document that OpenAI's clients understand, too: they show `error.message`."""
-    status = (
-        error.status
-        if isinstance(error, Refusal)
-        else next(status for kind, status in problems.STATUS.items() if isinstance(error, kind))
-    )
-    if isinstance(error, UsageError | InputError):
-        status = 400
-    hint: str = getattr(error, "hint", "")
-    told = problems.for_openai(status, str(error), hint, getattr(error, "param", None), getattr(error, "code", None))
+    """A problem document that OpenAI's clients understand, too."""
+    status, hint = _status(error), getattr(error, "hint", "")
+    more = problems.for_openai(status, str(error), hint, getattr(error, "param", None), getattr(error, "code", None))
+    if not isinstance(error, Refusal):
+        more["exit_code"] = error.exit_code
     headers = {} if status in (408, 503) else {"x-should-retry": "false"}  # OpenAI's client would, by the status alone
-    code = {} if isinstance(error, Refusal) else {"exit_code": getattr(error, "exit_code", 1)}
-    return problems.answer(status, str(error), hint, headers, **code, **told)
+    return problems.answer(status, str(error), hint, headers, **more)
+
+
+def _status(error: OffloadError | ExecutorError | Refusal) -> int:
+    if isinstance(error, Refusal):
+        return error.status
+    if isinstance(error, UsageError | InputError):
+        return 400  # as OpenAI has it
+    return next(status for kind, status in problems.STATUS.items() if isinstance(error, kind))
