@@ -121,8 +121,8 @@ def flip(broker: Broker, folder: Path, root: Path, rounds: int) -> Counter[str]:
     return ends
 
 
-def test_two_hundred_flipped_bits_are_caught(line: Path, broker: Broker, shm: Path) -> None:
-    assert flip(broker, shm / "rounds", line, 200) == {"right": 200}
+def test_a_hundred_flipped_bits_are_caught(line: Path, broker: Broker, shm: Path) -> None:
+    assert flip(broker, shm / "rounds", line, 100) == {"right": 100}
 
 
 @pytest.mark.soak
