@@ -1,4 +1,4 @@
-"""Services with models on Colab: the same outputs there as here."""
+"""Services with models on Colab: the same outputs there as here. That all are is seen over SSH, too."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from tests.colab.conftest import configure
 from tests.colab.double import Double
 from tests.services.everywhere import USES, Use, assert_same_there_as_here
 
+FIRST, *REST = USES
 
-@pytest.mark.parametrize("use", USES, ids=lambda use: use.service)
+
+@pytest.mark.parametrize(
+    "use", [FIRST, *(pytest.param(use, marks=pytest.mark.soak) for use in REST)], ids=lambda use: use.service
+)
 def test_the_same_there_as_here(use: Use, google: Double, offload_dirs: Path, tmp_path: Path) -> None:
     configure(offload_dirs, google, silence=60)  # what loads torch may keep a busy machine from answering
     assert_same_there_as_here(use, tmp_path / "media", "colab")
