@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from broker.scripts import bundle
+from tests import fakework
 from tests.colab.double import Double
 from tests.colab.double.runtime import Runtime
 from tests.offload.background import until
@@ -19,6 +22,17 @@ from tests.ssh.wire import Wire
 
 THERE, LOST, HERE = ("colab", "done"), ("colab", "lost"), ("local", "done")
 """Attempts, as `tried` tells them."""
+
+
+def furnish(google: Double) -> None:
+    """Have the scripts of the fake work on the machines that are there, as its first job would: that takes seconds."""
+    scripts = bundle(Path(fakework.__file__).with_name("work.py").resolve())
+    for machine in google.machines:
+        folder = machine.content / "offload/scripts" / scripts.id
+        for name, path in scripts.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+        (folder / "installed").write_text("yes")
 
 
 def wire_to(machine: Runtime) -> Wire:

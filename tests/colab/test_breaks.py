@@ -27,7 +27,7 @@ from tests.broker.jobs import notes, only_job, request, right
 from tests.colab.conftest import configure
 from tests.colab.double import Double, double
 from tests.colab.double.runtime import Runtime
-from tests.colab.jobs import THERE, assert_ended, assert_nothing_left, at_work, in_the_middle, wire_to
+from tests.colab.jobs import THERE, assert_ended, assert_nothing_left, at_work, furnish, in_the_middle, wire_to
 from tests.ssh.conftest import clip
 from tests.ssh.jobs import Work
 
@@ -49,6 +49,7 @@ small = pytest.mark.parametrize("clip", [SMALL], indirect=True)
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
     """Google, with a user who holds a runtime behind a wire."""
     with double(tmp_path_factory.mktemp("cloud") / "google", wired=True) as google:
+        furnish(google)
         google.log_in()
         with ColabExecutor("colab", google.options()):
             pass
@@ -79,7 +80,7 @@ def machine(google: Double) -> Runtime:
 def test_a_link_that_is_cut_for_a_moment_costs_nothing(
     google: Double, machine: Runtime, clip: Path, offload_dirs: Path
 ) -> None:
-    configure(offload_dirs, google, state=google.folder / "state", silence=2)
+    configure(offload_dirs, google, state=google.folder / "state", silence=2, connect_timeout=5)
     work = Work(clip)
     with work.typed() as command:
         command.comes_to(lambda: at_work(machine))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.colab.conftest import configure
 from tests.colab.double import Double, double
-from tests.colab.jobs import HERE, LOST, THERE, assert_ended, assert_nothing_left, at_work, come_to, taken
+from tests.colab.jobs import HERE, LOST, THERE, assert_ended, assert_nothing_left, at_work, come_to, furnish, taken
 from tests.services.typed import offload
 from tests.ssh.conftest import CLIP_BYTES, clip
 from tests.ssh.jobs import Work
@@ -25,6 +25,7 @@ small = pytest.mark.parametrize("clip", [1000], indirect=True)
 def google(request: pytest.FixtureRequest, tmp_path: Path, offload_dirs: Path) -> Iterator[Double]:
     """Google with machines behind wires, the first two of them started."""
     with double(tmp_path / "google", warm=getattr(request, "param", 2), wired=True) as google:
+        furnish(google)
         google.log_in(offload_dirs / "state/colab/colab")
         configure(offload_dirs, google, silence=30)
         yield google

@@ -26,13 +26,13 @@ from tests.colab.double.runtime import Runtime, namespace, plain, reserved
 class Double:
     """Google, as far as this project knows it. All its pages are at `url`.
 
-    `folder` holds its machines, and the files of its user.
+    `folder` holds its `machines`, all that were ever started, and the files of its user.
     """
 
     def __init__(self, folder: Path, warm: int, wired: bool) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        self._wired, self._machines = wired, list[Runtime]()
+        self._wired, self.machines = wired, list[Runtime]()
         self._warm = [self._machine() for _ in range(warm)]
         self.faults, self.oauth = Faults(), OAuth()
         self.control = Control(self._ready_machine)
@@ -44,8 +44,8 @@ class Double:
         (folder / "client.json").write_text(json.dumps({"installed": installed}))
 
     def _machine(self) -> Runtime:
-        self._machines.append(Runtime(self.folder / f"machine-{len(self._machines)}", self._wired))
-        return self._machines[-1]
+        self.machines.append(Runtime(self.folder / f"machine-{len(self.machines)}", self._wired))
+        return self.machines[-1]
 
     def _ready_machine(self) -> Runtime:
         machine = self._warm.pop() if self._warm else self._machine()
@@ -131,7 +131,7 @@ class Double:
         self.stop()
         self._place.close()
         self.control.close()
-        for machine in self._machines:  # also one that nobody has asked for, or that never answered
+        for machine in self.machines:  # also one that nobody has asked for, or that never answered
             machine.vanish()
 
 
