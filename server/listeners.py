@@ -6,6 +6,9 @@ import asyncio
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+
+from fastapi.sse import format_sse_event
 
 KEPT = 1000
 """Jobs that are over, of which it is remembered what was told: when one of these is removed, that is told, too."""
@@ -23,6 +26,16 @@ class News:
     data: str
     over: bool
     gone: bool = False
+
+    @cached_property
+    def event(self) -> bytes:
+        """It as a server-sent event: made once, however many listen."""
+        kind = "gone" if self.gone else "job"
+        return format_sse_event(event=kind, id=self.revision or None, data_str=self.data)
+
+
+STILL = News("", "", "", over=False)
+"""Nothing is new, for as long as was asked."""
 
 
 class Listener:
@@ -44,13 +57,17 @@ class Listener:
         self._ended = True
         self._heard.set()
 
-    async def next(self) -> News | None:
-        """What is new, as soon as there is something; None at the end."""
+    async def next(self, still: float | None = None) -> News | None:
+        """What is new, as soon as there is something; STILL after so many seconds without, None at the end."""
         while not self._waiting:
             if self._ended:
                 return None
             self._heard.clear()
-            await self._heard.wait()
+            try:
+                async with asyncio.timeout(still):
+                    await self._heard.wait()
+            except TimeoutError:
+                return STILL
         return self._waiting.pop(next(iter(self._waiting)))
 
 

@@ -17,7 +17,7 @@ from contextlib import aclosing, contextmanager
 from broker.broker import Broker
 from broker.errors import OffloadError, UsageError
 from broker.settings import Settings
-from server.listeners import LATEST, Listener, Listeners, News
+from server.listeners import LATEST, STILL, Listener, Listeners, News
 from server.snapshots import snapshot
 
 LOOK_SECONDS = 0.1
@@ -58,28 +58,31 @@ class Watcher:
             watching.join()
             self.listeners.end()
 
-    async def job(self, job: str, since: str | None = None) -> AsyncGenerator[News]:
-        """A job as it is now, unless `since` is its revision, and at each change, until it is over or gone."""
-        async with aclosing(self._heard(job)) as heard:
+    async def job(self, job: str, since: str | None = None, still: float | None = None) -> AsyncGenerator[News]:
+        """A job as it is now, unless `since` is its revision, and at each change, until it is over or gone.
+
+        With `still` also STILL, whenever there was nothing new for so many seconds.
+        """
+        async with aclosing(self._heard(job, still)) as heard:
             async for news in heard:
                 if news.revision != since:
                     yield news
                 if news.over:
                     return
-                since = None
+                since = None if news is not STILL else since
 
-    async def everything(self) -> AsyncGenerator[News]:
-        """The open jobs and the latest, and then every job that changes or is gone."""
-        async with aclosing(self._heard(None)) as heard:
+    async def everything(self, still: float | None = None) -> AsyncGenerator[News]:
+        """The open jobs and the latest, and then every job that changes or is gone; with `still` as `job`."""
+        async with aclosing(self._heard(None, still)) as heard:
             async for news in heard:
                 yield news
 
-    async def _heard(self, job: str | None) -> AsyncGenerator[News]:
+    async def _heard(self, job: str | None, still: float | None) -> AsyncGenerator[News]:
         listener = Listener(job)
         self.listeners.add(listener)
         self._wake.set()
         try:
-            while news := await listener.next():
+            while news := await listener.next(still):
                 yield news
         finally:
             self.listeners.remove(listener)

@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from server import problems
 from server.desk import Desk, desk
-from server.listeners import News
-from server.schemas import Gone, Job
+from server.listeners import STILL, News
+from server.schemas import Gone
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
 AGAIN_MS = 1000
-"""After how long a browser whose connection is lost comes back."""
+"""After how long a browser whose connection was lost comes back."""
+
+STILL_SECONDS = 15.0
+"""How often a stream on which nothing happens says that it is alive."""
 
 At = Annotated[Desk, Depends(desk)]
+
+
+class EventStream(StreamingResponse):
+    """What is heard, as server-sent events. It is let go of when the client is, also while that does not read."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, heard: AsyncGenerator[News]) -> None:
+        self._events = _events(heard)
+        super().__init__(self._events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the end, or until the client is gone."""
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+async def _events(heard: AsyncGenerator[News]) -> AsyncGenerator[bytes]:
+    async with aclosing(heard):
+        yield format_sse_event(retry=AGAIN_MS)
+        async for news in heard:
+            yield KEEPALIVE_COMMENT if news is STILL else news.event
+
+
+def told(description: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How a route says in the API's description that it streams jobs."""
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [{"$ref": "#/components/schemas/Job"}, Gone.model_json_schema()]},
+    }
+    fields = {"event": {"enum": ["job", "gone"]}, "id": {"type": "string"}, "retry": {"type": "integer"}, "data": data}
+    item = {"itemSchema": {"type": "object", "properties": fields}}
+    return {
+        200: {"description": description, "content": {EventStream.media_type: item}},
+        **problems.refusals(*statuses),
+    }
 
 
 def existing(job: Annotated[str, Path(description="a job's id", examples=["0123456789ab"])], at: At) -> str:
@@ -32,45 +74,27 @@ def existing(job: Annotated[str, Path(description="a job's id", examples=["01234
 
 @router.get(
     "/jobs/{job}/events",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     operation_id="watch_job",
     summary="A job as it changes",
-    response_description="`event: job` at once and at each change; `event: gone` if it is removed.",
-    responses=problems.refusals(404),
+    responses=told("`event: job` at once and at each change, `event: gone` if it is removed", 404),
 )
 async def watch_job(
     job: Annotated[str, Depends(existing)],
     at: At,
-    last_event_id: Annotated[str | None, Header(description="The revision that is known already.")] = None,
-) -> AsyncIterable[Job | Gone]:
+    last_event_id: Annotated[str | None, Header(description="the revision that is known already")] = None,
+) -> EventStream:
     """A job as it is now and at each change, until it is over. The `id` of an event is its revision."""
-    yield _hello()
-    async with aclosing(at.watcher.job(job, last_event_id)) as heard:
-        async for news in heard:
-            yield _event(news)
+    return EventStream(at.watcher.job(job, last_event_id, STILL_SECONDS))
 
 
 @router.get(
     "/events",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     operation_id="watch_jobs",
     summary="All jobs as they change",
-    response_description="`event: job` for each open job and the latest, and for each that changes; `event: gone`.",
-    responses=problems.refusals(),
+    responses=told("`event: job` for the open jobs, the latest, and each that changes; `event: gone`"),
 )
-async def watch_jobs(at: At) -> AsyncIterable[Job | Gone]:
+async def watch_jobs(at: At) -> EventStream:
     """All jobs: first those that are open and the latest 20, then each that changes or is removed. It does not end."""
-    yield _hello()
-    async with aclosing(at.watcher.everything()) as heard:
-        async for news in heard:
-            yield _event(news)
-
-
-def _hello() -> Any:
-    return ServerSentEvent(retry=AGAIN_MS)
-
-
-def _event(news: News) -> Any:
-    # Made once, however many listen: what the routes say they yield is in its data.
-    kind = "gone" if news.gone else "job"
-    return ServerSentEvent(event=kind, id=news.revision or None, raw_data=news.data)
+    return EventStream(at.watcher.everything(STILL_SECONDS))

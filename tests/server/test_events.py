@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import fastapi.routing
 import httpx
 import pytest
 import uvicorn
@@ -155,11 +154,10 @@ def test_a_job_that_is_removed(serving: Serving, broker: Broker, tmp_path: Path)
         assert http.get(f"/v1/jobs/{job.id}/events").status_code == 404
 
 
-@pytest.mark.parametrize("job", ["0" * 8, "%00", "a%2Fb", "%ff", "'", "x" * 5000])
-def test_no_such_job_is_told_before_anything_is_streamed(serving: Serving, job: str) -> None:
+def test_no_such_job_is_told_before_anything_is_streamed(serving: Serving) -> None:
     with serving.http() as http:
-        answer = http.get(f"/v1/jobs/{job}/events")
-    assert answer.status_code == 404
+        for job in ("0" * 8, "%00", "a%2Fb", "%ff", "'", "x" * 5000):
+            assert http.get(f"/v1/jobs/{job}/events").status_code == 404
 
 
 def test_all_jobs_the_open_and_the_latest_first(serving: Serving, broker: Broker, tmp_path: Path) -> None:
@@ -228,7 +226,7 @@ def test_a_client_that_does_not_read_holds_nobody_up_and_hears_the_end(
 ) -> None:
     job = submitted(broker, tmp_path / "media")
     ledger, long = begun(broker, job), "x" * 400_000
-    with slow(serving, job.id) as asleep, serving.http() as http, listening(http, job.id) as stream:
+    with slow(serving.port, serving.token, job.id) as asleep, serving.http() as http, listening(http, job.id) as stream:
         for number in range(40):  # in all more than is held anywhere on the way
             ledger.fail_item(0, "failed", f"{number}{long}")
             next(one for one in stream if one.data["items"][0]["error"] == f"{number}{long}")
@@ -242,12 +240,12 @@ def test_a_client_that_does_not_read_holds_nobody_up_and_hears_the_end(
 
 
 @contextmanager
-def slow(serving: Serving, job: str) -> Iterator[socket.socket]:
+def slow(port: int, token: str, job: str) -> Iterator[socket.socket]:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect(("127.0.0.1", serving.port))
-        asked = f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: 127.0.0.1:{serving.port}\r\nConnection: close\r\n"
-        client.sendall(f"{asked}Authorization: Bearer {serving.token}\r\n\r\n".encode())
+        client.connect(("127.0.0.1", port))
+        asked = f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+        client.sendall(f"{asked}Authorization: Bearer {token}\r\n\r\n".encode())
         yield client
 
 
@@ -292,16 +290,30 @@ def test_a_client_that_goes_is_forgotten(desk: Desk, broker: Broker, tmp_path: P
         assert desk.watcher.listeners.wanted() == (set(), {})
 
 
+def test_a_client_that_goes_with_much_on_the_way_is_forgotten(desk: Desk, broker: Broker, tmp_path: Path) -> None:
+    job = submitted(broker, tmp_path / "media")
+    ledger, long = begun(broker, job), "x" * 400_000
+    with served(desk) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        with slow(httpx.URL(url).port or 0, "", job.id), listening(http, job.id) as stream:
+            for number in range(40):
+                ledger.fail_item(0, "failed", f"{number}{long}")
+                next(one for one in stream if one.data["items"][0]["error"] == f"{number}{long}")
+            assert len(desk.watcher.listeners) == 2
+        until(lambda: len(desk.watcher.listeners) == 0, "they are forgotten")
+
+
 def test_a_stream_says_now_and_then_that_it_is_alive(
     desk: Desk, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fastapi.routing._PING_INTERVAL == 15.0
-    monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.05)
+    assert events.STILL_SECONDS == 15.0
+    monkeypatch.setattr(events, "STILL_SECONDS", 0.05)
     job = submitted(broker, tmp_path / "media")
     with served(desk) as url, httpx.stream("GET", f"{url}/v1/jobs/{job.id}/events", trust_env=False) as stream:
         lines = stream.iter_lines()
         assert next(lines) == "retry: 1000"
         assert next(line for line in lines if line.startswith(":"))
+        begun(broker, job).note_progress(0, 0.5)
+        assert next(one for one in told(lines) if one.data["progress"] == 0.5)
 
 
 def test_many_who_listen_cost_one_look(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
