@@ -74,6 +74,7 @@ def existing(job: Annotated[str, Path(description="a job's id", examples=["01234
 
 @router.get(
     "/jobs/{job}/events",
+    status_code=200,  # which is not told of this class of response
     response_class=EventStream,
     operation_id="watch_job",
     summary="A job as it changes",
@@ -90,6 +91,7 @@ async def watch_job(
 
 @router.get(
     "/events",
+    status_code=200,
     response_class=EventStream,
     operation_id="watch_jobs",
     summary="All jobs as they change",

@@ -160,6 +160,16 @@ def test_no_such_job_is_told_before_anything_is_streamed(serving: Serving) -> No
             assert http.get(f"/v1/jobs/{job}/events").status_code == 404
 
 
+def test_the_apis_description_tells_of_the_streams(serving: Serving) -> None:
+    with serving.http() as http:
+        told = http.get("/openapi.json").json()
+    for path in ("/v1/events", "/v1/jobs/{job}/events"):
+        item = told["paths"][path]["get"]["responses"]["200"]["content"]["text/event-stream"]["itemSchema"]
+        job, gone = item["properties"]["data"]["contentSchema"]["anyOf"]
+        assert "revision" in told["components"]["schemas"][job["$ref"].rpartition("/")[2]]["properties"]
+        assert list(gone["properties"]) == ["job"]
+
+
 def test_all_jobs_the_open_and_the_latest_first(serving: Serving, broker: Broker, tmp_path: Path) -> None:
     made = [submitted(broker, tmp_path / f"media{number}") for number in range(LATEST + 3)]
     for job in made[1:]:
