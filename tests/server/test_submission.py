@@ -141,9 +141,11 @@ def test_a_wish_that_fails_half_way_leaves_no_folder(tmp_path: Path, offload_dir
 
 def test_blobs_are_linked_not_copied_and_hashed_once(http: httpx.Client, offload_dirs: Path) -> None:
     sha256 = upload(http)
+    blob = offload_dirs / "state/server/blobs" / sha256
+    blob.chmod(0o600)
+    blob.write_bytes(NOISE.upper())  # it was checked when it came: who looks again sees another
     ask(http, wish(sha256, "a.mp4", "b.mp4", **WAITING))
     [job] = recorded()
-    blob = offload_dirs / "state/server/blobs" / sha256
     assert [item.source.name for item in job.items] == ["a.mp4", "b.mp4"]
     assert all(item.source.samefile(blob) and item.sha256 == sha256 for item in job.items)
     assert job.folder == job.items[0].source.parent.parent and job.detached
