@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,26 @@ from tests.server.browser.browsing import PATIENCE_MS, log_in
 from tests.server.serving import Serving
 
 SCRIPT = Path(__file__).with_name("shows.py").resolve()
-RATE, SECONDS = 25, 6
+RATE, SECONDS = 25, 30
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-pix_fmt", "yuv420p")
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 128, 0)
 
 
 def coloured(
-    path: Path, *colours: str, size: str = "160x120", codec: tuple[str, ...] = H264, sound: bool = False
+    path: Path,
+    *colours: str,
+    seconds: float = SECONDS,
+    size: str = "160x120",
+    codec: Sequence[str] = H264,
+    sound: bool = False,
 ) -> Path:
-    """A clip of plain colours, one after the other, `SECONDS` in all. Returns `path`."""
-    each = SECONDS / len(colours)
+    """A clip of plain colours, one after the other, each as long. Returns `path`."""
+    each = seconds / len(colours)
     sources = [word for name in colours for word in ("-f", "lavfi", "-i", f"color={name}:s={size}:r={RATE}:d={each}")]
-    tone = ("-f", "lavfi", "-i", f"sine=440:d={SECONDS}", "-map", f"{len(colours)}:a", "-c:a", "aac") if sound else ()
     joined = f"{''.join(f'[{number}:v]' for number in range(len(colours)))}concat=n={len(colours)}[v]"
-    media.ffmpeg(*sources, *tone[:4], "-filter_complex", joined, "-map", "[v]", *tone[4:], *codec, path)
+    tone = ("-f", "lavfi", "-i", f"sine=440:d={seconds}") if sound else ()
+    heard = ("-map", f"{len(colours)}:a", "-c:a", "aac") if sound else ()
+    media.ffmpeg(*sources, *tone, "-filter_complex", joined, "-map", "[v]", *heard, *codec, path)
     return path
 
 

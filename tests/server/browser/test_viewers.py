@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.remote_scripts.runs import part
 from tests.server.browser.browsing import complaints, log_in, visit
-from tests.server.browser.looking import H264, Gallery, coloured, document, gallery, picture, until
+from tests.server.browser.looking import Gallery, coloured, document, gallery, picture, until
 
 subtitles = part("_subtitles")
 SAID = [(0, 1500, "Über & <unter>"), (2000, 3500, "a second one"), (4000, 6000, "the last")]
@@ -85,7 +85,7 @@ def shows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
 @pytest.fixture(scope="module")
 def clip(shows: Gallery) -> Path:
     """Two seconds of red, of green and of blue, with a tone."""
-    return coloured(shows.folder / "clip.mp4", "red", "green", "blue", codec=(*H264, "-shortest"), sound=True)
+    return coloured(shows.folder / "clip.mp4", "red", "green", "blue", seconds=6, sound=True)
 
 
 @pytest.fixture(scope="module")
