@@ -96,7 +96,7 @@ class Health:
     def _remember(self, target: Target, failures: int, reason: str, seconds: float, probe: Probe) -> None:
         until = self._clock() + seconds
         values = (target.name, identity(target), failures, reason, until, json.dumps(asdict(probe)))
-        with self._db.write():
+        with self._db.write_lightly():  # who has lost it asks again
             self._db.execute("INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?, ?)", values)
 
 

@@ -45,7 +45,7 @@ class History:
 
     def observe(self, target: Target, found: Iterable[Observation]) -> None:
         """Remember what was measured of a target, and forget the oldest of its like."""
-        with self._db.write():
+        with self._db.write_lightly():
             self.insert(target, found)
 
     def insert(self, target: Target, found: Iterable[Observation]) -> None:
@@ -79,7 +79,7 @@ class History:
         """Remember that blobs, by sha256, are on a target."""
         if blobs:
             values = [(target.name, identity(target), sha256, self._clock()) for sha256 in blobs]
-            with self._db.write():
+            with self._db.write_lightly():
                 for row in values:
                     self._db.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?)", row)
 
@@ -104,7 +104,7 @@ class History:
     def drop_sent(self, target: str, blobs: Sequence[str]) -> None:
         """Forget blobs that are not on a target any more."""
         if blobs:
-            with self._db.write():
+            with self._db.write_lightly():
                 for sha256 in blobs:
                     self._db.execute("DELETE FROM sent WHERE target = ? AND sha256 = ?", (target, sha256))
 

@@ -1,7 +1,8 @@
 """The journal: the SQLite file that remembers jobs, attempts, publications and hashes.
 
-Every method is one short transaction, durable when it returns (but for the hashes). Several processes may use one
-journal. What a job's driver writes goes through its `ledger`, which refuses one that has been overtaken.
+Every method is one short transaction, durable when it returns, but for what a later one makes durable in time, or what
+is learned anew. Several processes may use one journal. What a job's driver writes goes through its `ledger`, which
+refuses one that has been overtaken.
 """
 
 from __future__ import annotations
@@ -261,8 +262,11 @@ class Journal:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """One process at a time, and none that dies in it keeps the others out: for taking a lease."""
-        with self._db.write():
+        """One process at a time, and none that dies in it keeps the others out: for taking a lease.
+
+        After a power cut nobody has an old one, so a term need not be new.
+        """
+        with self._db.write_lightly():
             yield
 
     def ledger(self, job: str) -> Ledger:
@@ -319,7 +323,7 @@ class Journal:
 
     def cleaned(self, attempt: Attempt, remains: Remains = Remains.NOTHING) -> None:
         """Record that nothing of an attempt is on its target any more, or only what was to be kept."""
-        with self._db.write():
+        with self._db.write_lightly():  # else it is cleaned again
             self._db.execute("UPDATE attempts SET remains = ? WHERE id = ?", (remains, attempt.id))
 
     def log(self, attempt: Attempt) -> str | None:
@@ -334,7 +338,7 @@ class Journal:
 
     def weigh(self, job: str, amounts: Mapping[int, float]) -> None:
         """Remember how much work items of a job are, by index, in its unit."""
-        with self._db.write():
+        with self._db.write_lightly():
             for index, amount in amounts.items():
                 self._db.execute("UPDATE items SET amount = ? WHERE job = ? AND idx = ?", (amount, job, index))
 

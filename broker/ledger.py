@@ -60,9 +60,16 @@ class Ledger:
             self.check()
             yield
 
+    @contextmanager
+    def _note(self) -> Iterator[None]:
+        """For what a power cut may undo: the next `_write` makes it durable, too, and comes before it matters."""
+        with self._db.write_lightly():
+            self.check()
+            yield
+
     def advance(self, state: State, error: str = "", exit_code: int = 0) -> None:
         """Move the job to `state`. Raises OffloadError when that is no step it can take."""
-        with self._write():
+        with self._write() if state.over else self._note():
             self._advance(state, error, exit_code)
 
     def _advance(self, state: State, error: str = "", exit_code: int = 0) -> None:
@@ -87,7 +94,7 @@ class Ledger:
 
     def remark(self, waiting: str) -> None:
         """Remember what an open job waits for; empty when it waits no more."""
-        with self._write():
+        with self._note():
             self._db.execute("UPDATE jobs SET error = ? WHERE id = ?", (waiting, self.id))
 
     # Attempts
@@ -101,7 +108,7 @@ class Ledger:
         forecast: Mapping[str, float] | None = None,
     ) -> Attempt:
         """Record an attempt, or one that only `prepares` the inputs, or one at some `items`, and what it may take."""
-        with self._write():
+        with self._note():
             number = max((attempt.number for attempt in self.attempts), default=0) + 1
             about = {"target": target, "reason": reason, "prepares": int(prepares), "started": time.time()}
             about |= {"items": json.dumps(items), "forecast": json.dumps(forecast and dict(forecast))}
@@ -110,7 +117,7 @@ class Ledger:
 
     def recalled(self, target: str, reason: str, versions: Mapping[str, Any]) -> Attempt:
         """Record an attempt that made nothing: what another made is to be published again."""
-        with self._write():
+        with self._note():
             number = max((attempt.number for attempt in self.attempts), default=0) + 1
             now = time.time()
             about = {"target": target, "reason": reason, "state": "done", "started": now, "ended": now}
@@ -120,7 +127,7 @@ class Ledger:
 
     def recalled_in_vain(self, attempt: Attempt, error: str) -> None:
         """Record that there was nothing to publish again, after all."""
-        with self._write():
+        with self._note():
             self._db.execute("UPDATE attempts SET state = 'lost', error = ? WHERE id = ?", (error, attempt.id))
 
     def adopt_attempt(self, number: int, target: str) -> Attempt:
@@ -137,7 +144,7 @@ class Ledger:
 
     def end_attempt(self, attempt: Attempt, state: str, error: str, timings: Mapping[str, float]) -> None:
         """Record how an attempt ended: done, failed, lost or cancelled. What was said first counts."""
-        with self._write():
+        with self._note():
             self._db.execute(
                 "UPDATE attempts SET state = ?, ended = ?, error = ?, timings = ? WHERE id = ? AND state = 'running'",
                 (state, time.time(), error, json.dumps(dict(timings)), attempt.id),
@@ -145,19 +152,19 @@ class Ledger:
 
     def observe(self, target: Target, found: Iterable[Observation]) -> None:
         """Remember what was measured of a target."""
-        with self._write():
+        with self._note():
             self.journal.history.insert(target, found)
 
     def note_versions(self, attempt: Attempt, versions: Mapping[str, Any]) -> None:
         """Remember the versions an attempt ran with, beside those told before."""
-        with self._write():
+        with self._note():
             row = self._db.row("SELECT versions FROM attempts WHERE id = ?", (attempt.id,))
             known = {**json.loads(row["versions"] if row else "{}"), **versions}
             self._db.execute("UPDATE attempts SET versions = ? WHERE id = ?", (json.dumps(known), attempt.id))
 
     def keep_log(self, attempt: Attempt, text: str) -> None:
         """Keep what a script said on stderr; only the end of a long one."""
-        with self._write():
+        with self._note():
             self._db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?)", (attempt.id, text[-LOG_CHARS:]))
 
     def note_checkpoint(self, attempt: Attempt, made: Checkpoint) -> None:
@@ -177,7 +184,7 @@ class Ledger:
 
     def note_progress(self, index: int, fraction: float, speed: float = 0.0, eta: float = 0.0) -> None:
         """Remember how far an open item is, 0 to 1, how fast, and how long it will take still."""
-        with self._write():
+        with self._note():
             values = (fraction, speed, eta, self.id, index)
             self._db.execute(
                 "UPDATE items SET progress = ?, speed = ?, eta = ? WHERE job = ? AND idx = ? AND kind IS NULL"

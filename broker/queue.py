@@ -124,12 +124,12 @@ class Queue:
 
     def enter(self, job: str, target: str) -> None:
         """A job's driver waits for a slot on a target."""
-        with self._db.write():
+        with self._db.write_lightly():
             self._db.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?)", (target, job))
 
     def leave(self, job: str, target: str) -> None:
         """It does not any more."""
-        with self._db.write():
+        with self._db.write_lightly():
             self._db.execute("DELETE FROM waiting WHERE target = ? AND job = ?", (target, job))
 
     def waiting(self, target: str) -> list[str]:

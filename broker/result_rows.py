@@ -53,7 +53,7 @@ class ResultRows:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """One process at a time: who changes which files there are, and what is known of them, does both in here."""
-        with self._db.write():
+        with self._db.write_lightly():
             yield
 
     def find(self, key: str) -> Result | None:
@@ -105,7 +105,7 @@ class ResultRows:
         """Note that a result was of use just now."""
         if abs(time.time() - result.used) < USED_SECONDS:
             return
-        with self._db.write():
+        with self._db.write_lightly():
             self._db.execute("UPDATE results SET used = ? WHERE key = ?", (time.time(), result.key))
 
     def forget(self, keys: Iterable[str]) -> None:
