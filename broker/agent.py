@@ -21,12 +21,16 @@ VERB_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Batch:
-    """Events of a job from one long poll. `ending` is the supervisor's last word, once `state` is ended."""
+    """Events of a job from one long poll. `ending` is the supervisor's last word, once `state` is ended.
+
+    `log` is what the script said, where the job was acknowledged with it: it is gone then.
+    """
 
     events: tuple[Mapping[str, Any], ...]
     next: int
     state: str
     ending: Mapping[str, Any]
+    log: str | None = None
 
 
 class Agent:
@@ -79,11 +83,16 @@ class Agent:
         """Start a job, or find it started. `request` is {spec, inputs, environment}."""
         self._call("start", {"job": job, "script": f"{self._bundle.id}/{script}", **request})
 
-    def events(self, job: str, since: int, wait: float) -> Batch:
-        """Events from byte `since` of the job's log on, waiting up to `wait` seconds for some."""
-        lines, reply = self._exchange("events", {"job": job, "since": since, "wait": wait}, VERB_SECONDS + wait)
-        events = tuple(event for event in map(_event, lines) if event)
-        return Batch(events, int(reply["next"]), str(reply["state"]), _object(reply.get("ending")))
+    def events(self, job: str, since: int, wait: float, ack: bool = False) -> Batch:
+        """Events from byte `since` of the job's log on, waiting up to `wait` seconds for some.
+
+        With `ack`, a job that has ended may be acknowledged in the same breath: all of it has arrived.
+        """
+        asked = {"job": job, "since": since, "wait": wait, "ack": ack}
+        lines, reply = self._exchange("events", asked, VERB_SECONDS + wait)
+        events, log = tuple(event for event in map(_event, lines) if event), reply.get("log")
+        ending, said = _object(reply.get("ending")), log if isinstance(log, str) else None
+        return Batch(events, int(reply["next"]), str(reply["state"]), ending, said)
 
     def cancel(self, job: str, grace: float, within: float = VERB_SECONDS) -> None:
         """End the job's process tree, politely for `grace` seconds. Raises Lost when that is not done `within` more."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from broker import endings, keeper, measure, orphans, policy, publication, reports, staging, supplies
+from broker import endings, keeper, measure, orphans, policy, publication, reports, staging, supplies, work
 from broker.agent import Agent, Batch
 from broker.checkpoints import Checkpoints
 from broker.errors import InputError, Interrupted, JobFailed
@@ -83,6 +83,7 @@ class Run:
         self._starved: dict[int, str] = {}
         self._pins: Mapping[str, Pin] = {}
         self._noted = 0.0
+        self._log: str | None = None
         self._items = len(ledger.job.items)
 
     def __iter__(self) -> Iterator[Event]:
@@ -160,7 +161,10 @@ class Run:
             self._since = 0
             ending = yield from self._run(agent, ordered)
         self._judge(ending)
-        self._leaving.clear(agent, job.keep)
+        if self._log is None:
+            self._leaving.clear(agent, job.keep)
+        else:
+            self._leaving.cleared(self._log)
         self.sheet.look(agent)
         self._leaving.tidy(agent)
 
@@ -218,16 +222,17 @@ class Run:
         return same
 
     def _follow(self, agent: Agent) -> Generator[Event, None, Mapping[str, Any]]:
-        asked = False
+        asked = over = False
         while True:
-            batch = agent.events(self._attempt.remote, self._since, POLL_SECONDS)
+            batch = agent.events(self._attempt.remote, self._since, POLL_SECONDS, ack=over)
             for event in batch.events:
                 yield from self._take(reports.read(event, self._items))
             news, self._since = batch.next != self._since, batch.next
             self._patience.heard(news)
             keeper.start(self._settings, self._executor)  # a keeper may be killed, too
-            if batch.state != "running" and not news:
+            if batch.state != "running" and (not news or batch.log is not None):
                 return self._end(batch)
+            over = over or (news and not self._ledger.job.keep and not self.left)
             if not asked and self._is_outrun():
                 asked = True
                 agent.cancel(self._attempt.remote, self._settings.cancel_grace)
@@ -244,6 +249,7 @@ class Run:
     def _end(self, batch: Batch) -> Mapping[str, Any]:
         if batch.state != "ended":
             raise Gone(f"{self._attempt.target}: the job's supervisor is gone")
+        self._log = batch.log
         return batch.ending
 
     def _take(self, report: Report | None) -> Iterator[Event]:
@@ -287,10 +293,17 @@ class Run:
         with self._timed("stage_out"):
             fetch = partial(self._fetch, item)
             paths = publication.publish(self._ledger, self._attempt, job, item, fetch, done.measured)
+        self._weigh(job, item, done)
         self._checkpoints.tidy()
         yield from publication.moved_aside(item, paths)
         yield Published(item.index, paths, done.measured)
         yield from self._keeping.keep(item.index)
+
+    def _weigh(self, job: Job, item: Item, done: Done) -> None:
+        """Learn how much work an item was, for plans to come, where nobody had to know before."""
+        amount = work.told(job.unit, done.measured) if item.amount is None else None
+        if amount is not None:
+            self._ledger.journal.weigh(job.id, {item.index: amount})
 
     def _fetch(self, item: Item, output: Output, part: Path) -> None:
         path = f"jobs/{self._attempt.remote}/out/{item.index}/{output.name}"

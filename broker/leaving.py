@@ -35,7 +35,9 @@ class Leaving:
 
     def clear(self, agent: Agent, keep: bool) -> None:
         """Leave nothing of the attempt on the target; with `keep`, its directory, to be looked at."""
-        self._keep_log()
+        with suppress(ExecutorError):  # a job that failed before its script has none
+            text = staging.fetch_text(self._executor, f"jobs/{self._attempt.remote}/log.txt")
+            self._ledger.keep_log(self._attempt, text)
         if keep:
             self._ledger.journal.cleaned(self._attempt, Remains.KEPT)
             return
@@ -43,10 +45,10 @@ class Leaving:
             agent.ack(self._attempt.remote)
             self._ledger.journal.cleaned(self._attempt)
 
-    def _keep_log(self) -> None:
-        with suppress(ExecutorError):  # a job that failed before its script has none
-            text = staging.fetch_text(self._executor, f"jobs/{self._attempt.remote}/log.txt")
-            self._ledger.keep_log(self._attempt, text)
+    def cleared(self, log: str) -> None:
+        """Nothing of the attempt is there any more: its last reply brought the log."""
+        self._ledger.keep_log(self._attempt, log)
+        self._ledger.journal.cleaned(self._attempt)
 
     def tidy(self, agent: Agent) -> None:
         """Once a day, let the target delete what failed and forgotten jobs left there."""

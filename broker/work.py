@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from broker.job import Item, Job, Payload, Request
 from broker.models import catalogue
 
 BYTES = "bytes"
 """The unit of an item whose amount nobody could tell: the size of its file."""
+
+
+def _pixels(measured: Mapping[str, Any]) -> float:
+    width, height = measured.get("from") or (measured["width"], measured["height"])
+    return float(measured["frames"] * width * height)
+
+
+UNITS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
+    "pixels": _pixels,
+    "seconds": lambda measured: float(measured["seconds"]),
+    "pictures": lambda measured: float(measured["frames"]),
+}
+"""How an amount is read from what a script measured of its item."""
+
+
+def told(unit: str, measured: Mapping[str, Any]) -> float | None:
+    """How much work an item was, by what its script measured of it; None where that does not tell."""
+    with suppress(KeyError, TypeError, ValueError, ArithmeticError):  # a target may say anything
+        amount = UNITS[unit](measured)
+        return amount if math.isfinite(amount) and amount > 0 else None
+    return None
 
 
 @dataclass(frozen=True)

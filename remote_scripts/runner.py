@@ -16,8 +16,9 @@ reads or writes is under that root. It answers with JSON lines; the last one is 
     forget     {sha256: [...]}                            deletes these files of models
     start      {job, script, spec, inputs, environment,   starts the job detached; the same job again is not an error
                 client, models, offline}
-    events     {job, since, wait}                         event lines from byte `since`, then {next, state, ...};
-                                                          with {ending} once it has ended and all has been read
+    events     {job, since, wait, ack}                    event lines from byte `since`, then {next, state, ...};
+                                                          with {ending} once it has ended and all has been read, and,
+                                                          where `ack` asks for it, {log} when it is deleted as by `ack`
     cancel     {job, grace}                               ends the whole process tree, politely for `grace` seconds
     ack        {job}                                      the results have arrived: deletes the job
     ls         {}                                         jobs, with state, age and the client that started each
@@ -43,6 +44,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict
@@ -110,4 +112,4 @@ def _print(reply: Dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # all has been said: to take the interpreter apart takes a good part of a verb

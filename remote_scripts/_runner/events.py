@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -12,15 +13,18 @@ from _runner.layout import RunnerError
 
 PAGE_BYTES = 48 * 1024
 MAX_WAIT = 60.0
-TICK = 0.03
+TICK = 0.01
 LINGER = 1.0
 """Seconds that progress may wait for company, so that a reply is worth the process it costs."""
+LAST_BYTES = 56 * 1024
+"""Most that a job's last reply brings, with its log: 64 KB are the most of any."""
 
 
 def events(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     """Print event lines from byte `since` on; waits up to `wait` seconds for some, or for the job's end.
 
-    The state is the job's as of byte `next`: a job with more to read is `running`, whatever has become of it.
+    The state is the job's as of byte `next`: a job with more to read is `running`, whatever has become of it. With
+    `ack`, one that has ended is deleted as by that verb, if the reply can bring its whole log.
     """
     folder = layout.job_dir(root, request["job"])
     if not (folder / "job.json").exists():
@@ -29,8 +33,24 @@ def events(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
     if now == "lost":
         _bury(folder.name)
     sys.stdout.buffer.write(page)
-    ending = {"ending": state.last_word(folder)} if now == "ended" else {}
-    return {"next": upto, "state": now, "heartbeat_age": state.age(folder), **ending}
+    ending: Dict[str, Any] = {"ending": state.last_word(folder)} if now == "ended" else {}
+    reply = {"next": upto, "state": now, "heartbeat_age": state.age(folder), **ending}
+    if ending and request.get("ack"):
+        reply.update(_acknowledged(root, folder, LAST_BYTES - len(page)))
+    return reply
+
+
+def _acknowledged(root: Path, folder: Path, room: int) -> Dict[str, str]:
+    log = folder / "log.txt"
+    if log.exists() and log.stat().st_size > room:
+        return {}
+    said = log.read_bytes().decode("utf-8", "replace") if log.exists() else ""
+    if len(json.dumps(said)) > room:
+        return {}
+    from _runner import jobs  # for a job's last reply alone
+
+    jobs.ack(root, {"job": folder.name})
+    return {"log": said}
 
 
 def _start(path: Path, since: int) -> int:

@@ -1,28 +1,18 @@
 """Weighing: how much work each input of a job is goes into the journal, where plans are made from it.
 
 With targets to choose from, that comes before the plan, and after the recall: what was made before is not weighed. With
-this machine alone it is for plans to come: then a thread does it while the job runs, after the start, and behind
-everything else that wants the processor.
+this machine alone it is for plans to come: then what the script measures tells (`broker.work.told`).
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from broker.broker import Broker
-from broker.errors import OffloadError
 from broker.job import Job
-from broker.journal import Journal
 from services.base.service import Params, Service
-
-LATER_SECONDS = 0.4
-"""When a job that takes any time worth measuring has started."""
-LEAST_NICE = 19
 
 
 def amounts(service: Service, params: Params, sources: Sequence[Path]) -> list[float | None]:
@@ -32,44 +22,17 @@ def amounts(service: Service, params: Params, sources: Sequence[Path]) -> list[f
 
 @contextmanager
 def weighed(broker: Broker, job: Job, service: Service, params: Params, detach: bool) -> Iterator[None]:
-    """Weigh a job's inputs: at once for one in the background, before a plan with a choice, else meanwhile."""
+    """Weigh a job's inputs: at once for one in the background, else before a plan with a choice."""
 
     def weigh(job: Job) -> None:
         if sources := _unknown(job):
             broker.journal.weigh(job.id, _known(service, params, sources))
 
-    sources = _unknown(job)
-    if not service.unit or not sources:
-        yield
-    elif detach:
+    if service.unit and detach:
         weigh(job)
-        yield
-    elif len(broker.targets) > 1:
+    elif service.unit and len(broker.targets) > 1:
         broker.weigh = weigh
-        yield
-    else:
-        with _meanwhile(broker.settings.journal, job.id, service, params, sources):
-            yield
-
-
-@contextmanager
-def _meanwhile(
-    journal: Path, job: str, service: Service, params: Params, sources: Mapping[int, Path]
-) -> Iterator[None]:
-    def weigh() -> None:
-        if sys.platform == "linux":  # there a thread has a priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST_NICE)
-        found = _known(service, params, sources)
-        with suppress(OffloadError), Journal(journal, mend=False) as opened:  # it is for plans to come
-            opened.weigh(job, found)
-
-    timer = threading.Timer(LATER_SECONDS, weigh)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
+    yield
 
 
 def _unknown(job: Job) -> dict[int, Path]:

@@ -20,6 +20,7 @@ from executors.base import Lost
 from tests import fakework
 from tests.broker.faulty import FaultyExecutor
 from tests.broker.jobs import drive, ledger, notes, only_job, request, right
+from tests.offload.background import until
 from tests.processes import of_job
 
 Box = type[FaultyExecutor]
@@ -302,6 +303,7 @@ def test_what_was_fetched_before_a_crash_needs_no_target_any_more(
         patched.setattr(publication, "_place", crash)
         drive(broker, asked)
     for job in jobs_on(broker, "local"):
+        until(lambda job=job: (job / "status.json").read_text().startswith('{"state":"ended"'), "it does not end")
         shutil.rmtree(job)
     told = drive(broker, only_job(broker))
     assert right(asked)

@@ -38,7 +38,8 @@ def boxed(box: Box) -> Iterator[Broker]:
 
 
 def seen(broker: Broker, target: str, service: str = "fake") -> dict[str, Observation]:
-    return {one.what: one for one in broker.journal.history.of(broker.targets[target], service)}
+    """What was measured last, by what it is."""
+    return {one.what: one for one in reversed(broker.journal.history.of(broker.targets[target], service))}
 
 
 def test_a_job_tells_what_its_start_its_run_and_its_outputs_took(boxed: Broker, tmp_path: Path) -> None:

@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from broker import scripts
-from broker.broker import Broker
-from broker.job import Input, Job, Request
 from services import caption, stabilize, tag, transcribe, upscale
-from services.base import amount, weighing
+from services.base import amount
 from tests import media
-from tests.offload.background import until
 from tests.services.typed import PYTHON, type_
 from tests.services.typed import stabilize as typed_stabilize
 
@@ -122,27 +117,9 @@ def test_what_was_made_before_is_not_weighed(
     assert amounts(offload_dirs) == [WEIGHT, None]
 
 
-def asked(broker: Broker, clip: Path, folder: Path) -> Job:
-    entry = Input(clip, {"stabilized.mp4": folder / "out.mp4"})
-    params = stabilize.Stabilize()
-    return broker.submit(Request("stabilize", scripts.folder() / "stabilize.py", params.for_script(), (entry,)))
-
-
-def test_with_this_machine_alone_a_job_is_weighed_while_it_runs(
-    broker: Broker, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(weighing, "LATER_SECONDS", 0.01)
-    job = asked(broker, clip, tmp_path)
-    with weighing.weighed(broker, job, stabilize.SERVICE, stabilize.Stabilize(), detach=False):
-        until(lambda: broker.journal.job(job.id).items[0].amount == WEIGHT, "the job is not weighed")
-
-
-def test_a_job_that_is_over_at_once_does_not_wait_to_be_weighed(broker: Broker, clip: Path, tmp_path: Path) -> None:
-    job = asked(broker, clip, tmp_path)
-    with weighing.weighed(broker, job, stabilize.SERVICE, stabilize.Stabilize(), detach=False):
-        assert threading.active_count() > 1
-    assert broker.journal.job(job.id).items[0].amount is None
-    assert threading.active_count() == 1
+def test_with_this_machine_alone_what_the_script_measures_tells(here: Path, clip: Path, offload_dirs: Path) -> None:
+    assert typed_stabilize(here, clip, "-o", "out.mp4").code == 0
+    assert amounts(offload_dirs) == [WEIGHT]
 
 
 def test_a_detached_job_is_weighed_before_it_is_left_alone(here: Path, clip: Path, offload_dirs: Path) -> None:
