@@ -14,6 +14,7 @@ LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 NEWEST = 30
 """A Python 3 with a higher minor number than this is not looked for."""
 TORCH = "torch"
+DIST_INFO = ".dist-info"
 WHEELS = "--wheels"
 """The word that this program is asked with for `wheels`; a package's name has no such beginning."""
 PATIENCE = 20.0
@@ -44,12 +45,29 @@ def here(names: List[str]) -> Interpreter:
 
 
 def _version(name: str) -> Optional[str]:
-    from importlib import metadata
+    named = _by_folder(name)
+    if named:
+        return named
+    from importlib import metadata  # takes longer to import than all else that comes before a script
 
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _by_folder(name: str) -> Optional[str]:
+    """The version in the name of a distribution's folder, `<name>-<version>.dist-info`, as wheels are installed."""
+    for place in sys.path:
+        for folder in Path(place).glob("*" + DIST_INFO):
+            found, _, version = folder.name[: -len(DIST_INFO)].partition("-")
+            if _plain(found) == _plain(name) and (folder / "METADATA").is_file():
+                return version or None
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").replace(".", "_")
 
 
 def _torch_cuda() -> Optional[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -42,34 +45,49 @@ def run(cli: click.Command, name: str) -> NoReturn:
     """Run a command to its exit code. What a person did wrong is a sentence, never a traceback."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    leave(_code(cli, name))
+
+
+def _code(cli: click.Command, name: str) -> int:
     try:
         code = cli.main(prog_name=name, standalone_mode=False) or 0
         sys.stdout.flush()
-        sys.exit(code)
+        return int(code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
-        _fail(error.format_message(), f"{where.command_path if where else name} --help", error.exit_code)
+        return _failed(error.format_message(), f"{where.command_path if where else name} --help", error.exit_code)
     except (OffloadError, ExecutorError) as error:
-        _fail(str(error), getattr(error, "hint", ""), error.exit_code)
+        return _failed(str(error), getattr(error, "hint", ""), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted before anything was done", "", Interrupted.exit_code)
+        return _failed("interrupted before anything was done", "", Interrupted.exit_code)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would try once more
         if error.errno == errno.EPIPE:  # the reader has seen enough
-            sys.exit(OffloadError.exit_code)
+            return OffloadError.exit_code
         complain(f"what there is to say cannot be written: {error.strerror}")
-        sys.exit(LimitError.exit_code)
+        return LimitError.exit_code
 
 
-def _fail(message: str, hint: str, code: int) -> NoReturn:
+def _failed(message: str, hint: str, code: int) -> int:
     complain(message, hint)
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "hint": hint or None, "exit_code": code}, indent=2), flush=True)
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """End this process. Its memory is the kernel's to free: to take it apart first takes as long as a cached answer."""
+    if all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -29,6 +29,7 @@ def models(here: Path, *words: str, **env: str) -> Said:
         patch.object(sys, "argv", ["offload", "models", *words]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        patch("services.base.command.leave", sys.exit),
         pytest.raises(SystemExit) as ended,
     ):
         main()
