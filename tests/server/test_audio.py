@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,9 +19,11 @@ import openai
 import pytest
 
 from broker import settings
+from broker.broker import Broker
 from broker.models import catalogue, lock, store
 from broker.models.pin import File, Pin
 from broker.staging import file_sha256
+from server import speech
 from server.speech import SEGMENT, SURENESS
 from tests.remote_scripts.heard import models, sound
 from tests.remote_scripts.test_subtitles import read_srt, read_vtt
@@ -30,6 +33,7 @@ __all__ = ["models"]  # a fixture
 
 SAID = [(0, 4000, "And so my fellow Americans"), (4000, 11000, "ask not what your country can do for you")]
 TEXT = " ".join(said for _, _, said in SAID)
+QUICK = "faster-whisper-tiny"
 MOST = 3_000_000
 SECONDS = 120  # a dead-line, not an expectation
 
@@ -80,7 +84,7 @@ def client(server: Serving) -> Iterator[openai.OpenAI]:
 def ask(server: Serving, content: bytes, name: str = "talk.wav", to: str = "transcriptions", **fields: Any) -> Any:
     """What a bare client is answered."""
     with server.http() as http:
-        sent = {"model": "whisper-1"} | fields
+        sent = {"model": QUICK} | fields
         files = {"file": (name, content)}
         return http.post(f"/v1/audio/{to}", data=sent, files=files, timeout=SECONDS)
 
@@ -170,7 +174,7 @@ def test_a_translation_is_in_english(client: openai.OpenAI, talk: Path) -> None:
 
 def test_any_model_by_its_name_and_bytes_without_one(server: Serving, client: openai.OpenAI, talk: Path) -> None:
     told = client.audio.transcriptions.create(
-        file=talk.read_bytes(), model="faster-whisper-tiny", language="de", prompt="Names: Anna.", temperature=0
+        file=talk.read_bytes(), model=QUICK, language="de", prompt="Names: Anna.", temperature=0
     )
     assert told.text.endswith(SAID[-1][-1])  # what stands before it moves the text of these models
     (row, *_) = jobs(server)
@@ -315,7 +319,8 @@ def request(server: Serving, content: bytes) -> bytes:
     body = (
         b'--------------------------d74\r\nContent-Disposition: form-data; name="file"; filename="talk.wav"\r\n'
         b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n--------------------------d74\r\n"
-        b'Content-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--------------------------d74--\r\n'
+        b'Content-Disposition: form-data; name="model"\r\n\r\nfaster-whisper-tiny\r\n'
+        b"--------------------------d74--\r\n"
     )
     head = (
         f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nAccept: */*\r\n"
@@ -408,6 +413,14 @@ def test_those_who_wait_hold_no_thread(server: Serving, folder: Path) -> None:
         answers = [one.result() for one in asked]
     assert {(answer.status_code, answer.headers["offload-job"]) for answer in answers} == {(200, job)}
     assert seen(server) == before | {job}
+
+
+def test_one_that_was_removed_is_told_to_be_gone() -> None:
+    asked = speech.Wanted({}, "a.wav", "json", True, False)
+    desk: Any = SimpleNamespace(broker=lambda: Broker(settings.load()))
+    with pytest.raises(speech.Gone) as caught:
+        speech.told(desk, "0" * 12, asked)
+    assert caught.value.status == 410
 
 
 def test_what_is_told_is_what_the_files_hold(server: Serving, folder: Path) -> None:
