@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Scope
 from broker.settings import Settings
 from server import problems
 from server.access import Access
+from server.description import describe
 from server.desk import Desk
 from server.guard import Guard, cookie_name, is_guarded
 from server.metrics import Counted, Metrics
@@ -52,6 +53,7 @@ def routed(desk: Desk, metrics: Metrics) -> FastAPI:
     problems.install(app)
     for router in routers():
         app.include_router(router)
+    app.openapi = lambda: describe(app, cookie_name(desk.port))  # type: ignore[method-assign]
     app.router.default = _Page(directory=PAGE, html=True)  # a mount would take what has another method, too
     return app
 

@@ -74,14 +74,27 @@ class Asked(Sent):
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
 
 
+EXAMPLE: dict[str, Any] = {
+    "service": "stabilize",
+    "inputs": [{"blob": "31baad935bfa3dcbe98e5c19524f7ff33a6ef00d0f4b16d976cc22f44f129814", "name": "clip.mp4"}],
+    "params": {"smoothing": 30},
+}
+
+
 class Wish(Asked):
     """A job as asked for, with its inputs."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     inputs: Annotated[list[Upload | Local], Field(min_length=1, max_length=1000)]
 
 
 class Sketch(Asked):
     """A job that is yet to be asked for: its inputs may not be uploaded yet."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [EXAMPLE | {"inputs": [{"name": "clip.mp4", "size": 12_000_000}]}]}
+    )
 
     inputs: Annotated[list[Upload | Local | Planned], Field(min_length=1, max_length=1000)]
 
@@ -316,7 +329,7 @@ class Health(Told):
 class Code(Sent):
     """A one-time code, from a login link."""
 
-    code: Annotated[str, Field(min_length=1, max_length=200)]
+    code: Annotated[str, Field(min_length=1, max_length=200, examples=["a7Jc0bWn5m2Q"])]
 
 
 class Link(Told):

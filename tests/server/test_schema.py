@@ -87,6 +87,30 @@ def strict(described: Described) -> Described:
     return described
 
 
+def test_the_description_is_whole(serving: Serving) -> None:
+    with serving.http() as http:
+        described = http.get("/openapi.json").json()
+    assert set(described["components"]["securitySchemes"]) == {"token", "cookie"}
+    operations = [(path, *found) for path, entry in described["paths"].items() for found in entry.items()]
+    assert len({operation["operationId"] for _, _, operation in operations}) == len(operations) > 25
+    for path, method, operation in operations:
+        assert operation["summary"] and operation["description"] and operation["tags"], path
+        assert "security" in operation or (method, path) == ("post", "/v1/session")
+        for status, answer in operation["responses"].items():
+            assert answer["description"], (path, status)
+            if status.startswith(("4", "5")):
+                assert list(answer["content"]) == ["application/problem+json"], (path, status)
+                assert answer["content"]["application/problem+json"]["schema"], (path, status)
+        for kind in operation.get("requestBody", {}).get("content", {}).values():
+            _has_example(described, kind["schema"], path)
+
+
+def _has_example(described: Described, schema: Described, path: str) -> None:
+    found = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    fields = found.get("properties", {}).values()
+    assert "format" in found or "examples" in found or any("examples" in field for field in fields), path
+
+
 @pytest.mark.parametrize(
     "examples",
     [pytest.param(10, id="some"), pytest.param(200, id="many", marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
