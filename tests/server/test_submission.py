@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -201,6 +202,49 @@ def test_what_the_command_line_refuses_is_refused_in_its_words(http: httpx.Clien
         assert answer.status_code == 422 and said in answer.json()["detail"], how
         assert answer.headers["content-type"] == "application/problem+json"
     assert recorded() == [] and folders(offload_dirs) == []
+
+
+def odd_bodies(sha256: str) -> list[bytes]:
+    """Wishes that are none, each in its way."""
+    good = json.dumps(wish(sha256)).encode()
+    halves = [b'"\\ud800"', b'"\\udc00\\ud800"', b'"\\u0000"']
+    return [
+        b"",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        good[:-1],
+        good.replace(b'"clip.mp4"', b"1" * 5000),
+        *(good.replace(b'"stabilize"', half) for half in halves),
+        *(good.replace(b'"service"', half) for half in halves[:2]),
+        *(good.replace(f'"{sha256}"'.encode(), half) for half in halves),
+        *(good[:-1] + b', "params": {"smoothing": ' + value + b"}}" for value in (b"NaN", b"1e999", b"-Infinity")),
+        *(
+            good[:-1] + b', "params": {"smoothing": ' + value + b"}}"
+            for value in (b"1" * 5000, b"[" * 500 + b"]" * 500)
+        ),
+        *(good[:-1] + b', "params": {' + half + b": 1}}" for half in halves),
+        *(good[:-1] + b', "params": {"preset": ' + half + b"}}" for half in halves),
+        *(good[:-1] + b', "on": ' + half + b"}" for half in halves),
+        *(
+            good[:-1] + b', "deadline": ' + value + b', "when": "remote"}'
+            for value in (b"NaN", b"1e999", b'"x"', b"1e9")
+        ),
+        *(good[:-1] + b', "priority": ' + value + b"}" for value in (b"NaN", b"1e999", b"9" * 4000, b"0.5")),
+        good[:-1] + b', "inputs": [' + b",".join([b'{"name": "x", "size": 1, "path": "/x"}'] * 3) + b"]}",
+    ]
+
+
+def test_whatever_is_sent_is_answered_with_a_sentence(http: httpx.Client, offload_dirs: Path, serving: Serving) -> None:
+    for body in odd_bodies(upload(http)):
+        for path in ("/v1/jobs", "/v1/plan"):
+            answer = http.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code in (400, 409, 422) and answer.json()["detail"], (path, body[:300])
+    for name in ("\x7f", " ", "\u200b", "x" * 255, "\U0001f3ac" * 100, "CON", "a\tb"):
+        assert ask(http, wish(upload(http), name, **WAITING)).status_code == 201, name
+    assert len(folders(offload_dirs)) == len(recorded()) == 7
+    assert "Traceback" not in serving.log.read_text()
 
 
 def test_a_file_that_was_not_uploaded_is_asked_for(http: httpx.Client) -> None:
