@@ -133,16 +133,6 @@ def test_a_state_that_is_as_before_is_told_too(serving: Serving, broker: Broker,
             assert next(stream).id == known
 
 
-def test_that_its_driver_died_is_told_although_nobody_wrote_it_down(
-    serving: Serving, broker: Broker, tmp_path: Path
-) -> None:
-    job = submitted(broker, tmp_path / "media")
-    with serving.http() as http, listening(http, job.id) as stream:
-        with broker.driving(job, Stop()):
-            next(one for one in stream if one.data["state"] == "queued")
-        next(one for one in stream if one.data["state"] == "interrupted")
-
-
 def test_a_job_that_is_removed(serving: Serving, broker: Broker, tmp_path: Path) -> None:
     job = submitted(broker, tmp_path / "media")
     with serving.http() as http, listening(http, None) as everything, listening(http, job.id) as stream:
@@ -350,6 +340,24 @@ def test_many_who_listen_cost_one_look(broker: Broker, tmp_path: Path, monkeypat
                 await stream.aclose()
 
     asyncio.run(all_hear())
+
+
+def test_that_its_driver_died_is_told_although_nobody_wrote_it_down(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "REOPEN_SECONDS", 10 * HANGS)
+    job = submitted(broker, tmp_path / "media")
+
+    async def hear() -> None:
+        watcher = Watcher(settings.load())
+        with watcher.open():
+            async with asyncio.timeout(HANGS), aclosing(watcher.job(job.id)) as stream:
+                with broker.driving(job, Stop()):
+                    while json.loads((await anext(stream)).data)["state"] != "queued":
+                        continue
+                assert json.loads((await anext(stream)).data)["state"] == "interrupted"
+
+    asyncio.run(hear())
 
 
 def test_nobody_listens_and_nobody_looks(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
