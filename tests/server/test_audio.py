@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,8 @@ from broker.models import catalogue, lock, store
 from broker.models.pin import File, Pin
 from broker.staging import file_sha256
 from server import speech
+from server.problems import Refusal
+from server.routes import audio
 from server.speech import SEGMENT, SURENESS
 from tests.remote_scripts.heard import models, sound
 from tests.remote_scripts.test_subtitles import read_srt, read_vtt
@@ -359,12 +362,29 @@ def test_a_request_that_is_cut_short_is_no_job(server: Serving, folder: Path) ->
     assert seen(server) == before
 
 
-def test_a_server_that_is_killed_meanwhile_has_the_job_when_it_is_back(server: Serving, folder: Path) -> None:
-    content, before = voice(folder, 6.5), seen(server)
+def test_who_leaves_is_waited_for_no_more() -> None:
+    async def never(job: str) -> AsyncIterator[Any]:
+        await asyncio.sleep(300)
+        yield
+
+    async def left() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    request: Any = SimpleNamespace(receive=left)
+    desk: Any = SimpleNamespace(watcher=SimpleNamespace(job=never))
+    with pytest.raises(Refusal, match="goes on without you"):
+        asyncio.run(audio._over(request, desk, "0" * 12))
+
+
+@pytest.mark.parametrize("end", [Serving.kill, Serving.stop])
+def test_a_server_that_ends_meanwhile_has_the_job_when_it_is_back(
+    end: Callable[[Serving], int | None], server: Serving, folder: Path
+) -> None:
+    content, before = voice(folder, 6.5 if end is Serving.kill else 6.6), seen(server)
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(ask, server, content)
         job = running(server, before)
-        server.kill()
+        end(server)
         with pytest.raises(httpx.HTTPError):
             asked.result()
     server.start()
