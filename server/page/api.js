@@ -5,6 +5,9 @@ import { Value } from "./value.js";
 /** Whether this browser is let in: null while that is not known. */
 export const known = new Value(null);
 
+/** The server's version. */
+export const version = new Value("");
+
 /** An answer that was no success. `status` is 0 when there was no answer at all. */
 export class Problem extends Error {
   constructor(status, sentence, hint = "", errors = []) {
@@ -50,13 +53,18 @@ export function at(job, ...parts) {
 /** Exchange a one-time code for a cookie. Throws a Problem for one that was used, or is too old. */
 export async function login(code) {
   await ask("POST", "/v1/session", { json: { code } });
-  known.set(true);
+}
+
+/** Forget the cookie. */
+export async function logout() {
+  await ask("DELETE", "/v1/session");
+  known.set(false);
 }
 
 /** Find out whether the cookie holds. Throws a Problem when the server does not answer. */
 export async function recognise() {
   try {
-    await read("/v1/health");
+    version.set((await read("/v1/health")).version);
     known.set(true);
   } catch (error) {
     if (error.status !== 401) throw error;

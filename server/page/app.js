@@ -1,8 +1,9 @@
 // The page: who is let in, which view is shown, how the link to the server is.
 
 import { html, render, useEffect, useState } from "./vendor/preact.js";
-import { known, login, recognise } from "./api.js";
+import { known, login, logout, recognise, version } from "./api.js";
 import { New } from "./compose.js";
+import { DropAnywhere } from "./dropping.js";
 import { JobView } from "./job.js";
 import { Jobs } from "./jobs.js";
 import { follow, jobs, leave, link } from "./live.js";
@@ -50,7 +51,8 @@ async function enter() {
   if (code) history.replaceState(null, "", "#/new");
   refused.set(null);
   try {
-    await (code ? login(code) : recognise());
+    if (code) await login(code);
+    await recognise();
   } catch (problem) {
     if (code || problem.status !== 401) refused.set(problem);
     if (code && problem.status === 401) await recognise().catch(() => {}); // an old link, but the cookie may still hold
@@ -97,8 +99,15 @@ function Inside() {
     <a class="skip" href="#main" onClick=${toMain}>To the content</a>
     <${Bar} view=${view} />
     <${Lost} />
+    <${DropAnywhere} />
     <main id="main" tabindex="-1" key=${`${view}/${id ?? ""}`}><${View} id=${id} /></main>
+    <${Foot} />
   </div>`;
+}
+
+function Foot() {
+  return html`<footer class="muted small"><span>offload ${useValue(version)}</span>
+    <button type="button" class="plain small" onClick=${logout}>Log out</button></footer>`;
 }
 
 /** The address is ours: a link into the page must not change it. */

@@ -1,6 +1,6 @@
 // A new job: files, a service, its settings, where it would run.
 
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useEffect, useRef } from "./vendor/preact.js";
 import { read } from "./api.js";
 import { add, again, choice, choose, clear, drop, files, offered, setParam, start, submit, wait } from "./draft.js";
 import { Form } from "./form.js";
@@ -39,8 +39,7 @@ export function New() {
         </div></section>`}
       </form>
       ${chosen.length > 0 && ready && html`<${Start} chosen=${chosen} />`}
-    </div>
-    <${DropAnywhere} />`;
+    </div>`;
 }
 
 function begin(event) {
@@ -111,30 +110,4 @@ function Start({ chosen }) {
     </div>
     <p class="unseen" role="status">${wanted ? words.replace(/:.*/, "") : ""}</p>
   </div></aside>`;
-}
-
-/** Files may be dropped wherever the pointer is. */
-function DropAnywhere() {
-  const [over, setOver] = useState(false);
-  useEffect(() => {
-    let depth = 0;
-    const carries = (event) => event.dataTransfer?.types.includes("Files");
-    const step = (by) => (event) => {
-      if (!carries(event)) return;
-      event.preventDefault();
-      depth = Math.max(depth + by, 0);
-      setOver(depth > 0);
-    };
-    const dropped = (event) => {
-      if (!carries(event)) return;
-      event.preventDefault();
-      depth = 0;
-      setOver(false);
-      add(event.dataTransfer.files);
-    };
-    const events = { dragenter: step(1), dragover: step(0), dragleave: step(-1), drop: dropped };
-    for (const [name, heard] of Object.entries(events)) addEventListener(name, heard);
-    return () => Object.entries(events).forEach(([name, heard]) => removeEventListener(name, heard));
-  }, []);
-  return over && html`<div class="overlay" aria-hidden="true">Drop to add</div>`;
 }

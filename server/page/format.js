@@ -31,7 +31,8 @@ export function percent(share) {
 export function ago(time, now = Date.now() / 1000) {
   const past = now - time;
   if (past < 60) return "just now";
-  if (past < 86400) return `${duration(Math.floor(past / 60) * 60).replace(/ 0 min$/, "")} ago`;
+  if (past < 3600) return `${Math.floor(past / 60)} min ago`;
+  if (past < 86400) return `${Math.floor(past / 3600)} h ago`;
   return new Date(time * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
 }
 

@@ -100,7 +100,7 @@ function Item({ job, item, alone, shown, onShow }) {
     ${item.state === "open" && !job.over && !alone && html`<div><${Progress} share=${item.progress} name=${`Progress of ${item.name}`} />
       <p class="muted small pace">${[percent(item.progress), pace(item)].filter(Boolean).join(", ")}</p></div>`}
     <${Trouble} problem=${item.error && item.error !== job.error ? { message: item.error } : null} />
-    ${item.summary && html`<p>${item.summary}</p>`}
+    ${item.summary && html`<p>${item.summary.replace(" -> ", " → ")}</p>`}
     ${item.outputs.length > 0 && html`<ul class="outputs">${item.outputs.map((output) => html`<li key=${output.name}>
       <bdi class="clip">${output.file}</bdi><span class="muted small">${bytes(output.size)}</span>
       <a class="button" href=${`${at(job.job, "outputs", output.name)}?download=1`} download=${output.file}>Download<span class="unseen"> ${output.file}</span></a>

@@ -28,6 +28,7 @@ export function Jobs() {
 
 function Line({ job }) {
   const where = job.attempts?.at(-1)?.target;
+  const said = job.why || job.error || job.items.find?.(({ error }) => error)?.error;
   const count = job.count ?? job.items;
   return html`<li>
     <div class="what">
@@ -36,7 +37,7 @@ function Line({ job }) {
     </div>
     <div class="how"><${State} state=${job.state} />${!job.over && job.progress > 0 && html`<span class="small muted">${percent(job.progress)}</span>`}</div>
     <div class="track">${job.over || (job.why && !job.progress)
-      ? html`<p class="small clip muted" title=${job.why || job.error}>${job.why || job.error}</p>`
+      ? html`<p class="small clip muted" title=${said}>${said}</p>`
       : html`<${Progress} share=${job.progress} name=${`Progress of ${job.first}`} />`}</div>
     <div class="when small muted">${where && html`<span>${called(where)}</span>`}<time title=${moment(job.created)}>${ago(job.created)}</time></div>
     <${Actions} job=${job} kind="plain small" />

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests import media
 from tests.offload.background import until
+from tests.server.browser import looking
 from tests.server.browser.browsing import PATIENCE_MS, complaints, log_in, visit
 from tests.server.serving import REPO, Serving
 
@@ -90,7 +91,7 @@ def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Pag
 def compare_plays(page: Page) -> None:
     expect(page.get_by_role("slider").first).to_be_visible()
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("[...document.querySelectorAll('.viewer video')].every((one) => one.currentTime > 0.3)")
+    looking.until(page, "[...document.querySelectorAll('.viewer video')].every((one) => one.currentTime > 0.3)")
 
 
 def test_an_upload_goes_on_where_it_was_when_the_server_is_killed(page: Page, serving: Serving, tmp_path: Path) -> None:
@@ -122,6 +123,23 @@ def test_a_file_that_is_left_out_is_not_part_of_the_job(page: Page, small: Path,
     assert (job["first"], job["items"]) == (small.name, 1)
 
 
+def test_files_may_be_dropped_anywhere(page: Page) -> None:
+    page.get_by_role("link", name="Targets").click()
+    carried = page.evaluate_handle(
+        """() => {
+            const carried = new DataTransfer();
+            carried.items.add(new File(["some"], "dropped.mp4"));
+            return carried;
+        }"""
+    )
+    page.dispatch_event("main", "dragenter", {"dataTransfer": carried})
+    expect(page.get_by_text("Drop to add")).to_be_visible()
+    page.dispatch_event("main", "drop", {"dataTransfer": carried})
+    expect(page.get_by_text("Drop to add")).to_have_count(0)
+    expect(page.get_by_role("heading", name="New job")).to_be_visible()
+    expect(page.locator(".files li")).to_contain_text("dropped.mp4")
+
+
 def test_a_mistake_is_told_where_it_was_made(page: Page, tmp_path: Path) -> None:
     text = tmp_path / "clip.mp4"
     text.write_text("no clip at all")
@@ -143,6 +161,10 @@ def test_a_link_is_good_once_and_its_code_leaves_the_address(browser: Browser, s
         assert serving.code not in page.url
         page.goto(serving.url)
         expect(page.get_by_role("heading", name="New job")).to_be_visible()
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     with visit(browser) as other:
         other.goto(serving.url)
         expect(other.get_by_text("offload serve --link")).to_be_visible()
