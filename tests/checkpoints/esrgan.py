@@ -62,6 +62,18 @@ def strange(path: Path) -> Path:
     return path
 
 
+def each_kind(folder: Path) -> None:
+    """Write rrdb, compact, other (compact, too), nearest, poisoned, cut and strange."""
+    rrdb(folder / "rrdb.pth")
+    compact(folder / "compact.pth")
+    compact(folder / "other.pth", seed=1)
+    compact(folder / "nearest.pth", reach=0)
+    poisoned(folder / "poisoned.pth")
+    strange(folder / "strange.pth")
+    data = (folder / "rrdb.pth").read_bytes()
+    (folder / "cut.pth").write_bytes(data[: len(data) // 2])
+
+
 class Poison:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ('touch "$RAN"',)

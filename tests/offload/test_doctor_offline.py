@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,30 +15,21 @@ from broker.models import resolve
 from offload.readiness import FAILED, MISSING, NOT_INSTALLED, READY, Readiness, exit_code
 from offload.sample import sample
 from tests.hub import Hub
-from tests.services.typed import OFFLOAD, ROOT, Said, type_
+from tests.services import everywhere
+from tests.services.typed import OFFLOAD, Said, type_
 
 NAME = "Salesforce/blip-image-captioning-base"
 BLIP = f"models--{NAME.replace('/', '--')}"
 QUIET = {"OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BLIP, made in a process of its own: torch is slow to import, and stays."""
-    folder = tmp_path_factory.mktemp("blip") / "model"
-    alone = "import sys; sys.modules['torchvision'] = None"  # often broken, and of no use here
-    code = f"{alone}; from pathlib import Path; from tests.checkpoints import blip; blip.save(Path({str(folder)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
-    return folder
-
-
 @pytest.fixture
-def cached(home: Path, blip: Path) -> Path:
+def cached(home: Path) -> Path:
     """The default captioner, as the hub's own client leaves it in the user's cache."""
     folder = home / "huggingface" / "hub" / BLIP
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("f" * 40)
-    return Path(shutil.copytree(blip, folder / "snapshots" / ("f" * 40)))
+    return Path(shutil.copytree(everywhere.model(everywhere.CAPTION), folder / "snapshots" / ("f" * 40)))
 
 
 def table(here: Path, before: Sequence[str] = ()) -> tuple[Said, dict[str, list[str]]]:

@@ -20,7 +20,7 @@ from broker.stop import Stop
 from offload import search
 from services.base import tagged
 from tests import media
-from tests.checkpoints import clip as checkpoint
+from tests.services import everywhere
 from tests.services.typed import PYTHON, Said, offload, type_
 
 QUICK = {"OMP_NUM_THREADS": "1"}
@@ -38,8 +38,8 @@ sys.exit(run(do))
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint.save(tmp_path_factory.mktemp("clip"))
+def model() -> Path:
+    return everywhere.model(everywhere.TAG)
 
 
 def find(here: Path, *words: str | Path) -> Said:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import wave
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.once import once_apart
 
 from .runs import LIMITS, Run
 from .scripted import SCRIPTS
@@ -36,12 +37,10 @@ PARAMS = {
     "window": 300,
 }
 MAKE = """
-from pathlib import Path
 from tests.checkpoints.whisper import UNSURE, convert, write
 
-folder = Path({folder!r})
-for name, how in {{"tiny": {{"language": "de"}}, "unsure": {{"sure": UNSURE}}, "english": {{"english": True}}}}.items():
-    convert(write(folder / f"{{name}}.pt", **how), folder / name)
+for name, how in {"tiny": {"language": "de"}, "unsure": {"sure": UNSURE}, "english": {"english": True}}.items():
+    convert(write(folder / f"{name}.pt", **how), folder / name)
 """
 ALONE = """
 import socket, sys
@@ -57,20 +56,9 @@ for name in {missing!r}:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models, each as NAME.pt and as a folder NAME: `tiny`, which takes all for German, `unsure` and `english`.
-
-    Another process makes them: this one does not load torch for it.
-    """
-    return _made(tmp_path_factory.getbasetemp() / "whisper-models")
-
-
-@cache
-def _made(folder: Path) -> Path:
-    """The models, once, however many files of tests have the fixture."""
-    folder.mkdir()
-    subprocess.run([sys.executable, "-c", MAKE.format(folder=str(folder))], cwd=ROOT, check=True)
-    return folder
+def models() -> Path:
+    """Models, each as NAME.pt and as a folder NAME: `tiny`, which takes all for German, `unsure` and `english`."""
+    return once_apart("whisper-models", MAKE)
 
 
 def sound(path: Path, *pieces: tuple[float, float], hiss: float = 0) -> Path:

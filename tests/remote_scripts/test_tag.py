@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.checkpoints import clip as checkpoint
+from tests.services import everywhere
 
 from .runs import Run, part
 from .scripted import SCRIPTS, start
@@ -58,8 +59,8 @@ for folder in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint.save(tmp_path_factory.mktemp("clip"))
+def model() -> Path:
+    return everywhere.model(everywhere.TAG)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,7 @@ def test_scores_are_what_their_description_says(run: Run, model: Path, clips: li
 
 @functools.cache
 def reference(model: Path) -> tuple[Any, Any]:
+    part("_torch").mend_torchvision()
     import open_clip
 
     loaded = open_clip.create_model(f"local-dir:{model}", require_pretrained=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoints import esrgan
+from tests.once import once_apart
 
 from .runs import LIMITS, Run
 from .scripted import SCRIPTS
@@ -53,18 +53,9 @@ sys.exit(_job.run(upscale.upscale))
 
 
 @pytest.fixture(scope="session")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def networks() -> Path:
     """A folder of checkpoints: rrdb, compact, other (compact, too), nearest, poisoned, cut, strange."""
-    folder = tmp_path_factory.mktemp("networks")
-    esrgan.rrdb(folder / "rrdb.pth")
-    esrgan.compact(folder / "compact.pth")
-    esrgan.compact(folder / "other.pth", seed=1)
-    esrgan.compact(folder / "nearest.pth", reach=0)
-    esrgan.poisoned(folder / "poisoned.pth")
-    esrgan.strange(folder / "strange.pth")
-    data = (folder / "rrdb.pth").read_bytes()
-    (folder / "cut.pth").write_bytes(data[: len(data) // 2])
-    return folder
+    return once_apart("networks", "from tests.checkpoints import esrgan; esrgan.each_kind(folder)")
 
 
 def job(

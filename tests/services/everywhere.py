@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests import media
-from tests.once import once
-from tests.services.typed import PYTHON, Said, type_
+from tests.once import once, once_apart
+from tests.services.typed import Said, type_
 from tests.ssh.jobs import tried
 
 SPEECH = Path(__file__).parents[3] / "shared/data/speech-jfk.flac"
@@ -49,7 +48,7 @@ def blip(folder: Path) -> object:
     return blip.save(folder)
 
 
-USES = (
+USES = TRANSCRIBE, TAG, CAPTION = (
     Use("transcribe", ("-f", "srt,vtt,json"), ("clip.srt", "clip.vtt", "clip.json"), whisper),
     Use("tag", ("--top", "5"), ("clip.tags.json",), clip_model),
     Use("caption", ("--frames", "2"), ("clip.captions.json",), blip),
@@ -57,14 +56,9 @@ USES = (
 
 
 def model(use: Use) -> Path:
-    """The model's file or folder, made once, by another process: this one does not load torch for it."""
-    make = f"from tests.services.everywhere import {use.model.__name__} as make"
-
-    def fill(folder: Path) -> None:
-        code = f"from pathlib import Path; {make}; make(Path({str(folder)!r}))"
-        subprocess.run([PYTHON, "-c", code], check=True, cwd=Path(__file__).parents[2])
-
-    folder = once(f"model-{use.service}", fill)
+    """The model's file or folder, made once."""
+    make = use.model.__name__
+    folder = once_apart(f"model-{use.service}", f"from tests.services.everywhere import {make}; {make}(folder)")
     files = list(folder.iterdir())
     return files[0] if len(files) == 1 and files[0].is_file() else folder
 

@@ -15,7 +15,7 @@ from broker.models import catalogue
 from services import tag
 from services.base.options import parse
 from tests import media
-from tests.checkpoints import clip as checkpoint
+from tests.services import everywhere
 
 from .typed import PYTHON, Said, type_
 
@@ -154,9 +154,8 @@ def test_a_mistake_is_told_before_anything_starts(here: Path) -> None:
     assert not (here / "a.tags.json").exists()
 
 
-def test_a_clip_and_a_picture_are_tagged(here: Path, clip_here: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny").mkdir()
-    model = checkpoint.save(tmp_path / "tiny")
+def test_a_clip_and_a_picture_are_tagged(here: Path, clip_here: Path) -> None:
+    model = everywhere.model(everywhere.TAG)
     media.ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64", "-frames:v", "1", here / "photo.png")
     shutil.copy(here / "photo.png", here / "broken.png")
     (here / "broken.png").write_bytes((here / "photo.png").read_bytes()[:300])
