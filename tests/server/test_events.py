@@ -134,14 +134,17 @@ def test_a_state_that_is_as_before_is_told_too(serving: Serving, broker: Broker,
 
 
 def test_a_job_that_is_removed(serving: Serving, broker: Broker, tmp_path: Path) -> None:
-    job = submitted(broker, tmp_path / "media")
-    with serving.http() as http, listening(http, None) as everything, listening(http, job.id) as stream:
-        assert (next(stream).data["job"], next(everything).data["job"]) == (job.id, job.id)
-        broker.remove(job)
+    alone, among = (submitted(broker, tmp_path / name) for name in ("alone", "among"))
+    with serving.http() as http, listening(http, None) as everything, listening(http, alone.id) as stream:
+        assert next(stream).data["job"] == alone.id
+        assert {next(everything).data["job"] for _ in range(2)} == {alone.id, among.id}
+        for job in (alone, among):
+            broker.remove(job)
+            gone = Event("gone", "", {"job": job.id})
+            assert next(one for one in everything if one.kind != "job") == gone
         *_, last = stream
-        assert last == Event("gone", "", {"job": job.id})
-        assert next(one for one in everything if one.kind != "job") == last
-        assert http.get(f"/v1/jobs/{job.id}/events").status_code == 404
+        assert last == Event("gone", "", {"job": alone.id})
+        assert http.get(f"/v1/jobs/{alone.id}/events").status_code == 404
 
 
 def test_no_such_job_is_told_before_anything_is_streamed(serving: Serving) -> None:
@@ -336,6 +339,10 @@ def test_many_who_listen_cost_one_look(broker: Broker, tmp_path: Path, monkeypat
             ledger.note_progress(0, 0.5)
             assert {json.loads((await anext(stream)).data)["progress"] for stream in streams} == {0.5}
             assert len(looks) < 10
+            await asyncio.sleep(0.3)
+            looks.clear()
+            await asyncio.sleep(0.5)
+            assert looks == [], "nothing is new, and somebody looks"
             for stream in streams:
                 await stream.aclose()
 
