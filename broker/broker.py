@@ -26,7 +26,7 @@ from broker.scripts import bundle
 from broker.settings import Settings
 from broker.stop import Stop
 from broker.targets import Target
-from broker.turns import Turn
+from broker.turns import Late, Turn, Yields
 from broker.watch import watch
 
 HEED_SECONDS = 0.5
@@ -141,6 +141,8 @@ class Broker:
                 with self.driving(job, stop) as ledger:
                     yield from self.go_on(ledger, stop)
                 return
+            except Late:
+                continue
             except (lease.Held, Overtaken):
                 yield from watch(self.journal, job.id, self.driven, stop)
         ending = self.journal.ending(job.id)
@@ -156,7 +158,7 @@ class Broker:
         with self._lease(job, handed) as ledger, self._heeding(job, stop):
             yield ledger
 
-    def go_on(self, ledger: Ledger, stop: Stop, yields: bool = False) -> Iterator[Event]:
+    def go_on(self, ledger: Ledger, stop: Stop, yields: Yields | None = None) -> Iterator[Event]:
         """Drive a job whose lease is held; with `yields`, a higher priority goes first. Raises what Dispatch does."""
         if ledger.job.state.over:  # somebody else has just seen it through
             return
@@ -166,7 +168,7 @@ class Broker:
             self.weigh(ledger.job)
             yield from self._walk(ledger, stop, yields)
 
-    def _walk(self, ledger: Ledger, stop: Stop, yields: bool) -> Iterator[Event]:
+    def _walk(self, ledger: Ledger, stop: Stop, yields: Yields | None) -> Iterator[Event]:
         candidates = self._permitted(ledger)
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])

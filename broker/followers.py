@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from broker import background, keeper, lease, settings
@@ -74,14 +75,14 @@ def fill(broker: Broker, but: str = "") -> None:
     """
     places, driven = Places(broker), broker.drivers()
     for job in broker.journal.queue.begun():
-        if job not in driven and job != but and not _runs_unasked(broker, job):
+        if job not in driven and job != but and not _runs_unasked(broker, job) and not _wrong(broker, places, job):
             start(broker, broker.journal.job(job))
             driven.add(job)
-    heads = broker.journal.queue.heads(driven, but)
+    heads = places.heads(driven, but)
     while chosen := next((head for head in heads if places.has_room(head, driven)), None):
         start(broker, broker.journal.job(chosen.id))
         driven.add(chosen.id)
-        heads = broker.journal.queue.heads(driven, but)
+        heads = places.heads(driven, but)
     left = heads or (but and broker.journal.queue.heads(driven))
     if left and not broker.settings.offline:
         _leave_to_scheduler(broker)
@@ -101,6 +102,11 @@ def _runs_unasked(broker: Broker, job: str) -> bool:
     # A follower that may ask nobody would wait for ever, and keep others from the job.
     running = [attempt.target for attempt in broker.journal.attempts(job) if attempt.state == "running"]
     return any(name in broker.targets and broker.targets[name].kind == OFFLINE for name in running)
+
+
+def _wrong(broker: Broker, places: Places, job: str) -> str:
+    """What must be mended before a follower could do anything: until then it would be started again and again."""
+    return places.wrong(Head.of(broker.journal.job(job))) if broker.settings.rules else ""
 
 
 def follow(broker: Broker, job: Job, handed: int) -> Iterator[Event]:
@@ -135,13 +141,17 @@ def _is_away(broker: Broker, ledger: Ledger) -> bool:
     return bool(Places(broker).why(Head.of(ledger.job)))
 
 
+def _may_start(broker: Broker, job: str) -> bool:
+    return Places(broker).has_place(Head.of(broker.journal.job(job)))
+
+
 def _has_begun(ledger: Ledger) -> bool:
     return any(attempt.state == "running" for attempt in ledger.attempts)
 
 
 def _round(broker: Broker, ledger: Ledger, stop: Stop, patience: Patience) -> Iterator[Event]:
     waiting = True
-    for event in broker.go_on(ledger, stop, yields=True):
+    for event in broker.go_on(ledger, stop, partial(_may_start, broker)):
         if waiting and isinstance(event, Progress | Published | ItemFailed):
             waiting = False
             patience.heard(news=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from broker import targets
@@ -17,37 +18,61 @@ STUCK = 8
 """Followers that wait for what they began, beside those that can run: on a full disk there would be ever more."""
 
 
+DEEPER, DEEPEST = 16, 4096
+"""How many times more jobs are looked at where none has a place, and how many of a session and kind at most."""
+
+
 class Places:
     """The targets, as those who wait see them."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._known: dict[str, list[Target] | UsageError | ConfigError] = {}
+
+    def heads(self, driven: Collection[str], but: str = "") -> list[Head]:
+        """The queue's heads, and behind those that rules leave no place, the first that have one."""
+        depth = self._broker.journal.queue.depth
+        found = self._broker.journal.queue.heads(driven, but)
+        while 1 < depth < DEEPEST and self._hide_others(found):
+            depth *= DEEPER
+            found = self._broker.journal.queue.heads(driven, but, depth=depth)
+        return found
+
+    def _hide_others(self, heads: Sequence[Head]) -> bool:
+        placed = {head.kind for head in heads if self.has_place(head)}
+        return any(head.count > 1 and head.kind not in placed for head in heads)
+
+    def has_place(self, head: Head) -> bool:
+        """Whether there is a target that may have it, and may be there now."""
+        return bool(self._open(head, self.allowed(head)))
 
     def allowed(self, head: Head) -> list[Target]:
         """Where it may run by what was asked for. None where that names no target any more, or a rule is wrong."""
-        try:
-            found = self._chosen(head)
-        except (UsageError, ConfigError):
+        found = self._chosen(head)
+        if isinstance(found, UsageError | ConfigError):
             return []
         found = [targets.unasked(target) for target in found] if head.offline else found
         waits = bool(head.waits) and not head.late
         return [target for target in found if not (waits and target.name == LOCAL)]
 
-    def _chosen(self, head: Head) -> list[Target]:
+    def _chosen(self, head: Head) -> list[Target] | UsageError | ConfigError:
+        if head.id not in self._known:
+            try:
+                self._known[head.id] = self._ruled(head)
+            except (UsageError, ConfigError) as error:
+                self._known[head.id] = error
+        return self._known[head.id]
+
+    def _ruled(self, head: Head) -> list[Target]:
         found = targets.choose(self._broker.targets, head.on)
         with suppress(Forbidden):  # everywhere: whoever drives it ends it, and says why
             return self._broker.allowed(self._broker.journal.job(head.id)) if self._broker.settings.rules else found
         return found
 
-    def _wrong(self, head: Head) -> str:
-        """What must be mended before it can be told where it may run."""
-        try:
-            self._chosen(head)
-        except ConfigError as error:
-            return str(error)
-        except UsageError:  # it names a target that was removed
-            return ""
-        return ""
+    def wrong(self, head: Head) -> str:
+        """What must be mended before it can be told where it may run; empty for a target that was removed."""
+        found = self._chosen(head)
+        return str(found) if isinstance(found, ConfigError) else ""
 
     def away(self, head: Head) -> list[Target]:
         """Targets to be asked before anything of it can start: all it has, while none of them is known to answer."""
@@ -57,7 +82,7 @@ class Places:
     def has_room(self, head: Head, driven: set[str]) -> bool:
         """Whether a follower may be started for it: as many as can run there, and one that waits."""
         slots = sum(target.jobs for target in self._open(head, self.allowed(head)))
-        if head.late and not slots and not self._wrong(head):
+        if head.late and not slots and not self.wrong(head):
             slots = 1  # to end it, and say why
         count, stuck = self._broker.journal.queue.crew(head, driven)
         return slots > 0 and count - min(stuck, STUCK) < slots + 1
@@ -67,7 +92,7 @@ class Places:
         allowed = self.allowed(head)
         if self._open(head, allowed):
             return ""
-        if wrong := self._wrong(head):
+        if wrong := self.wrong(head):
             return f"waiting for a change: {wrong}"
         until = f", at most until {_clock(head.deadline)}" if head.waits and head.deadline else ""
         what = " or ".join(map(self._told, allowed)) or "a target: none is configured that may take it"

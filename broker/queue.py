@@ -52,7 +52,7 @@ HEADS = """
     ), heads AS (
         {heads}
     )
-    SELECT jobs.id, jobs.target, jobs.waits, jobs.offline, jobs.priority, heads.soonest, heads.late,
+    SELECT jobs.id, jobs.target, jobs.waits, jobs.offline, jobs.priority, jobs.session, heads.soonest, heads.late,
         CASE WHEN heads.place < :depth THEN 1 ELSE heads.count - :depth + 1 END AS count
     FROM heads JOIN jobs ON jobs.rowid = heads.job AND heads.place <= :depth
     LEFT JOIN turns ON turns.session = heads.session LEFT JOIN crew ON crew.session = heads.session
@@ -80,11 +80,11 @@ CREW = """
 """
 
 AHEAD = """
-    SELECT 1 FROM jobs JOIN jobs AS mine ON mine.id = :job
+    SELECT jobs.id FROM jobs JOIN jobs AS mine ON mine.id = :job
     WHERE jobs.state IN ('queued', 'running') AND jobs.detached = 1 AND jobs.target = mine.target
         AND jobs.waits = mine.waits AND jobs.priority > mine.priority
         AND jobs.id NOT IN (SELECT value FROM json_each(:driven))
-    LIMIT 1
+    ORDER BY jobs.priority DESC, jobs.rowid LIMIT :depth
 """
 
 
@@ -103,12 +103,18 @@ class Head:
     priority: int
     count: int
     deadline: float | None
+    session: str = ""
 
     @classmethod
     def of(cls, job: Job) -> Head:
         """A job that nobody drives, alone."""
         late = bool(job.waits) and job.deadline is not None and job.deadline <= time.time()
         return cls(job.id, job.on, job.waits, late, job.offline, job.priority, 1, job.deadline)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What it has in common with those behind it."""
+        return self.session, self.on, self.waits, self.late, self.offline, self.priority
 
 
 class Queue:
@@ -148,17 +154,20 @@ class Queue:
         """Whether a job waits in the background, and has not begun."""
         return self._db.row(HAS, (job,)) is not None
 
-    def heads(self, driven: Collection[str], but: str = "", now: float | None = None) -> list[Head]:
+    def heads(
+        self, driven: Collection[str], but: str = "", now: float | None = None, depth: int | None = None
+    ) -> list[Head]:
         """The jobs that are next, in their order: `depth` of each session and kind, none that is `driven` or begun.
 
         Nor the one that is named by `but`.
         """
-        query = HEADS.format(heads=SEVERAL if self.depth > 1 else FIRST)
+        depth = depth or self.depth
+        query = HEADS.format(heads=SEVERAL if depth > 1 else FIRST)
         about = {
             "driven": json.dumps([*driven]),
             "busy": json.dumps([*driven, *self.begun(), but]),
             "now": time.time() if now is None else now,
-            "depth": self.depth,
+            "depth": depth,
         }
         return [_head(row) for row in self._db.rows(query, about)]
 
@@ -167,9 +176,10 @@ class Queue:
         (row,) = self._db.rows(CREW, {"driven": json.dumps([*driven]), "on": head.on, "waits": head.waits})
         return row["count"], row["stuck"]
 
-    def ahead(self, job: str, driven: Collection[str]) -> bool:
-        """Whether a job that nobody drives has a higher priority than this one, and may run in the same places."""
-        return self._db.row(AHEAD, {"job": job, "driven": json.dumps([*driven])}) is not None
+    def ahead(self, job: str, driven: Collection[str]) -> list[str]:
+        """Jobs that nobody drives, that have a higher priority than this one, and may run in the same places."""
+        about = {"job": job, "driven": json.dumps([*driven]), "depth": self.depth}
+        return [row["id"] for row in self._db.rows(AHEAD, about)]
 
     def change(self, job: str, waits: str, deadline: float | None, priority: int) -> None:
         """Say anew when a job is to run."""
@@ -197,4 +207,5 @@ def _head(row: Row) -> Head:
         priority=row["priority"],
         count=row["count"],
         deadline=row["soonest"],
+        session=row["session"],
     )

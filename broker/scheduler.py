@@ -57,7 +57,8 @@ class Scheduler:
 
     def round(self, broker: Broker) -> Iterator[str]:
         """Ask whom it is time to ask, and start what can be started; tells what is new."""
-        heads, places = broker.journal.queue.heads(broker.drivers()), Places(broker)
+        places = Places(broker)
+        heads = places.heads(broker.drivers())
         wanted = {target.name: target for head in heads for target in places.away(head)}
         self._asked = {name: asked for name, asked in self._asked.items() if name in wanted}
         for target in wanted.values():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Self
 
@@ -36,6 +36,10 @@ YIELD_SECONDS = 2.0
 """How often who waits in the background looks for a job of a higher priority that nobody drives."""
 
 
+Yields = Callable[[str], bool]
+"""Whether a job that nobody drives could start now: who waits gives way to such a one alone."""
+
+
 class GaveWay(OutOfReach):
     """A job that nobody drives has a higher priority than the one that was waiting: the queue goes on with it."""
 
@@ -45,10 +49,12 @@ class Late(OutOfReach):
 
 
 class Turn:
-    """One driver's turn: it holds a slot of one target at most. With `yields`, it gives way to a higher priority,
-    and does not wait beyond the job's deadline."""
+    """One driver's turn: it holds a slot of one target at most. With `yields`, it gives way to a higher priority.
 
-    def __init__(self, ledger: Ledger, settings: Settings, stop: Stop, yields: bool = False) -> None:
+    A job that waits for another machine does not wait beyond its deadline, unless it has begun there.
+    """
+
+    def __init__(self, ledger: Ledger, settings: Settings, stop: Stop, yields: Yields | None = None) -> None:
         self._ledger = ledger
         self._queue = ledger.journal.queue
         self._leases = settings.state_dir / "leases"
@@ -93,7 +99,7 @@ class Turn:
                     raise Interrupted(f"stopped while it waited for {target.name}")
                 self._ledger.check()
                 self._give_way()
-                if self._yields and not late and is_late(job):
+                if not late and is_late(job) and not self._has_begun():
                     raise Late(f"job {self._ledger.id} waited for {target.name} until its deadline")
                 yield from self._say(target, place)
                 self._stop.sleep(LOOK_SECONDS if place < 2 else FAR_SECONDS)
@@ -126,8 +132,11 @@ class Turn:
     def _give_way(self) -> None:
         if self._yields and time.monotonic() - self._looked > YIELD_SECONDS:
             self._looked = time.monotonic()
-            if self._queue.ahead(self._ledger.id, lease.holders(self._leases)):
+            if any(map(self._yields, self._queue.ahead(self._ledger.id, lease.holders(self._leases)))):
                 raise GaveWay(f"job {self._ledger.id} lets one of a higher priority go first")
+
+    def _has_begun(self) -> bool:
+        return any(attempt.state == "running" for attempt in self._ledger.attempts)
 
     def _say(self, target: Target, place: int) -> Iterator[Event]:
         before = f"; {place} before this one" if place else ""

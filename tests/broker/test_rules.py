@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 
 from broker import background, followers, settings
 from broker.broker import DEPTH, Broker
-from broker.errors import ConfigError, NoTarget, UsageError
+from broker.errors import ConfigError, Interrupted, NoTarget, UsageError
 from broker.job import State
 from broker.places import Places
 from broker.queue import Head
 from broker.rules import Forbidden, Rule
 from broker.scheduler import Scheduler
+from broker.slots import Slots
+from broker.stop import Stop
+from broker.turns import Turn
 from tests.broker.faulty import FaultyExecutor
-from tests.broker.jobs import drive, only_job, request, right
+from tests.broker.jobs import drive, ledger, only_job, request, right
 
 Box = type[FaultyExecutor]
 Write = Callable[[str], Broker]
@@ -255,6 +259,53 @@ def test_one_that_has_no_place_keeps_none_behind_it_waiting(
         followers.fill(later)
         assert spawned == [public, "scheduler"]
         assert [(head.id, head.count) for head in later.journal.queue.heads(())] == [(private_job, 1), (public, 1)]
+
+
+def test_nor_do_very_many_of_them(ruled: Write, spawned: list[str], tmp_path: Path, broker: Broker) -> None:
+    (tmp_path / "private").mkdir()
+    for number in range(DEPTH + 4):  # there was no rule yet
+        detached(broker, tmp_path / "private" / f"{number}", number, waits="remote")
+    with ruled(f'[[rules]]\nfolder = "{tmp_path / "private"}"\nonly = ["local"]\n') as later:
+        public = detached(later, tmp_path / "public", 99, waits="remote")
+        later.journal.health.probe(later.targets["box"])
+        followers.fill(later)
+        assert spawned == [public, "scheduler"]
+
+
+def test_nobody_gives_way_to_one_that_has_no_place(
+    ruled: Write, tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.turns.YIELD_SECONDS", -1.0)
+    higher = detached(broker, tmp_path / "private", 0, waits="remote", priority=1)  # there was no rule yet
+    with ruled(f'[[rules]]\nfolder = "{tmp_path / "private"}"\nonly = ["local"]\n') as later:
+        job = detached(later, tmp_path / "public", 1, waits="remote")
+        box, stop = later.targets["box"], Stop()
+        later.journal.health.probe(box)
+        assert later.journal.queue.ahead(job, ()) == [higher]
+        with (
+            Slots(later.settings.state_dir / "slots", 60.0).take("box", 1, "another") as _,  # type: ignore[union-attr]
+            Turn(ledger(later.journal, job), later.settings, stop, partial(followers._may_start, later)) as turn,
+        ):
+            coming = turn.come(box)
+            assert "waiting for box" in str(next(coming))
+            stop.request()
+            with pytest.raises(Interrupted):
+                next(coming)
+
+
+def test_a_job_that_runs_is_given_to_nobody_while_a_rule_is_wrong(
+    ruled: Write, spawned: list[str], broker: Broker, tmp_path: Path
+) -> None:
+    job = detached(broker, tmp_path / "media", 0)
+    page = ledger(broker.journal, job)
+    page.advance(State.RUNNING)
+    page.begin_attempt("local", "for a test")
+    with ruled('[[rules]]\nservice = "fake"\nonly = ["gone"]\n') as later:
+        followers.fill(later)
+        assert spawned == []
+    with ruled("") as mended:
+        followers.fill(mended)
+        assert spawned == [job]
 
 
 def test_how_many_are_looked_past_is_bounded_and_all_are_counted(ruled: Write, tmp_path: Path) -> None:

@@ -265,6 +265,24 @@ def test_a_deadline_is_kept_while_the_other_machine_is_busy(
     (hold / "0").touch()
 
 
+def test_a_deadline_is_kept_while_all_that_would_share_a_job_are_busy(
+    stage: Stage, hold: Path, offload_dirs: Path, tmp_path: Path
+) -> None:
+    names = ("one", "other")
+    lines = [f'[{name}]\nurl = "local://{tmp_path}/{name}"\n' for name in names]
+    (offload_dirs / "config/targets.toml").write_text("".join(lines))
+    for name in names:
+        inputs(stage, f"{name}.dat")
+        stage.start("--on", name, "--hold", str(hold), "--seconds", "0", f"{name}.dat")
+        until(lambda name=name: tries(job_of(f"{name}.dat")), "an attempt")
+    inputs(stage, "b.dat", "c.dat")
+    words = ("--when", "remote", "--deadline", "3s", "--spread", "--seconds", "0", "--detach", "b.dat", "c.dat")
+    [job] = stage.work(*words).lines
+    until(lambda: state(job) == "done", "the job's end")
+    assert {target for target, _ in tries(job)} == {"local"}
+    (hold / "0").touch()
+
+
 @pytest.mark.parametrize(
     "words", [("--deadline", "2h"), ("--when", "remote", "--on", "local")], ids=["a deadline alone", "only here"]
 )
