@@ -367,12 +367,19 @@ def test_that_its_driver_died_is_told_although_nobody_wrote_it_down(
     asyncio.run(hear())
 
 
-def test_nobody_listens_and_nobody_looks(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "Broker", None)  # to be called by none
+def test_nobody_listens_and_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, real = list[str](), watching.Broker
+
+    def counted(config: settings.Settings) -> Broker:
+        opened.append("opened")
+        return real(config)
+
+    monkeypatch.setattr(watching, "Broker", counted)
 
     async def wait() -> None:
         with Watcher(settings.load()).open():
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
+            assert opened == []
 
     asyncio.run(wait())
 
