@@ -13,6 +13,7 @@ from broker.errors import InputError, OffloadError, UsageError
 from executors.base import ExecutorError
 from server import forms, problems, speech
 from server.desk import Desk, desk
+from server.leaving import left
 from server.problems import Refusal
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
@@ -112,7 +113,7 @@ async def _received(request: Request, at: Desk, translate: bool) -> tuple[speech
 
 async def _over(request: Request, at: Desk, job: str) -> None:
     """Wait until a job is over, or the client is gone."""
-    waiting, leaving = asyncio.ensure_future(_ended(at, job)), asyncio.ensure_future(_left(request))
+    waiting, leaving = asyncio.ensure_future(_ended(at, job)), asyncio.ensure_future(left(request))
     try:
         await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done() or not waiting.result():  # it is told to nobody, or the server is about to end
@@ -130,11 +131,6 @@ async def _ended(at: Desk, job: str) -> bool:
         async for news in heard:
             over = news.over
     return over
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
 
 
 def _problem(error: OffloadError | ExecutorError | Refusal) -> Response:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
 from broker.broker import Broker
-from broker.errors import UsageError
+from broker.errors import Interrupted, UsageError
 from broker.models import catalogue
 from broker.settings import Settings
 from broker.stop import Stop
 from server import problems, schemas, snapshots
 from server.desk import Desk, desk
+from server.leaving import left
 from services.base import moments, tagged
 from services.base.text import plain
 
@@ -31,22 +33,37 @@ Model = Annotated[
 
 
 @router.get("", response_model=schemas.Found, operation_id="search", responses=problems.refusals(409, 424, 503, 507))
-async def search(at: Annotated[Desk, Depends(desk)], text: Text, top: Top = 5, model: Model = None) -> schemas.Found:
+async def search(
+    request: Request, at: Annotated[Desk, Depends(desk)], text: Text, top: Top = 5, model: Model = None
+) -> schemas.Found:
     """Find moments in everything tagged so far, by what they show, the best first. It takes seconds: a model is loaded.
 
-    It is a job on the server's machine, one at a time, and asks no network. `left_out` is what could not be looked at.
+    It is a job on the server's machine, and waits for its turn there, one search at a time; it asks no network. Who
+    goes away ends it. `left_out` is what could not be looked at.
     """
-    return await to_thread.run_sync(_found, at.settings, text, top, model, limiter=ALONE)
+    stop = Stop()
+    leaving = asyncio.ensure_future(_stopped(request, stop))
+    try:
+        return await to_thread.run_sync(_found, at.settings, text, top, model, stop, limiter=ALONE)
+    finally:
+        leaving.cancel()
 
 
-def _found(settings: Settings, text: str, top: int, model: str | None) -> schemas.Found:
+async def _stopped(request: Request, stop: Stop) -> None:
+    await left(request)
+    stop.request()
+
+
+def _found(settings: Settings, text: str, top: int, model: str | None, stop: Stop) -> schemas.Found:
     _check_model(model)
+    if stop.requested:
+        raise Interrupted("whoever searched is gone")
     with Broker(settings.model_copy(update={"offline": True})) as broker:
-        entries, left = tagged.everything(broker)
-        said = [plain(line) for line in moments.remarks(entries, left, _name)]
+        entries, others = tagged.everything(broker)
+        said = [plain(line) for line in moments.remarks(entries, others, _name)]
         if not entries:
             return schemas.Found(moments=[], left_out=[moments.NOTHING, *said])
-        found = moments.search(broker, entries, text, top, model, Stop())
+        found = moments.search(broker, entries, text, top, model, stop)
     return schemas.Found(moments=[*map(_moment, found)], left_out=said)
 
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from broker import settings
 from broker.broker import Broker
+from broker.models import lock, store
+from broker.models.pin import File, Pin
 from server import schemas
 from server.routes import search
 from services.base import moments
 from tests import media
 from tests.checkpoints import clip as checkpoint
-from tests.hub import Hub, home, hub
+from tests.hub import Hub, home, hub, sha256
+from tests.offload.background import until
 from tests.offload.test_search import QUICK, tag, told
+from tests.server.asking import end_all
 from tests.server.serving import Serving
 from tests.services.conftest import here
-from tests.services.typed import PYTHON, offload, type_
+from tests.services.typed import PYTHON, fake, offload, type_
 
 __all__ = ["here", "home", "hub"]  # fixtures
 
@@ -96,6 +102,33 @@ def test_a_model_that_is_not_here_is_named_and_nobody_is_asked_for_it(
     assert len(hub.asked) == asked
 
 
+def test_who_leaves_is_searched_for_no_more(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a job that takes the machine's only place."""
+    monkeypatch.setenv("OFFLOAD_LOCAL_JOBS", "1")
+    config = settings.load()
+    content = b"weights"
+    store.folder(config).mkdir(parents=True)
+    (store.folder(config) / sha256(content)).write_bytes(content)
+    lock.add(config, Pin("hf:test/none", "none", "", (File("weights", sha256(content), len(content)),)))
+    (here / "a.png").write_bytes(b"a picture")
+    with Broker(config) as broker, Serving(tmp_path) as serving:
+        tag(broker, tmp_path, here / "a.png", here / "a.tags.json", told())
+        (here / "a.dat").write_bytes(b"some work")
+        busy = fake(here, "--seconds", "600", "--detach", "a.dat").lines[0]
+        until(lambda: broker.journal.attempts(busy), "the work that is in the way")
+        with socket.create_connection(("127.0.0.1", serving.port)) as connection:
+            host = f"127.0.0.1:{serving.port}"
+            words = f"GET /v1/search?text=dog HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {serving.token}\r\n\r\n"
+            connection.sendall(words.encode())
+            until(lambda: searches(broker), "the search, which waits")
+        until(lambda: not searches(broker), "the end of the search")
+        end_all()
+
+
+def searches(broker: Broker) -> list[str]:
+    return [job.id for job in broker.journal.jobs() if job.service == "search"]
+
+
 def test_one_search_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next waits, and takes no thread from what else is asked of the server."""
     lock, most = threading.Lock(), []
@@ -107,8 +140,9 @@ def test_one_search_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         return schemas.Found(moments=[], left_out=[])
 
     async def several() -> None:
-        desk: Any = type("Desk", (), {"settings": settings.load()})
-        await asyncio.gather(*(search.search(desk, "a dog") for _ in range(5)))
+        desk: Any = SimpleNamespace(settings=settings.load())
+        request: Any = SimpleNamespace(receive=asyncio.Event().wait)
+        await asyncio.gather(*(search.search(request, desk, "a dog") for _ in range(5)))
 
     monkeypatch.setattr(search, "_found", slow)
     asyncio.run(several())
