@@ -191,15 +191,15 @@ def test_who_uses_it_meanwhile_keeps_it(day: Day) -> None:
     assert 500 + IDLE - keeper.ALIVE_SECONDS <= day.now < 500 + IDLE + 2 * keeper.ALIVE_SECONDS
 
 
-def test_who_comes_at_the_last_moment_keeps_it(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = Machine.give_back
+def test_who_comes_at_the_last_moment_keeps_it(day: Day) -> None:
+    really, patch = Machine.give_back, pytest.MonkeyPatch()
 
     def give_back(self: Machine, unless: Callable[[], bool] = lambda: False) -> bool:
-        monkeypatch.undo()
+        patch.undo()
         at_work(day.journal, driven=False)  # between the keeper's look and its turn
         return really(self, unless)
 
-    monkeypatch.setattr(Machine, "give_back", give_back)
+    patch.setattr(Machine, "give_back", give_back)
     day.goes_by()
     assert day.now >= KEEP
 
