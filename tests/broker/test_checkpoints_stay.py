@@ -51,15 +51,15 @@ def test_pieces_of_a_failed_job_are_kept_for_some_days(
     unknown.parent.mkdir(parents=True)
     unknown.write_bytes(b"whose?")
     ended = broker.journal.ending(job.id).ended or 0.0
-    monkeypatch.setattr("time.time", lambda: ended + 6.9 * checkpoints.DAY_SECONDS)
-    sweep(broker.journal, 7.0)
-    assert kept(broker) == left
-    monkeypatch.setattr("time.time", lambda: ended + 7.1 * checkpoints.DAY_SECONDS)
-    sweep(broker.journal, 7.0)
-    assert kept(broker) == []
-    assert not list(broker.journal.checkpoint_folder.iterdir())
+    with monkeypatch.context() as clock:
+        clock.setattr("time.time", lambda: ended + 6.9 * checkpoints.DAY_SECONDS)
+        sweep(broker.journal, 7.0)
+        assert kept(broker) == left
+        clock.setattr("time.time", lambda: ended + 7.1 * checkpoints.DAY_SECONDS)
+        sweep(broker.journal, 7.0)
+        assert kept(broker) == []
+        assert not list(broker.journal.checkpoint_folder.iterdir())
 
-    monkeypatch.undo()
     broker.reopen(job)
     monkeypatch.setattr(policy, "RUNS_HERE", 2)
     drive(broker, job)

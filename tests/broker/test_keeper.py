@@ -239,12 +239,14 @@ def test_a_refusal_that_passes_costs_nothing(day: Day) -> None:
     assert day.goes_by()[-1] == "a machine is given back"
 
 
-def test_a_journal_that_is_busy_for_once_ends_no_keeper(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_that_is_busy_for_once_ends_no_keeper(day: Day) -> None:
+    patch = pytest.MonkeyPatch()
+
     def busy(*_: object) -> list[str]:
-        monkeypatch.undo()
+        patch.undo()
         raise Busy("another process has been writing")
 
-    monkeypatch.setattr(Journal, "work_on", busy)
+    patch.setattr(Journal, "work_on", busy)
     assert day.goes_by() == ["another process has been writing; trying again", "a machine is given back"]
 
 
