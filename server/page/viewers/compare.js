@@ -21,7 +21,7 @@ export function Compare({ before, after, size, fps }) {
       ${before ? null : html`<p class="muted">The input is not where it was any more, so only the result is shown.</p>`}
       <${Unplayable} sides=${sides.filter((side) => broken.includes(side.label))} />
       ${shown.length === 2 && html`<${Both} before=${before} after=${after} size=${size} fps=${fps} fail=${fail} />`}
-      ${shown.length === 1 && html`<${Player} side=${shown[0]} media=${media} />`}
+      ${shown.length === 1 && html`<${Player} key=${shown[0].address} side=${shown[0]} media=${media} />`}
     </div>
   `;
 }

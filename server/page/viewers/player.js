@@ -3,16 +3,18 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { bytes } from "../format.js";
 
-/** A player of a file (see files.js). `media` is a ref to its element, `at` the second it begins at. */
+/**
+ * A player of a file (see files.js). `media` is a ref to its element, `at` the second it begins at. Each file has one
+ * of its own: `key` is its address.
+ */
 export function Player({ side, media, at = 0 }) {
   const [broken, setBroken] = useState(false);
-  useEffect(() => setBroken(false), [side.address]);
-  useReleased(media, side.address, broken);
+  useReleased(media, broken);
   if (broken) return html`<${Unplayable} sides=${[side]} />`;
   const fail = () => setBroken(true);
   if (side.kind === "picture") return html`<img class="shown" src=${side.address} alt=${side.file} onError=${fail} />`;
   const ready = (event) => at && (event.currentTarget.currentTime = at);
-  const all = { key: side.address, ref: media, src: side.address, controls: true, preload: "metadata", onError: fail, "aria-label": side.file };
+  const all = { ref: media, src: side.address, controls: true, preload: "metadata", onError: fail, "aria-label": side.file };
   return side.kind === "sound"
     ? html`<audio class="shown" ...${all} onLoadedMetadata=${ready} />`
     : html`<video class="shown" playsinline ...${all} onLoadedMetadata=${ready} />`;

@@ -5,8 +5,10 @@ import { clock } from "./files.js";
 import { Player } from "./player.js";
 import { Still } from "./stills.js";
 
-/** `source` is the input (see files.js) or null; `frames` are {seconds, words, notes}: text, and what else is shown. `about`
- * draws what is said of the whole, given a way to seek (null for a picture). */
+/**
+ * `source` is the input (see files.js) or null; `frames` are {seconds, words, notes}: text, and what else is shown.
+ * `about` draws what is said of the whole, given a way to seek (null for a picture).
+ */
 export function Strip({ source, frames, about }) {
   const media = useRef(null);
   const seek = (second) => play(media.current, second);
@@ -14,7 +16,7 @@ export function Strip({ source, frames, about }) {
   return html`
     <div class="stack">
       <div class="seen">
-        ${source ? html`<${Player} side=${source} media=${media} />` : html`<p class="muted">The input is not where it was any more.</p>`}
+        ${source ? html`<${Player} key=${source.address} side=${source} media=${media} />` : html`<p class="muted">The input is not where it was any more.</p>`}
         <div class="stack">${about(still ? null : seek)}</div>
       </div>
       ${!(still && frames.length < 2) && html`<ol class="strip">${frames.map((one) => html`<${Frame} key=${one.seconds} one=${one} source=${source} seek=${still ? null : seek} />`)}</ol>`}

@@ -1,6 +1,6 @@
 // What was said, beside what it was said in: a click seeks, and what is heard is lit.
 
-import { html, useMemo, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Copy } from "../parts.js";
 import { clock, firstOf, input, output } from "./files.js";
 import { useFollowing } from "./follow.js";
@@ -29,7 +29,7 @@ function Said({ source, segments }) {
   if (!segments.length) return html`<p class="muted">Nothing was said that could be heard.</p>`;
   return html`
     <div class="transcript">
-      ${source ? html`<${Player} side=${source} media=${media} />` : html`<p class="muted">The recording is not where it was any more.</p>`}
+      ${source ? html`<${Player} key=${source.address} side=${source} media=${media} />` : html`<p class="muted">The recording is not where it was any more.</p>`}
       <div class="row">
         <input type="search" placeholder="Find in the transcript" aria-label="Find in the transcript" value=${wanted} onInput=${(event) => setWanted(event.currentTarget.value)} />
         <span class="muted small" role="status">${wanted && `${shown.size} of ${segments.length}`}</span>
@@ -52,23 +52,24 @@ function go(media, second, setFollows) {
   setFollows(true);
 }
 
-/** Drawn once for each search: what is lit is marked on it, not drawn anew. */
+/** Drawn once, for there may be thousands: what is lit, and what is not shown, is marked on it. */
 function Segments({ list, segments, shown, seek }) {
+  useEffect(() => segments.forEach((one, index) => (list.current.children[index].hidden = !shown.has(one))), [segments, shown]);
   return useMemo(
     () => html`
       <ol class="segments" ref=${list} tabindex="-1" onClick=${(event) => seek && clicked(event, seek)} onKeyDown=${walk}>
-        ${segments.map((one, index) => html`<${Segment} key=${index} one=${one} hidden=${!shown.has(one)} />`)}
+        ${segments.map((one, index) => html`<${Segment} key=${index} one=${one} />`)}
       </ol>
     `,
-    [segments, shown, Boolean(seek)],
+    [segments, Boolean(seek)],
   );
 }
 
-function Segment({ one, hidden }) {
+function Segment({ one }) {
   const timed = one.start !== null;
   const words = one.words.map((word) => html`<span class="word" data-at=${word.start}>${word.text}</span> `);
   return html`
-    <li hidden=${hidden} data-at=${timed ? one.start : undefined}>
+    <li data-at=${timed ? one.start : undefined}>
       ${timed && html`<button class="plain at" aria-label="${clock(one.start)}: ${one.text}">${clock(one.start)}</button>`}
       <span class="said">${words.length ? words : one.text}</span>
     </li>

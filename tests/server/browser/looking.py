@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from broker import settings
 from broker.broker import Broker
 from broker.job import Input, Request
 from broker.stop import Stop
 from tests import media
-from tests.server.browser.browsing import PATIENCE_MS, log_in
+from tests.server.browser.browsing import PATIENCE_MS, complaints, log_in, visit
 from tests.server.serving import Serving
+
+expect.set_options(timeout=PATIENCE_MS)
 
 SCRIPT = Path(__file__).with_name("shows.py").resolve()
 RATE, SECONDS = 25, 30
@@ -90,14 +92,23 @@ class Gallery:
         return viewer
 
 
-@contextmanager
-def gallery(folder: Path) -> Iterator[Gallery]:
-    """A gallery on folders of its own."""
+@pytest.fixture(scope="module")
+def shows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
+    """A server for a module, on folders of its own."""
+    folder = tmp_path_factory.mktemp("gallery")
     env = {f"OFFLOAD_{name.upper()}_DIR": str(folder / name) for name in ("config", "state", "cache")}
     for place in env.values():
         Path(place).mkdir(parents=True)
     with Serving(folder, env) as serving:
         yield Gallery(folder, serving)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that may complain of nothing."""
+    with visit(browser) as opened:
+        yield opened
+        assert complaints(opened) == []
 
 
 def until(page: Page, expression: str) -> None:

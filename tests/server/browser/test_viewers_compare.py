@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.server.browser.browsing import complaints, visit
-from tests.server.browser.looking import BLUE, RATE, RED, SECONDS, Gallery, coloured, gallery, picture, until
+from tests.server.browser.browsing import visit
+from tests.server.browser.looking import BLUE, RATE, RED, SECONDS, Gallery, coloured, page, picture, shows, until
+
+__all__ = ["page", "shows"]  # fixtures
 
 MEASURED = {
     "frames": RATE * SECONDS,
@@ -28,13 +30,6 @@ APART = f"(() => {{ const [one, other] = {BOTH}; return Math.abs(one.currentTime
 NEAR = 0.1  # seconds
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none", "-pix_fmt", "yuv420p")
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "5")
-
-
-@pytest.fixture(scope="module")
-def shows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
-    """A server for this module."""
-    with gallery(tmp_path_factory.mktemp("gallery")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +52,6 @@ def jobs(shows: Gallery) -> Mapping[str, str]:
         "heard": shows.job("stabilize", heard, steady, MEASURED),
         "neither": shows.job("stabilize", hevc, {"stabilized.mkv": hevc}, MEASURED),
     }
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that may complain of nothing."""
-    with visit(browser) as opened:
-        yield opened
-        assert complaints(opened) == []
 
 
 def colours(stage: Locator, *shares: float) -> list[str]:
@@ -211,7 +198,7 @@ def test_what_cannot_be_played_is_told_and_offered_and_the_rest_is_shown(
     expect(viewer.get_by_role("link", name=f"Download {file}")).to_have_attribute(
         "href", f"/v1/jobs/{jobs[name]}/inputs/0"
     )
-    until(page, "document.querySelector('.viewer video').readyState >= 1")
+    until(page, "document.querySelector('.viewer video')?.readyState >= 1")
     assert viewer.locator("video").count() == 1
     with page.expect_download() as begun:
         viewer.get_by_role("link", name=f"Download {file}").click()
@@ -223,6 +210,16 @@ def test_where_neither_can_be_played_both_are_offered(page: Page, shows: Gallery
     viewer = shows.look(page, jobs["neither"])
     expect(viewer.get_by_role("link", name="Download hevc.")).to_have_count(2)
     assert viewer.locator("video").count() == 0
+
+
+def test_an_input_that_is_gone_is_told_and_the_result_is_shown(page: Page, shows: Gallery) -> None:
+    source = coloured(shows.folder / "gone.mp4", "red", seconds=1)
+    job = shows.job("stabilize", source, {"stabilized.mp4": source}, MEASURED)
+    source.unlink()
+    viewer = shows.look(page, job)
+    expect(viewer.get_by_text("The input is not where it was any more")).to_be_visible()
+    until(page, "document.querySelector('.viewer video')?.readyState >= 1")
+    assert viewer.locator("video").count() == 1
 
 
 def test_the_figures_and_the_cameras_path_stand_beside_it(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
@@ -257,6 +254,14 @@ def test_all_of_it_is_done_by_keyboard(page: Page, shows: Gallery, jobs: Mapping
     page.keyboard.press("Tab")
     page.keyboard.press("Home")
     assert times(page) == [0, 0]
+
+
+def test_nothing_is_wider_than_a_phone(browser: Browser, shows: Gallery, jobs: Mapping[str, str]) -> None:
+    with visit(browser, 360, 740) as phone:
+        for name in ("steadied", "photo", "neither"):
+            shows.look(phone, jobs[name])
+            until(phone, "document.querySelectorAll('.stage, .unplayable').length > 0")
+            assert phone.evaluate("document.documentElement.scrollWidth") <= 360, name
 
 
 def test_a_viewer_that_is_left_lets_go_of_its_clips(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
