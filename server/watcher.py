@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
 from broker.broker import Broker
@@ -116,16 +116,19 @@ class Watcher:
     def _look(self, broker: Broker) -> bool:
         """Tell what is new; returns whether there was no time for all that may be."""
         wanted, told = self.listeners.wanted()
-        found = [_news(broker, job) for job in _urgent(broker, wanted, told)]
-        in_turn = self._in_turn(broker, {news.job for news in found}, told) if None in wanted else []
-        until = time.monotonic() + TURN_SECONDS
-        for job in in_turn:
-            if time.monotonic() > until:
-                break
-            found.append(_news(broker, job))
-            self._looked[job] = until
-        self.listeners.tell(found)
+        urgent = _urgent(broker, wanted, told)
+        self.listeners.tell([_news(broker, job) for job in urgent])
+        in_turn = self._in_turn(broker, urgent, told) if None in wanted else []
+        self.listeners.tell([*self._in_time(broker, in_turn)])
         return any(job not in self._looked for job in in_turn)
+
+    def _in_time(self, broker: Broker, jobs: Iterable[str]) -> Iterator[News]:
+        until = time.monotonic() + TURN_SECONDS
+        for job in jobs:
+            if time.monotonic() > until:
+                return
+            self._looked[job] = until
+            yield _news(broker, job)
 
     def _in_turn(self, broker: Broker, but: Collection[str], told: Collection[str]) -> list[str]:
         """Other open jobs: those first that were not looked at for longest."""
