@@ -125,6 +125,10 @@ class Broker:
         """The plan for a request of which nothing is recorded yet (see `Planner.preview`)."""
         return self._planner.preview(request, amounts, known)
 
+    def made_before(self, request: Request) -> list[Path]:
+        """The inputs of a request that would be answered with what is kept (see `Planner.made_before`)."""
+        return self._planner.made_before(request)
+
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.
 

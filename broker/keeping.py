@@ -63,12 +63,14 @@ class Keeping:
     def _kind(self, job: Job, index: int) -> str | None:
         """The kind of machine that made an item, finished pieces of other attempts included; None where it is not one.
 
-        What was made with less memory than usual is of no kind: it is made in another way, and the key does not tell.
+        What was made with less memory than usual, or with another ffmpeg than the pinned one, is of no kind: it is made
+        in another way, and the key does not tell.
         """
         made = self._ledger.journal.checkpoints(job.id).items()
         makers = {self._attempt.number, *(number for piece, number in made if piece.index == index)}
         told = [attempt.versions for attempt in self._ledger.attempts if attempt.number in makers]
-        kinds = {None if versions.get("ease") else kind(job.contract, versions) for versions in told}
+        odd = ("ease", "own_ffmpeg")
+        kinds = {None if any(map(versions.get, odd)) else kind(job.contract, versions) for versions in told}
         return kinds.pop() if len(kinds) == 1 else None
 
     def tidy(self) -> None:

@@ -15,6 +15,7 @@ from broker.models import pinning
 from broker.models.pin import PATH, Pin
 from broker.plan import Candidate, plan
 from broker.settings import Settings
+from broker.shelf import Shelf
 from broker.targets import Target
 from broker.work import Load, Work
 from executors.base import ExecutorError
@@ -103,6 +104,13 @@ class Planner:
         if self._settings.worth and not offline:
             self._try_links(self.plan(self.allowed(request), 0, offline))
         return self._placed(request, work, offline)
+
+    def made_before(self, request: Request) -> list[Path]:
+        """The inputs of a request that would not be worked on: what is made of them is kept. Raises InputError."""
+        try:
+            return Shelf(self._settings, self._targets, self._journal).answers(request, self._digests(request))
+        except OSError as error:
+            raise InputError(f"{error.filename}: {error.strerror}") from error
 
     def _placed(self, told: Job | Request, work: Work, offline: bool) -> list[Candidate]:
         found = self.plan(self.allowed(told), sum(work.blobs.values()), offline)

@@ -7,19 +7,19 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Self
 
-from broker import publication, staging
+from broker import publication
 from broker.claim import Claim
-from broker.errors import InputError, Interrupted, LimitError
+from broker.errors import Interrupted, LimitError
 from broker.events import Event, Note, Published
 from broker.job import Attempt, Item, Job, State
-from broker.keeping import results
 from broker.ledger import Ledger
-from broker.result_keys import ANYWHERE, Keys, here_now, latest
+from broker.result_keys import Keys
 from broker.result_rows import Origin, Result
 from broker.results import Spoiled
 from broker.settings import Settings
+from broker.shelf import Shelf
 from broker.stop import Stop
-from broker.targets import CACHE, LOCAL, Target, choose
+from broker.targets import CACHE, Target
 
 LOOK_SECONDS = 0.2
 """How often one that waits looks whether what it waits for is there."""
@@ -46,10 +46,10 @@ class Recall:
     ) -> None:
         self._ledger = ledger
         self._settings = settings
-        self._targets = targets
         self._driven = driven
         self._stop = stop
-        self._results = results(settings, ledger.journal)
+        self._shelf = Shelf(settings, targets, ledger.journal)
+        self._results = self._shelf.results
         self._attempts: dict[tuple[str, str], Attempt] = {}
         self._claim: Claim | None = None
 
@@ -62,8 +62,8 @@ class Recall:
 
     def __iter__(self) -> Iterator[Event]:
         job = self._ledger.job
-        if not self._settings.result_bytes or not job.cache or job.keep or not job.open_items:
-            return  # one that is to `keep` its folder on the target wants it to be there
+        if not self._shelf.may_answer(job) or not job.open_items:
+            return
         keys = Keys(job)
         if not keys.known or self._is_under_way(job):
             return
@@ -90,27 +90,11 @@ class Recall:
 
     def _look(self, keys: Keys) -> Iterator[Event]:
         job = self._ledger.job
-        kinds = self._kinds(job)
+        kinds = self._shelf.kinds(job)
         for item in job.open_items:
-            found = self._find(item, keys, kinds)
+            found = self._shelf.find(item, keys, kinds)
             if found and not self._stop.requested:
                 yield from self._publish(job, item, found)
-
-    def _kinds(self, job: Job) -> list[str]:
-        """The kinds of machine whose results are as good as what the job's targets would make, the first's first."""
-        if job.contract == "bytes":
-            return [ANYWHERE]
-        allowed = [target.name for target in choose(self._targets, job.on)][: None if job.fallback else 1]
-        kinds = {name: latest(self._results.rows.kinds(job.service, name)) for name in allowed}
-        kinds |= {LOCAL: [*map(here_now, kinds[LOCAL])]} if LOCAL in kinds else {}
-        return list(dict.fromkeys(kind for name in allowed for kind in kinds[name]))
-
-    def _find(self, item: Item, keys: Keys, kinds: list[str]) -> Result | None:
-        with suppress(InputError):  # an input that is not what it was is for the attempt to tell of
-            staging.check_unchanged(item)
-            found = (self._results.rows.find(keys.of(item, kind)) for kind in kinds)
-            return next((result for result in found if result), None)
-        return None
 
     def _publish(self, job: Job, item: Item, found: Result) -> Iterator[Event]:
         attempt = yield from self._attempt(found.origin)

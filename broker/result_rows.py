@@ -61,6 +61,10 @@ class ResultRows:
         rows = self._db.rows("SELECT * FROM results WHERE key = ? ORDER BY name", (key,))
         return _result(rows) if rows else None
 
+    def any(self, service: str) -> bool:
+        """Whether there is any result of a service."""
+        return self._db.row("SELECT 1 FROM results WHERE service = ? LIMIT 1", (service,)) is not None
+
     def all(self) -> list[Result]:
         """Every result, the one used last first."""
         rows = self._db.rows("SELECT * FROM results ORDER BY used DESC, key, name")

@@ -114,7 +114,7 @@ class Results:
         """
         with self.rows.turn():
             found = self.rows.all()
-            kept = self._fitting([result for result in found if self._is_here(result)], most)
+            kept = self._fitting([result for result in found if self.has(result)], most)
             keys = {result.key for result in kept}
             gone = [result for result in found if result.key not in keys]
             freed = self._files(gone) - self._files(kept)
@@ -137,7 +137,8 @@ class Results:
             kept.append(result)
         return kept
 
-    def _is_here(self, result: Result) -> bool:
+    def has(self, result: Result) -> bool:
+        """Whether the files of a result are here; what is in them is looked at when somebody wants them."""
         return all((self.folder / sha256).is_file() for _, sha256 in result.files.values())
 
     def _files(self, results: Iterable[Result]) -> set[str]:

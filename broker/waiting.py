@@ -6,6 +6,7 @@ import time
 
 from broker.errors import NoTarget, OutOfReach
 from broker.job import Job, State
+from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.plan import Candidate
 from broker.targets import LOCAL
@@ -42,6 +43,13 @@ def admitted(ledger: Ledger, candidates: list[Candidate]) -> list[Candidate]:
         f"no other machine can take job {job.id} now ({said or 'none is configured'}): it goes on waiting",
         f"offload jobs show {job.id}",
     )
+
+
+def here_again(journal: Journal, job: Job) -> None:
+    """Let a job run here once more that waits for another machine since it failed here: somebody asks for it."""
+    failed_here = any(one.target == LOCAL and one.state == "lost" for one in journal.attempts(job.id))
+    if job.waits and failed_here and not job.state.over:
+        journal.queue.change(job.id, "", None, job.priority)
 
 
 def _has_begun(ledger: Ledger) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 import services
-from broker import followers, settings
+from broker import followers, settings, waiting
 from broker import logs as growing
 from broker.broker import Broker
 from broker.errors import PARTLY, Interrupted, OffloadError
@@ -188,8 +188,9 @@ def _reopened(broker: Broker, job: Job) -> Job:
         except Held:  # somebody else is about to, or has just ended it
             time.sleep(AGAIN_SECONDS)
         job = broker.journal.job(job.id)
+    waiting.here_again(broker.journal, job)
     followers.revive(broker)
-    return job
+    return broker.journal.job(job.id)
 
 
 def _attend(broker: Broker, job: Job, quiet: bool) -> Outcome:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
-from _runner import environment, layout, processes
+from _runner import build, environment, layout, processes
 
 HEARTBEAT = 5.0
 SECRET = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
@@ -80,6 +80,8 @@ def _terminate(number: int, frame: Any) -> None:
 
 def _run(root: Path, folder: Path) -> int:
     wanted = layout.read_json(folder / "start.json")
+    if os.environ.get("IMAGEIO_FFMPEG_EXE"):  # what it makes is no pinned ffmpeg's
+        build.report(folder, {"type": "versions", "versions": {"own_ffmpeg": True}})
     with _heartbeat(folder), environment.provided(root, folder, wanted["environment"]) as python:
         _provide_models(root, folder, wanted)
         surroundings = _surroundings(root, folder.name, bool(wanted.get("offline")))

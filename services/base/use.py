@@ -198,15 +198,17 @@ class Use:
             self._tell(f"{near(entry.source)} -> {', '.join(map(near, entry.outputs.values()))}")
         weights = amounts(self._service, self._params, [entry.source for entry in self._inputs])
         plan = broker.preview(self._request(), weights) if self._inputs else []
-        stuck = bool(self._inputs) and not any(candidate.probe.reachable for candidate in plan)
+        made = broker.made_before(self._request()) if self._inputs else []
+        stuck = len(made) < len(self._inputs) and not any(candidate.probe.reachable for candidate in plan)
         failure = NoTarget("no target can be reached") if stuck else None
         outcome = Outcome(self._rejected, self._skipped, (), failure, self._inputs)
         rows = [row(candidate) for candidate in plan]
         if self._choices.json:
-            print_document(outcome.document({"plan": rows}))
+            print_document(outcome.document({"plan": rows, "cached": [str(source) for source in made]}))
         else:
             print("".join(f"{line(one)}\n" for one in rows), end="", flush=True)
             self._tell_why(plan)
+            self._tell_made(made)
         if failure:
             complain(failure, "offload targets ls")
         return outcome.code
@@ -214,6 +216,11 @@ class Use:
     def _tell_why(self, plan: Sequence[Candidate]) -> None:
         if sentence := why(plan):
             self._tell(sentence)
+
+    def _tell_made(self, made: Sequence[Path]) -> None:
+        if made:
+            which = "this was" if len(made) == len(self._inputs) == 1 else f"{len(made)} of {len(self._inputs)} were"
+            self._tell(f"{which} made before: the cache answers; --no-cache makes it anew")
 
     def _tell(self, line: str) -> None:
         if not self._choices.quiet:

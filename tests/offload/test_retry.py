@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from broker import settings
@@ -10,6 +12,7 @@ from broker.job import Job, State
 from broker.lease import Held
 from offload.jobs import _reopened
 from tests import fakework
+from tests.broker.jobs import ledger
 from tests.offload.background import LONG, Stage, at_work, finish, interrupt, stage, state, tries, until
 from tests.services.typed import OFFLOAD, Said, fake, offload
 
@@ -116,3 +119,17 @@ def test_a_retry_that_finds_another_at_its_first_step_goes_on_with_that_one(
     monkeypatch.setattr(Broker, "reopen", reopen)
     with Broker(settings.load()) as broker:
         assert _reopened(broker, broker.journal.job(stopped)).state is State.QUEUED
+
+
+def test_a_job_that_waits_since_it_failed_here_is_tried_here_again(stage: Stage, offload_dirs: Path) -> None:
+    (offload_dirs / "config/targets.toml").write_text('[box]\nurl = "ssh://127.0.0.1:1"\n')
+    job = stage.work("--when", "remote", "--seconds", "0", "a.dat").lines[0]
+    with Broker(settings.load()) as broker:  # as the driver leaves it when it has failed here, and box is away
+        until(lambda: not broker.driven(job), "that its follower leaves it")
+        broker.journal.health.failed(broker.targets["box"], "box: no route")
+        page = ledger(broker.journal, job)
+        page.advance(State.RUNNING)
+        page.end_attempt(page.begin_attempt("local", "for a test"), "lost", "memory ran out", {})
+    said = retry(stage, job)
+    assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
+    assert tries(job) == [("local", "lost"), ("local", "done")]
