@@ -173,6 +173,7 @@ class Run:
         self.begun = True
         self.sheet.started()
         agent.start(self._attempt.remote, self._said(self._ledger.job).script.name, ordered)
+        self._leaving.begin_nothing_anew(agent)
         with self._timed("run"):
             return (yield from self._follow(agent))
 

@@ -33,6 +33,21 @@ class Leaving:
             agent.cancel(self._attempt.remote, 0, HURRY_SECONDS if hurry else VERB_SECONDS)
             self.clear(agent, keep)
 
+    def begin_nothing_anew(self, agent: Agent) -> None:
+        """End what was just started, if nobody waits for it: another driver took over just before, and is done with it.
+
+        Raises Overtaken then.
+        """
+        journal = self._ledger.journal
+        if any(one.id == self._attempt.id and one.remains for one in self._ledger.attempts):
+            return
+        journal.cleaned(self._attempt, Remains.ORPHAN)
+        with suppress(ExecutorError, OffloadError):
+            agent.cancel(self._attempt.remote, 0)
+            agent.ack(self._attempt.remote)
+            journal.cleaned(self._attempt)
+        self._ledger.check()
+
     def clear(self, agent: Agent, keep: bool) -> None:
         """Leave nothing of the attempt on the target; with `keep`, its directory, to be looked at."""
         with suppress(ExecutorError):  # a job that failed before its script has none

@@ -7,8 +7,25 @@ import subprocess
 import time
 from contextlib import suppress
 
+import psutil
+
 from broker.journal import Journal
 from tests.kill.rounds import HANGS, Round
+
+BEFORE_IT_STARTS = """
+import os, runpy, signal, sys
+from broker.agent import Agent
+
+def start(*words, start=Agent.start):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return start(*words)
+
+Agent.start = start
+del sys.argv[0]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a command that stops itself just before it tells the target to start the job."""
 
 PATIENCE = 20.0
 """Seconds after which a command is held up by one that was stopped in the middle of a transaction."""
@@ -39,6 +56,20 @@ class Paused(Round):
             self._lose(f"stopped after {after:.2f} s: the commands ended with {codes}")
         self.check_done()
         return overtaken if drove else None
+
+    def pause_before_it_starts(self) -> None:
+        """Stop the command just before its job starts; another does the job meanwhile. Nothing is begun anew."""
+        first = self.start(before=("-c", BEFORE_IT_STARTS))
+        if not self._comes(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED):
+            self._lose("it never came to start its job")
+        code = self.start().wait(HANGS)
+        first.send_signal(signal.SIGCONT)
+        codes = first.wait(HANGS), code
+        if codes != (0, 0):
+            self._lose(f"stopped before it started its job: the commands ended with {codes}")
+        self.check_done()
+        if left := list((self._folder / "cache/local/jobs").iterdir()):
+            self.tally.leftover.append(f"{self._name}: on the target {left}")
 
     def _too_late(self, stopped: float, typed: float) -> tuple[int, int] | None:
         """How the commands end when one came upon the finished work of the other: the result is there already."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -48,10 +48,10 @@ class Round:
         self._before = self._source.stat()
         self._dest = self._media / "clip.worked.bin"
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Type the command of the fake work, with more `words`."""
+    def start(self, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Type the command of the fake work, with more `words`; `before` are Python's own."""
         work = [str(self._source), "--seconds", str(self._seconds), "--family"]
-        return self._type([str(FAKE), *work, *words])
+        return self._type([*before, str(FAKE), *work, *words])
 
     def _offload(self, *words: str) -> int:
         """Type `offload WORDS...`; returns its exit code."""

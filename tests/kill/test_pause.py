@@ -45,6 +45,12 @@ def test_ten_pauses(tmp_path: Path) -> None:
     assert loop(tmp_path, 10).troubles == []
 
 
+def test_what_another_has_done_meanwhile_is_not_begun_anew(tmp_path: Path) -> None:
+    paused = Paused(tmp_path / "round", Random(SEED), lease_seconds=LEASE_SECONDS)
+    paused.pause_before_it_starts()
+    assert paused.tally.troubles == []
+
+
 @pytest.mark.soak
 def test_a_hundred_pauses(tmp_path: Path) -> None:
     assert loop(tmp_path, 100).troubles == []
