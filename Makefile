@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := examples/handheld.mp4
 
+# Set in many containers; the tests start Python thousands of times, each three times as slow then.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check soak clean
 
 demo: $(VENV)/.stabilize
 	@$(BIN)/python -m services.stabilize $(SAMPLE) --overwrite
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -18,6 +18,9 @@ for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGH
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, action)
 
+# Before anything imports torch: with several tests at once its threads are in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A busy machine draws slowly: that is no finding.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
