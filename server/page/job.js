@@ -79,6 +79,7 @@ function failure(job) {
 
 function Items({ job }) {
   const [open, setOpen] = useState(null);
+  if (job.items.length === 1 && job.items[0].state === "open") return null; // all there is to tell of it stands above
   const first = job.items.find(({ state }) => state === "done")?.index;
   const shown = open ?? first;
   return html`<section class="stack" aria-label="Files">
@@ -89,7 +90,6 @@ function Items({ job }) {
 
 function Item({ job, item, alone, shown, onShow }) {
   const done = item.state === "done";
-  if (alone && item.state === "open") return null; // all that could be told of it stands above
   return html`<article class="panel"><div class="body stack">
     <div class="head">
       <h2><bdi>${item.name}</bdi></h2>
@@ -97,7 +97,7 @@ function Item({ job, item, alone, shown, onShow }) {
       ${!alone && html`<${State} state=${item.state} />`}
       ${done && !alone && html`<button type="button" class="push" aria-expanded=${shown} onClick=${() => onShow(!shown)}>${shown ? "Hide" : "View"}</button>`}
     </div>
-    ${item.state === "open" && !job.over && !alone && html`<div><${Progress} share=${item.progress} name=${`Progress of ${item.name}`} />
+    ${item.state === "open" && !job.over && html`<div><${Progress} share=${item.progress} name=${`Progress of ${item.name}`} />
       <p class="muted small pace">${[percent(item.progress), pace(item)].filter(Boolean).join(", ")}</p></div>`}
     <${Trouble} problem=${item.error && item.error !== job.error ? { message: item.error } : null} />
     ${item.summary && html`<p>${item.summary.replace(" -> ", " → ")}</p>`}

@@ -1,6 +1,7 @@
 """Pictures of the page for the documentation: `python -m tests.server.browser.screenshots [FOLDER]`.
 
-A server of its own, with real jobs on it: the sample is steadied, a clip is refused, another is on its way.
+A server of its own, with real jobs on it: the sample is steadied, a clip is refused, another is on its way. What
+models would say of the sample is made up: a picture is taken of how it is shown.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests import media
+from tests.remote_scripts.runs import part
 from tests.server.asking import end_all
 from tests.server.browser.browsing import PATIENCE_MS, chromium, log_in, visit
-from tests.server.browser.looking import until
+from tests.server.browser.looking import Gallery, document, until
 from tests.server.browser.test_page import SAMPLE, choose, start, state
 from tests.server.serving import REPO, Serving
 
@@ -24,6 +26,9 @@ DESK = {"width": 1100, "height": 760}
 PHONE = {"width": 360, "height": 740}
 COLOURS = 192
 MOST_BYTES = 200_000
+
+SAID = "We have been walking since six, and the light is only getting better. Mind the fence on the right."
+SEEN = ("a path between birches in autumn", "a wooden fence beside a path", "birches, and hills far away")
 
 
 def main(folder: Path) -> None:
@@ -53,6 +58,7 @@ def _take(browser: Browser, serving: Serving, here: Path, folder: Path) -> None:
     with visit(browser, **DESK, color_scheme="light") as page:
         log_in(page, serving)
         done = _work(page, here, folder)
+        _told(page, Gallery(here, serving), folder)
     with visit(browser, **DESK, color_scheme="dark") as page:
         log_in(page, serving, done)
         _shoot_result(page, folder / "result-dark.png")
@@ -94,6 +100,39 @@ def _others(page: Page, here: Path) -> None:
         expect(state(page)).to_have_text(ends)
     page.get_by_role("link", name="Jobs").first.click()
     until(page, "document.querySelector('.jobs [role=progressbar]')?.getAttribute('aria-valuenow') >= 20")
+
+
+def _told(page: Page, gallery: Gallery, folder: Path) -> None:
+    """A transcript, while it is played, and captions on their frames."""
+    transcript, captions = {"transcript.json": _transcript()}, {"captions.json": _captions()}
+    heard = {"seconds": 7.0, "language": "en", "cues": 2, "words": len(SAID.split())}
+    gallery.look(page, gallery.job("transcribe", SAMPLE, transcript, heard))
+    page.get_by_text("only", exact=True).click()
+    page.wait_for_timeout(200)
+    _shoot(page, folder / "transcript.png")
+    gallery.look(page, gallery.job("caption", SAMPLE, captions, {"frames": len(SEEN), "description": SEEN[0]}))
+    until(page, f"[...document.querySelectorAll('canvas.still')].filter((one) => one.width).length === {len(SEEN)}")
+    _shoot(page, folder / "captions.png")
+
+
+def _transcript() -> bytes:
+    """Two sentences, with a time for each word, as the script writes them."""
+    subtitles, words = part("_subtitles"), SAID.split()
+    step = 7000 // len(words)
+    timed = [subtitles.Word(at * step, (at + 1) * step, word, 1.0) for at, word in enumerate(words)]
+    first = next(at for at, word in enumerate(words) if word.endswith(".")) + 1
+    spoken = [
+        subtitles.Cue(said[0].start, said[-1].end, " ".join(word.text for word in said), tuple(said))
+        for said in (timed[:first], timed[first:])
+    ]
+    about = {"language": "en", "model": "base", "engine": "whisper", "task": "transcribe", "duration": 7.0}
+    written: str = subtitles.FORMATS["json"](spoken, about)
+    return written.encode()
+
+
+def _captions() -> bytes:
+    captions = [{"seconds": 1.2 + at * 2.3, "text": text} for at, text in enumerate(SEEN)]
+    return document({"version": 1, "model": "blip-base", "captions": captions, "description": ". ".join(SEEN) + "."})
 
 
 def _shoot_result(page: Page, path: Path) -> None:

@@ -94,6 +94,23 @@ def compare_plays(page: Page) -> None:
     looking.until(page, "[...document.querySelectorAll('.viewer video')].every((one) => one.currentTime > 0.3)")
 
 
+def test_a_stream_that_is_refused_is_asked_for_again(page: Page) -> None:
+    asked: list[str] = []
+
+    def refuse_twice(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) < 3:
+            route.fulfill(status=503)  # a browser gives up on that by itself
+        else:
+            route.continue_()
+
+    page.route("**/v1/events", refuse_twice)
+    page.reload()
+    expect(page.locator(".link.lost")).to_be_visible()
+    expect(page.locator(".link.live")).to_be_visible()
+    assert len(asked) == 3
+
+
 def test_an_upload_goes_on_where_it_was_when_the_server_is_killed(page: Page, serving: Serving, tmp_path: Path) -> None:
     clip, pieces, megabyte = tmp_path / "long.mp4", [], 2**20
     clip.write_bytes(bytes(range(256)) * (30 * megabyte // 256))
