@@ -40,7 +40,6 @@ def _serve(config: settings.Settings, port: int) -> int:
         print(_link(config, port), flush=True)
         return 0
     run.serve(config, bound, _tell)
-    say("stopped; jobs go on")
     return Interrupted.exit_code
 
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import uvicorn
 
-from broker.errors import ConfigError
+from broker.errors import ConfigError, Interrupted
 from broker.settings import Settings
 from broker.stop import Stop
 from server import access, app, running
+from services.base.progress import say
 
 LAST_WORDS_SECONDS = 0.5
 """How long requests that are being answered may take when the server stops. Event streams would never end."""
+
+PATIENCE_SECONDS = 3.0
+"""How long what goes on although nobody listens any more is waited for: a thread cannot be stopped."""
 
 
 class Taken(ConfigError):
@@ -43,7 +50,7 @@ def serve(settings: Settings, bound: socket.socket, tell: Callable[[str], None])
 
     Raises ConfigError for a token that cannot be used.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    _log()
     port = bound.getsockname()[1]
     door = access.Access(access.token(access.folder(settings)))
     config = uvicorn.Config(
@@ -54,12 +61,32 @@ def serve(settings: Settings, bound: socket.socket, tell: Callable[[str], None])
         proxy_headers=False,  # nobody stands before us, so nobody's word on who asks is taken
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=5,
     )
     stop = Stop()
     with bound, running.known(settings, port), stop.on_signals():
         server = _Server(config, stop, lambda: tell(running.link(port, door.code())))
         server.run([bound])
+    _farewell()
+
+
+@cache
+def _farewell() -> None:
+    say("stopped; jobs go on")
+
+
+def _leave() -> None:
+    """End as `kill -9` would: what that leaves is made good."""
+    _farewell()
+    os._exit(Interrupted.exit_code)
+
+
+def _log() -> None:
+    """Let what goes wrong be said on stderr: by the server, not by what it uses, which says it in errors."""
+    said = logging.StreamHandler()
+    said.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    for name in ("uvicorn", "offload"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).addHandler(said)
 
 
 class _Server(uvicorn.Server):
@@ -86,6 +113,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is being answered, and hang up on the rest: those come back to the next server."""
         asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._hang_up)
+        leaving = threading.Timer(PATIENCE_SECONDS, _leave)
+        leaving.daemon = True
+        leaving.start()
         await super().shutdown(sockets)
 
     def _hang_up(self) -> None:

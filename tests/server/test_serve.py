@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -185,6 +186,43 @@ class _half_an_upload:  # noqa: N801 - as a context is called
 
     def __exit__(self, *_: object) -> None:
         self._to.close()
+
+
+STUCK = """
+import sys, time
+from pathlib import Path
+import server.routes.health
+from offload.main import main
+
+def stuck(name):
+    Path(place).touch()
+    time.sleep(200)
+
+place = sys.argv.pop()
+server.routes.health.version = stuck
+main()
+"""
+
+
+def test_it_ends_though_a_request_does_not(serving: Serving, tmp_path: Path) -> None:
+    """A thread cannot be stopped: a model that is loaded, a machine that is asked."""
+    stuck = tmp_path / "stuck"
+    words = [sys.executable, "-c", STUCK, "serve", "--port", "0", stuck]
+    with subprocess.Popen(words, cwd=REPO, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout
+        url = started.stdout.readline().partition("/#")[0]
+        asking = threading.Thread(target=_ask_in_vain, args=(f"{url}/v1/health", serving.token))
+        asking.start()
+        while not stuck.exists() and asking.is_alive():
+            time.sleep(0.01)
+        started.terminate()
+        assert started.wait(100) == 130
+        asking.join()
+
+
+def _ask_in_vain(url: str, token: str) -> None:
+    with pytest.raises(httpx.TransportError):
+        httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=500, trust_env=False)
 
 
 def test_killed_and_started_again_it_knows_its_cookies_and_links_anew(serving: Serving) -> None:
