@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from broker import followers
+from broker import followers, waiting
 from broker import job as jobs
 from broker.broker import Broker
 from broker.errors import UsageError
@@ -161,12 +161,18 @@ def retry(job: Id, at: At) -> schemas.Job:
 
 
 def _reopen(broker: Broker, job: jobs.Job) -> None:
+    """Have a job wait for its turn again. Raises Refusal for one that has its turn, or needs none."""
     if job.state is jobs.State.DONE:
         raise Refusal(409, f"job {job.id} is done: nothing is missing")
-    if not job.state.over:
-        if broker.attended(job.id):
-            raise Refusal(409, f"job {job.id} is not over", "DELETE cancels it")
-        return
+    if job.state.over:
+        _queue_again(broker, job)
+    waiting.here_again(broker.journal, broker.journal.job(job.id))
+    changed = broker.journal.job(job.id).waits != job.waits
+    if not (job.state.over or changed) and broker.attended(job.id):
+        raise Refusal(409, f"job {job.id} is not over", "DELETE cancels it")
+
+
+def _queue_again(broker: Broker, job: jobs.Job) -> None:
     for _ in range(TRIES):
         try:
             broker.reopen(job)

@@ -11,6 +11,8 @@ import pytest
 
 from broker import settings
 from broker.broker import Broker
+from broker.job import State
+from tests.broker.jobs import ledger
 from tests.media import clip
 from tests.offload.background import until
 from tests.server.asking import WAITING, ask, away, folders, http, over, upload, wish
@@ -80,6 +82,19 @@ def test_what_is_done_or_under_way_is_not_tried_again(http: httpx.Client, offloa
     assert again.status_code == 409 and "is not over" in again.json()["detail"]
     http.delete(f"/v1/jobs/{waits}")
     assert http.post(f"/v1/jobs/{waits}/retry").json()["state"] == "waiting"
+
+
+def test_a_job_that_waits_since_it_failed_here_is_tried_here_again(
+    http: httpx.Client, offload_dirs: Path, tmp_path: Path
+) -> None:
+    away(offload_dirs)
+    job = ask(http, wish(upload(http, clip(tmp_path / "clip.mp4", 0.2).read_bytes()), **WAITING)).json()["job"]
+    with Broker(settings.load()) as broker:  # as the driver leaves it when memory ran out
+        page = ledger(broker.journal, job)
+        page.advance(State.RUNNING)
+        page.end_attempt(page.begin_attempt("local", "for a test"), "lost", "memory ran out", {})
+    assert http.post(f"/v1/jobs/{job}/retry").status_code == 200
+    assert [attempt["state"] for attempt in over(http, job)["attempts"]] == ["lost", "done"]
 
 
 def test_a_job_that_runs_is_cancelled_with_all_its_processes(http: httpx.Client, here: Path) -> None:
