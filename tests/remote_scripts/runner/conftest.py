@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from _runner import jobs, supervisor
 
+from tests.once import once
 from tests.remote_scripts.runner import environments
 from tests.remote_scripts.runner.job import FOLDER, JOB, request
 
@@ -65,12 +66,16 @@ def uv(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> environme
 
 
 @pytest.fixture(scope="session")
-def real_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_uv() -> Path:
     """A real uv; skips where it cannot be had."""
     if found := shutil.which("uv"):
         return Path(found)
-    folder = tmp_path_factory.mktemp("uv")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), "uv"]
-    if subprocess.run(command, capture_output=True).returncode:
+    program = once("uv", _install_uv) / "bin/uv"
+    if not program.exists():
         pytest.skip("uv cannot be installed here")
-    return folder / "bin" / "uv"
+    return program
+
+
+def _install_uv(folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), "uv"]
+    subprocess.run(command, capture_output=True, check=False)
