@@ -259,8 +259,9 @@ def schedulers() -> list[psutil.Process]:
     return [process for process in ours if "broker.scheduler" in " ".join(words(process))]
 
 
-def test_of_many_detached_jobs_few_have_a_follower_at_a_time_and_all_are_done(stage: Stage) -> None:
-    jobs = many(stage, 12)
+@pytest.mark.parametrize("count", [12, pytest.param(50, marks=pytest.mark.soak)])
+def test_of_many_detached_jobs_few_have_a_follower_at_a_time_and_all_are_done(stage: Stage, count: int) -> None:
+    jobs = many(stage, count)
     most = 0
 
     def done() -> bool:
@@ -270,7 +271,7 @@ def test_of_many_detached_jobs_few_have_a_follower_at_a_time_and_all_are_done(st
 
     until(done, "the end of all")
     assert most <= 3
-    assert [tries(job) for job in jobs] == [[("local", "done")]] * 12
+    assert [tries(job) for job in jobs] == [[("local", "done")]] * count
     assert one_at_a_time(jobs)
     until(lambda: not living() and not schedulers(), "that nobody is left")
 
