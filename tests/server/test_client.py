@@ -267,6 +267,10 @@ def test_events_go_on_after_a_kill(serving: Serving, client: Client, broker: Bro
     hold.mkdir()
     job = broker.submit(jobs.request(tmp_path / "work", b"a", hold=str(hold)))
     told: list[schemas.Job] = []
+    known: list[str] = []
+    client._wire.http.event_hooks["request"].append(
+        lambda request: known.append(request.headers.get("last-event-id", ""))
+    )
     with driven(job):
         for one in client.events(job.id):
             told.append(one)
@@ -276,6 +280,7 @@ def test_events_go_on_after_a_kill(serving: Serving, client: Client, broker: Bro
                 serving.start()
     assert (told[-1].state, told[-1].progress) == ("done", 1.0)
     revisions = [one.revision for one in told]
+    assert known[0] == "" and known[-1] in revisions
     assert len(set(revisions)) == len(revisions), "something was told twice"
 
 
