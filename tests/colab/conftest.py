@@ -16,6 +16,7 @@ from broker import settings
 from broker.broker import Broker
 from broker.health import FRESH_SECONDS, LONGEST_PAUSE, Health
 from tests.colab.double import Double, double
+from tests.colab.jobs import furnish
 from tests.offload.background import until
 from tests.processes import carrying, told
 
@@ -31,6 +32,7 @@ def configure(dirs: Path, google: Double, **changed: object) -> None:
 def google(tmp_path: Path, offload_dirs: Path) -> Iterator[Double]:
     """Google, with a user who is logged in, and the target `colab`."""
     with double(tmp_path / "google") as google:
+        furnish(google)
         google.log_in(offload_dirs / "state/colab/colab")
         configure(offload_dirs, google)
         yield google

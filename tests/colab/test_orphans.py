@@ -59,10 +59,11 @@ def assert_told(err: str) -> None:
 
 
 @small
-def test_eight_commands_at_once_take_one_runtime(google: Double, clip: Path, offload_dirs: Path) -> None:
+@pytest.mark.parametrize("count", [4, pytest.param(8, marks=pytest.mark.soak)])
+def test_commands_at_once_take_one_runtime(count: int, google: Double, clip: Path, offload_dirs: Path) -> None:
     configure(offload_dirs, google, silence=30)
     answers()
-    works = [Work(sibling(clip, number)) for number in range(8)]
+    works = [Work(sibling(clip, number)) for number in range(count)]
     with ExitStack() as stack:
         commands = [stack.enter_context(work.typed()) for work in works]
         for work in works:
