@@ -1,6 +1,6 @@
 // The page: who is let in, which view is shown, how the link to the server is.
 
-import { html, render, useEffect, useState } from "./vendor/preact.js";
+import { html, render, useEffect, useLayoutEffect, useState } from "./vendor/preact.js";
 import { known, login, logout, recognise, version } from "./api.js";
 import { New } from "./compose.js";
 import { DropAnywhere } from "./dropping.js";
@@ -90,7 +90,7 @@ function Inside() {
     follow();
     return leave;
   }, []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     scrollTo(0, 0);
     document.querySelector("main h1")?.focus({ preventScroll: true });
   }, [view, id]);

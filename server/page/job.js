@@ -3,9 +3,9 @@
 import { html, useEffect, useState } from "./vendor/preact.js";
 import { Actions } from "./actions.js";
 import { ask, at } from "./api.js";
-import { ago, bytes, duration, many, moment, percent } from "./format.js";
+import { bytes, duration, many, percent } from "./format.js";
 import { jobs, link, tellJob } from "./live.js";
-import { Command, Fold, Progress, State, Title, Trouble } from "./parts.js";
+import { Ago, Command, Fold, Progress, State, Title, Trouble } from "./parts.js";
 import { called } from "./plan.js";
 import { Receipt } from "./receipt.js";
 import { Later } from "./later.js";
@@ -42,11 +42,11 @@ function Head({ job }) {
   return html`<div class="stack">
     <p class="small"><a href="#/jobs">Jobs</a></p>
     <div class="head">
-      <${Title}>${job.service} <bdi>${job.first}</bdi>${others}<//>
+      <${Title} before=${job.over ? "" : percent(job.progress)}>${job.service} <bdi>${job.first}</bdi>${others}<//>
       <${State} state=${job.state} />
       <div class="push"><${Actions} job=${job} onRemoved=${() => (location.hash = "#/jobs")} /></div>
     </div>
-    <p class="muted small">started <time title=${moment(job.created)}>${ago(job.created)}</time>${job.seconds === null ? "" : `, took ${duration(job.seconds)}`}
+    <p class="muted small">started <${Ago} time=${job.created} />${job.seconds === null ? "" : `, took ${duration(job.seconds)}`}
       ${where(job)}, <span class="mono">${job.job}</span></p>
     <p class="unseen" role="status">${job.over ? `The job is ${job.state}.` : `${Math.floor(job.progress * 10) * 10} percent`}</p>
   </div>`;

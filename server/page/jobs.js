@@ -2,19 +2,21 @@
 
 import { html, useState } from "./vendor/preact.js";
 import { Actions } from "./actions.js";
-import { ago, many, moment, percent } from "./format.js";
+import { many, percent } from "./format.js";
 import { jobs, link, older, tellOlder } from "./live.js";
-import { Act, Progress, State, Title, Trouble } from "./parts.js";
+import { Act, Ago, Progress, State, Title, Trouble } from "./parts.js";
 import { called } from "./plan.js";
 import { useValue, Value } from "./value.js";
 
 const shown = new Value("all");
+const STEP = 100;
 const WHICH = [["all", "All"], ["open", "Open"]];
 
 /** The view of all jobs. */
 export function Jobs() {
   const which = useValue(shown);
   const all = [...useValue(jobs).values()].sort((one, other) => other.created - one.created);
+  const [most, setMost] = useState(STEP);
   const told = which === "open" ? all.filter((job) => !job.over) : all;
   return html`<div class="head"><${Title}>Jobs<//>
       <div class="choice push" role="group" aria-label="Which jobs">
@@ -22,8 +24,10 @@ export function Jobs() {
           ${words} <span class="muted">${value === "open" ? all.filter((job) => !job.over).length : all.length}</span></button>`)}
       </div>
     </div>
-    ${told.length ? html`<ul class="panel jobs">${told.map((job) => html`<${Line} key=${job.job} job=${job} />`)}</ul>` : html`<${None} which=${which} />`}
-    ${which === "all" && html`<${Older} />`}`;
+    ${told.length ? html`<ul class="panel jobs">${told.slice(0, most).map((job) => html`<${Line} key=${job.job} job=${job} />`)}</ul>` : html`<${None} which=${which} />`}
+    ${told.length > most
+      ? html`<button type="button" onClick=${() => setMost(most + STEP)}>Show ${Math.min(told.length - most, STEP)} more</button>`
+      : which === "all" && html`<${Older} />`}`;
 }
 
 function Line({ job }) {
@@ -39,7 +43,7 @@ function Line({ job }) {
     <div class="track">${job.over || (job.why && !job.progress)
       ? html`<p class="small clip muted" title=${said}>${said}</p>`
       : html`<${Progress} share=${job.progress} name=${`Progress of ${job.first}`} />`}</div>
-    <div class="when small muted">${where && html`<span>${called(where)}</span>`}<time title=${moment(job.created)}>${ago(job.created)}</time></div>
+    <div class="when small muted">${where && html`<span>${called(where)}</span>`}<${Ago} time=${job.created} /></div>
     <${Actions} job=${job} kind="plain small" />
   </li>`;
 }

@@ -1,7 +1,8 @@
 // Small things that several views are made of.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
-import { percent } from "./format.js";
+import { ago, moment, percent } from "./format.js";
+import { useValue, Value } from "./value.js";
 
 const LOOKS = { done: "good", partly: "warn", failed: "bad", interrupted: "warn", running: "running", detached: "running" };
 const WORDS = { detached: "running" };
@@ -93,11 +94,20 @@ export function Fold({ title, open = false, children }) {
   </details>`;
 }
 
-/** The title of a view: it gets the focus when the view is entered, and names the window. */
-export function Title({ children }) {
+const minute = new Value(0);
+setInterval(() => minute.set(Date.now()), 30_000);
+
+/** How long ago something was; it goes on with the clock. */
+export function Ago({ time }) {
+  useValue(minute);
+  return html`<time title=${moment(time)}>${ago(time)}</time>`;
+}
+
+/** The title of a view: it gets the focus when the view is entered, and names the window, with `before` in front. */
+export function Title({ before = "", children }) {
   const heading = useRef(null);
   useEffect(() => {
-    document.title = `${heading.current.textContent} · offload`;
+    document.title = [before, heading.current.textContent, "offload"].filter(Boolean).join(" · ");
   });
   return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.server.asking import end_all
 from tests.server.browser.browsing import CHROMIUM, chromium, log_in, visit
 from tests.server.serving import Serving
 
@@ -26,3 +27,4 @@ def page(browser: Browser, serving: Serving) -> Iterator[Page]:
     with visit(browser) as opened:
         log_in(opened, serving)
         yield opened
+    end_all()
