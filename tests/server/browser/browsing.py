@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from tests.server.serving import Serving
+from tests.server.serving import REPO, Serving
+
+SAMPLE = REPO / "examples" / "handheld.mp4"
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 QUIET = (
@@ -21,8 +24,10 @@ QUIET = (
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 )
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 """A dead-line for what a busy machine may take; nothing is judged by it."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @contextmanager
@@ -66,3 +71,20 @@ def log_in(page: Page, serving: Serving, view: str = "") -> None:
     page.wait_for_selector("nav")
     if view:
         page.goto(f"{serving.url}/#/{view}")
+
+
+def choose(page: Page, *clips: Path) -> None:
+    """Choose files for a new job, and wait until the server has them."""
+    page.set_input_files("input[type=file]", clips)
+    expect(page.locator(".phase.good")).to_have_count(len(clips))
+
+
+def start(page: Page) -> None:
+    """Start the job that is put together."""
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/#/jobs/*")
+
+
+def state(page: Page) -> Locator:
+    """Where a job's view tells its state."""
+    return page.locator("main .head > .state").first

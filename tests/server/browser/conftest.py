@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests import media
 from tests.server.asking import end_all
 from tests.server.browser.browsing import CHROMIUM, chromium, log_in, visit
 from tests.server.serving import Serving
@@ -28,3 +30,9 @@ def page(browser: Browser, serving: Serving) -> Iterator[Page]:
         log_in(opened, serving)
         yield opened
     end_all()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A clip that takes no time, with a name that has no place to break."""
+    return media.clip(tmp_path / f"harbour_{'x' * 60}.mp4")

@@ -17,9 +17,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests import media
 from tests.remote_scripts.runs import part
 from tests.server.asking import end_all
-from tests.server.browser.browsing import PATIENCE_MS, chromium, log_in, visit
+from tests.server.browser.browsing import SAMPLE, choose, chromium, log_in, start, state, visit
 from tests.server.browser.looking import Gallery, document, until
-from tests.server.browser.test_page import SAMPLE, choose, start, state
 from tests.server.serving import REPO, Serving
 
 DESK = {"width": 1100, "height": 760}
@@ -34,7 +33,6 @@ SEEN = ("a path between birches in autumn", "a wooden fence beside a path", "bir
 def main(folder: Path) -> None:
     """Take all pictures into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    expect.set_options(timeout=PATIENCE_MS)
     with TemporaryDirectory() as home, chromium() as browser:
         here = Path(home)
         with Serving(here, _folders(here)) as serving:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests import media
 from tests.offload.background import until
 from tests.server.browser import looking
-from tests.server.browser.browsing import PATIENCE_MS, complaints, log_in, visit
-from tests.server.serving import REPO, Serving
-
-SAMPLE = REPO / "examples" / "handheld.mp4"
-PHONE = {"width": 360, "height": 740}
+from tests.server.browser.browsing import SAMPLE, choose, start, state, visit
+from tests.server.serving import Serving
 
 RECORD = """() => {
     window.seen = [];
@@ -28,28 +22,6 @@ RECORD = """() => {
     };
     new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
 }"""
-
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A clip that takes no time, with a name that has no place to break."""
-    return media.clip(tmp_path / f"harbour_{'x' * 60}.mp4")
-
-
-def choose(page: Page, *clips: Path) -> None:
-    page.set_input_files("input[type=file]", clips)
-    expect(page.locator(".phase.good")).to_have_count(len(clips))
-
-
-def start(page: Page) -> None:
-    page.get_by_role("button", name="Start").click()
-    page.wait_for_url("**/#/jobs/*")
-
-
-def state(page: Page) -> Locator:
-    return page.locator("main .head > .state").first
 
 
 def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Page, serving: Serving) -> None:
@@ -220,103 +192,3 @@ def test_what_ended_while_it_was_cancelled_is_not_removed(page: Page, serving: S
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".actions [role=alert]")).to_contain_text("over already")
     expect(state(page)).to_have_text("done")
-
-
-def tab_to(page: Page, wanted: Locator, key: str = "Tab", most: int = 60) -> None:
-    """Go to `wanted` by the keyboard. Whatever has the focus on the way shows it."""
-    wanted.wait_for()
-    for _ in range(most):
-        page.keyboard.press(key)
-        shown = page.evaluate(
-            """() => {
-                const at = document.activeElement;
-                const marked = (one) => getComputedStyle(one).outlineStyle !== "none";
-                return at === document.body || marked(at) || (at.parentElement && marked(at.parentElement));
-            }"""
-        )
-        assert shown, page.evaluate("document.activeElement.outerHTML")
-        if wanted.evaluate("(one) => one === document.activeElement"):
-            return
-    raise AssertionError(f"not reached by {key}: {wanted}")
-
-
-def test_all_of_it_goes_by_the_keyboard(page: Page, small: Path) -> None:
-    expect(page.locator("h1")).to_be_focused()
-    tab_to(page, page.locator("input[type=file]"))
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(small)
-    tab_to(page, page.get_by_role("radio", name="stabilize"))
-    page.keyboard.press("ArrowDown")
-    expect(page.get_by_role("radio", name="transcribe")).to_be_checked()
-    page.keyboard.press("ArrowUp")
-    tab_to(page, page.get_by_label("Smoothing"))
-    page.keyboard.press("Control+A")
-    page.keyboard.type("12")
-    tab_to(page, page.get_by_label("Report"))
-    page.keyboard.press("Space")
-    tab_to(page, page.get_by_role("button", name="Start"))
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/#/jobs/*")
-    expect(page.locator("h1")).to_be_focused()
-    expect(state(page)).to_have_text("done")
-    tab_to(page, page.locator("summary", has_text="Receipt"))
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("Smoothing")).to_be_visible()
-    tab_to(page, page.get_by_role("button", name="Remove"), "Shift+Tab")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_be_visible()
-    tab_to(page, page.get_by_role("dialog").get_by_role("button", name="Remove"))
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/#/jobs")
-    expect(page.get_by_text("No jobs yet")).to_be_visible()
-
-
-@pytest.fixture
-def views(page: Page, small: Path, serving: Serving) -> Iterator[list[str]]:
-    """The addresses of all views, one of them of a job that is done."""
-    choose(page, small)
-    start(page)
-    expect(state(page)).to_have_text("done")
-    yield ["new", "jobs", page.url.partition("#/")[2], "targets", "search"]
-
-
-def test_nothing_is_wider_than_a_phone(page: Page, views: list[str], small: Path) -> None:
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    for view in views:
-        page.goto(f"{page.url.partition('#')[0]}#/{view}")
-        page.locator("main h1").wait_for()
-        if view == "new":
-            choose(page, small)
-        for folded in page.locator("summary").all():
-            folded.click()
-        page.wait_for_timeout(300)
-        wide = page.evaluate(
-            """() => [...document.querySelectorAll("body *")].filter((one) => {
-                const { left, right, width } = one.getBoundingClientRect();
-                return width > 0 && (right > innerWidth + 1 || left < -1) && !one.closest("pre, .unseen, .viewer");
-            }).map((one) => one.outerHTML.slice(0, 200))"""
-        )
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (view, wide)
-
-
-def test_the_console_stays_empty(page: Page, views: list[str], small: Path) -> None:
-    page.evaluate("addEventListener('securitypolicyviolation', (event) => console.error(event.blockedURI))")
-    for view in views:
-        page.goto(f"{page.url.partition('#')[0]}#/{view}")
-        page.locator("main h1").wait_for()
-        if view == "new":
-            choose(page, small)
-            expect(page.locator(".sentence")).to_contain_text("this machine")
-        for folded in page.locator("summary").all():
-            folded.click()
-        page.wait_for_timeout(300)
-    assert complaints(page) == []
-
-
-def test_the_page_of_a_job_is_there_by_its_address_alone(browser: Browser, views: list[str], serving: Serving) -> None:
-    with visit(browser) as other:
-        log_in(other, serving, views[2])
-        expect(state(other)).to_have_text("done")
-        other.goto(f"{serving.url}/#/jobs/000000000000")
-        expect(other.get_by_role("heading", name="No such job")).to_be_visible()
