@@ -7,21 +7,22 @@ import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from broker import scripts
 from broker.broker import Broker
 from broker.errors import Interrupted, NoTarget, OffloadError, OutOfReach, UsageError, batch_exit_code
 from broker.events import Published
-from broker.job import Input, Item, Preparation, Request, State
+from broker.job import Input, Item, Request, State
 from broker.stop import SIGNALS, Stop
 from executors.base import ExecutorError
 from services.base import inputs as select
 from services.base.compare import Comparison, Level, compare
 from services.base.progress import display
+from services.base.request import Terms
+from services.base.request import request as job_request
 from services.base.service import Params, Service
 from services.base.text import near
 
@@ -173,23 +174,8 @@ def request(
 
     They are for nobody else: they may be about to be found wrong.
     """
-    return Request(
-        service=service.name,
-        script=scripts.folder() / service.script,
-        params=params.for_script(),
-        inputs=inputs,
-        on=target,
-        fallback=False,
-        extras=service.extras(params),
-        prepare=Preparation(scripts.folder() / service.prepare, params.for_preparation()) if service.prepare else None,
-        models=params.models(),
-        command=command,
-        folder=Path.cwd(),
-        contract=service.contract,
-        unit=service.unit,
-        cache=False,
-        keeps_results=False,
-    )
+    terms = Terms(on=target, fallback=False, cache=False)
+    return replace(job_request(service, params, inputs, terms, command, Path.cwd(), ""), keeps_results=False)
 
 
 def run(broker: Broker, service: Service, asked: Request, quiet: bool) -> Run:
