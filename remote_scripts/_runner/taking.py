@@ -9,8 +9,6 @@ removes a copy of metadata, and nothing of the interpreter's. Nothing else that 
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import os
 import shutil
 from itertools import chain
@@ -144,6 +142,8 @@ def _is_marked(path: Path) -> bool:
 
 
 def _files(one: Distribution) -> Iterator[str]:
+    import csv
+
     for row in csv.reader(_record(one).split("\n")):
         path = row[0] if row else ""
         top, _, below = path.partition("/")
@@ -157,6 +157,8 @@ def _record(one: Distribution) -> str:
         record = Path(one.site, one.info, "RECORD").read_text(encoding="utf-8")
     except FileNotFoundError:
         raise _changed(one) from None
+    import hashlib  # slow to import, and most jobs take nothing
+
     if hashlib.sha256(record.encode()).hexdigest() != one.digest:
         raise _changed(one)
     return record
