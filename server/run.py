@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from broker.errors import ConfigError, Interrupted
 from broker.settings import Settings
@@ -51,10 +52,19 @@ def serve(settings: Settings, bound: socket.socket, tell: Callable[[str], None])
     Raises ConfigError for a token that cannot be used.
     """
     _log()
-    port = bound.getsockname()[1]
-    door = access.Access(access.token(access.folder(settings)))
-    config = uvicorn.Config(
-        app.create(settings, door, port),
+    with bound:
+        port = bound.getsockname()[1]
+        door = access.Access(access.token(access.folder(settings)))
+        stop = Stop()
+        with running.known(settings, port), stop.on_signals():
+            config = _config(app.create(settings, door, port))
+            _Server(config, stop, lambda: tell(running.link(port, door.code()))).run([bound])
+    _farewell()
+
+
+def _config(served: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        served,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -62,11 +72,6 @@ def serve(settings: Settings, bound: socket.socket, tell: Callable[[str], None])
         ws="none",
         lifespan="on",
     )
-    stop = Stop()
-    with bound, running.known(settings, port), stop.on_signals():
-        server = _Server(config, stop, lambda: tell(running.link(port, door.code())))
-        server.run([bound])
-    _farewell()
 
 
 @cache

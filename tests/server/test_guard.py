@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import socket
 import time
@@ -17,6 +19,7 @@ from starlette.responses import PlainTextResponse
 
 from broker import settings
 from server import app as application
+from server import problems
 from server.access import Access
 from server.desk import Desk
 from server.guard import BODY_BYTES, OPEN, Guard, cookie_name
@@ -243,18 +246,31 @@ def test_what_makes_no_sense_is_a_problem(client: TestClient, body: bytes) -> No
     assert answer.headers["content-type"] == "application/problem+json" and answer.json()["detail"]
 
 
+@pytest.mark.parametrize("word", ["\\ud800", "\\u0000", "\\udfff\\ud800"])
+def test_what_has_no_bytes_of_its_own_is_told_all_the_same(client: TestClient, word: str) -> None:
+    """Half a surrogate pair, in a name that a problem repeats."""
+    body = f'{{"service": "{word}", "inputs": [], "params": {{"{word}": "{word}"}}, "{word}": 1}}'
+    answer = client.post("/v1/plan", headers=LET_IN | {"Content-Type": "application/json"}, content=body)
+    assert answer.status_code == 422 and answer.json()["errors"]
+
+
+def test_a_problem_may_name_a_file_whose_name_is_no_text() -> None:
+    name = os.fsdecode(b"/home/\xff/clip.mp4")
+    assert json.loads(problems.answer(503, f"{name} cannot be read").body)["detail"] == f"{name} cannot be read"
+
+
 def test_a_body_is_not_too_large(serving: Serving) -> None:
     """Whether its length is told or not."""
-    large, json = b" " * (BODY_BYTES + 1), {"Content-Type": "application/json"}
+    large, kind = b" " * (BODY_BYTES + 1), {"Content-Type": "application/json"}
 
     def pieces() -> Iterator[bytes]:
         for start in range(0, len(large), 100_000):
             yield large[start : start + 100_000]
 
     with serving.http() as http:
-        assert _is_refused(http.post("/v1/jobs", content=large, headers=json), 413)
-        assert _is_refused(http.post("/v1/jobs", content=pieces(), headers=json), 413)
-        assert http.post("/v1/jobs", content=large[:-1], headers=json).status_code == 422
+        assert _is_refused(http.post("/v1/jobs", content=large, headers=kind), 413)
+        assert _is_refused(http.post("/v1/jobs", content=pieces(), headers=kind), 413)
+        assert http.post("/v1/jobs", content=large[:-1], headers=kind).status_code == 422
         assert http.get("/v1/health").status_code == 200
 
 
