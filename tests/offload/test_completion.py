@@ -32,7 +32,18 @@ def complete(here: Path, line: str) -> set[str]:
             {
                 f"plain,{verb}"
                 for verb in (
-                    *("cache", "completion", "doctor", "jobs", "models", "plan", "search", "targets", "verify"),
+                    *(
+                        "cache",
+                        "completion",
+                        "doctor",
+                        "jobs",
+                        "models",
+                        "plan",
+                        "search",
+                        "serve",
+                        "targets",
+                        "verify",
+                    ),
                     *names(),
                 )
             },
