@@ -4,7 +4,7 @@ import { html, useEffect, useRef } from "./vendor/preact.js";
 import { read } from "./api.js";
 import { add, again, choice, choose, clear, drop, files, offered, setParam, start, submit, wait } from "./draft.js";
 import { Form } from "./form.js";
-import { bytes, many, percent } from "./format.js";
+import { bytes, many, percent, suffix } from "./format.js";
 import { returns } from "./live.js";
 import { Progress, Title, Trouble } from "./parts.js";
 import { Places, PlanView } from "./plan.js";
@@ -29,7 +29,7 @@ export function New() {
     <div class="compose">
       <form class="stack" id="wish" onSubmit=${begin}>
         <${Files} chosen=${chosen} services=${services ?? []} />
-        ${chosen.length > 0 && services && html`<${Services} fit=${fit} others=${others} now=${asked.service} />`}
+        ${chosen.length > 0 && services && html`<${Services} fit=${fit} others=${others} chosen=${chosen} now=${asked.service} />`}
         ${chosen.length > 0 && ready && html`<section class="panel"><div class="body stack">
           <h2>Settings</h2>
           <${Form} service=${service.name} schema=${service.params} set=${asked.set[service.name] ?? {}}
@@ -84,16 +84,23 @@ function File({ one, file, phase, done, problem }) {
   </li>`;
 }
 
-function Services({ fit, others, now }) {
+function Services({ fit, others, now, chosen }) {
   const names = others.map(({ name }) => name).join(", ");
   return html`<fieldset class="panel"><legend class="unseen">Service</legend><div class="body stack">
     <h2 aria-hidden="true">Service</h2>
     ${fit.length > 0 ? html`<div class="services">${fit.map((one) => html`<label key=${one.name} class="service">
       <input type="radio" name="service" value=${one.name} checked=${one.name === now} onChange=${() => choose({ service: one.name })} />
       <span><strong>${one.name}</strong><span class="muted small">${one.summary}</span></span>
-    </label>`)}</div>` : html`<p>No service takes all of these files together.</p>`}
+    </label>`)}</div>` : html`<p>${unfit(chosen, others)}</p>`}
     ${others.length > 0 && fit.length > 0 && html`<p class="muted small">Not for these files: ${names}</p>`}
   </div></fieldset>`;
+}
+
+/** Why no service takes these files. */
+function unfit(chosen, services) {
+  const alone = chosen.filter(({ file }) => !services.some(({ accepts }) => accepts.includes(suffix(file.name))));
+  const names = alone.map(({ file }) => file.name).slice(0, 5).join(", ");
+  return alone.length ? `No service takes ${names}${alone.length > 5 ? ", ..." : ""}.` : "No service takes all of these files together.";
 }
 
 function Start({ chosen }) {

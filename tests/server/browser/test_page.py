@@ -27,7 +27,6 @@ RECORD = """() => {
 def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Page, serving: Serving) -> None:
     choose(page, SAMPLE)
     page.get_by_role("radio", name="stabilize").check()
-    page.get_by_label("Report").check()
     expect(page.locator(".sentence")).to_contain_text("this machine")
     page.evaluate(RECORD)
     start(page)
@@ -110,6 +109,15 @@ def test_a_file_that_is_left_out_is_not_part_of_the_job(page: Page, small: Path,
     with serving.http() as http:
         (job,) = http.get("/v1/jobs").json()["jobs"]
     assert (job["first"], job["items"]) == (small.name, 1)
+
+
+def test_what_no_service_takes_is_named(page: Page, small: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("some")
+    choose(page, small, notes)
+    expect(page.get_by_text("No service takes notes.txt.")).to_be_visible()
+    page.get_by_role("button", name="Remove notes.txt").click()
+    expect(page.get_by_role("button", name="Start")).to_be_enabled()
 
 
 def test_files_may_be_dropped_anywhere(page: Page) -> None:
