@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from broker import settings
 from broker.errors import Interrupted, MissingHere, NoTarget
 from server import running
 from services.base.progress import say
+
+LOOKS, AGAIN_SECONDS = 5, 0.05
 
 
 @click.command(help="Serve jobs, and a page to see them on, to browsers and programs of this machine.")
@@ -34,13 +38,22 @@ def _serve(config: settings.Settings, port: int) -> int:
     try:
         bound = run.bind(port)
     except run.Taken:
-        if not running.runs(config, port):
+        if not _is_ours(config, port):
             raise
         say(f"it runs already, at port {port}; this logs in a browser, once and within ten minutes:")
         print(_link(config, port), flush=True)
         return 0
     run.serve(config, bound, _tell)
     return Interrupted.exit_code
+
+
+def _is_ours(config: settings.Settings, port: int) -> bool:
+    """Whether a server of ours has a port that is taken, also one that has just come to it."""
+    for _ in range(LOOKS):
+        if running.runs(config, port):
+            return True
+        time.sleep(AGAIN_SECONDS)
+    return False
 
 
 def _tell(link: str) -> None:

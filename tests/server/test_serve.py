@@ -103,6 +103,19 @@ def test_started_twice_it_prints_a_link_of_the_first(serving: Serving) -> None:
     assert log_in(serving, made.stdout.strip().partition("/#code=")[2]).status_code == 204
 
 
+def test_of_several_started_at_once_one_serves_and_all_print_a_link(offload_dirs: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "offload", "serve", "--port", str(port)]
+    started = [subprocess.Popen(words, cwd=REPO, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    links = [one.stdout.readline() for one in started if one.stdout]
+    assert len(set(links)) == 3 and {link.partition("/#")[0] for link in links} == {f"http://127.0.0.1:{port}"}
+    for one in started:
+        one.terminate()
+        one.communicate()
+    assert [file.name for file in (offload_dirs / "state/server/running").iterdir()] == [str(port)]
+
+
 def test_without_a_server_there_is_no_link() -> None:
     made = typed("serve", "--link")
     assert (made.returncode, made.stdout) == (5, "")
