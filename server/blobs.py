@@ -20,7 +20,7 @@ from pathlib import Path
 
 from broker.errors import IntegrityError, LimitError
 from broker.staging import sync
-from server import schemas
+from server import parts, schemas
 from server.parts import PIECE_BYTES, Part, explained
 from server.problems import NotFound, Refusal
 
@@ -150,8 +150,8 @@ class Blobs:
     def _create(self, upload: str, size: int) -> None:
         with self._explained():
             self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if size > (free := shutil.disk_usage(self._uploads).free):
-                what = f"{size} bytes do not fit on the disk that holds {self._folder}: {free} are free"
+            if size > (room := shutil.disk_usage(self._uploads).free - parts.SPARE_BYTES):
+                what = f"{size} bytes do not fit on the disk that holds {self._folder}: {max(0, room)} may be taken"
                 raise LimitError(what, "make room there")
             os.close(os.open(self._uploads / upload, os.O_WRONLY | os.O_CREAT, 0o600))
 

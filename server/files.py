@@ -47,8 +47,8 @@ class Served:
 
 def answer(request: Request, served: Served, download: bool = False) -> Response:
     """The file, or the range of it that was asked for. Raises NotFound, and Refusal for a range beyond it."""
-    file, size = _opened(served)
-    etag = f'"{served.sha256}"'
+    file, found = _opened(served)
+    size, etag = found.st_size, f'"{served.sha256}-{found.st_mtime_ns:x}"'  # whoever has it would not hear of a change
     headers = _headers(served, download) | {"ETag": etag}
     if _is_known(request, etag):
         file.close()
@@ -61,8 +61,8 @@ def answer(request: Request, served: Served, download: bool = False) -> Response
     return StreamingResponse(body, 206 if span else 200, headers, headers["Content-Type"])
 
 
-def _opened(served: Served) -> tuple[BinaryIO, int]:
-    """The file and its size: what is looked at is what is sent, whatever happens to the name."""
+def _opened(served: Served) -> tuple[BinaryIO, os.stat_result]:
+    """The file, and what it is: what is looked at is what is sent, whatever happens to the name."""
     gone = NotFound(f"{served.what} is not there any more as it was: it was moved, deleted or changed")
     try:
         file = os.fdopen(os.open(served.path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # a pipe would keep us waiting
@@ -70,7 +70,7 @@ def _opened(served: Served) -> tuple[BinaryIO, int]:
         raise gone from error
     found = os.fstat(file.fileno())
     if stat.S_ISREG(found.st_mode) and served.is_same(found):
-        return file, found.st_size
+        return file, found
     file.close()
     raise gone
 

@@ -15,7 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from broker.errors import ConfigError, LimitError
-from server.parts import NO_ROOM, PIECE_BYTES
+from server.parts import NO_ROOM, PIECE_BYTES, check_room
 from server.problems import Refusal
 
 FIELD_BYTES = 64 * 1024
@@ -114,6 +114,7 @@ class _Reader:
     def feed(self, piece: bytes) -> None:
         """Take the next piece."""
         with _read(), _stored(self._draft.parent):
+            check_room(self._draft.parent, len(piece))
             self._parser.write(piece)
 
     def finish(self) -> Form:

@@ -21,8 +21,8 @@ OPEN = {("POST", "/v1/session")}
 
 GUARDED = ("/v1", "/metrics", "/openapi.json")
 SPEECH = "/v1/audio"
-STREAMED = ("/v1/blobs", SPEECH)
-"""Where bodies are large, and limited by the routes themselves."""
+STREAMED = {("PATCH", "/v1/blobs/"), ("POST", f"{SPEECH}/")}
+"""What brings large bodies, by how its path begins: the routes limit them themselves."""
 
 BODY_BYTES = 2_000_000
 
@@ -112,7 +112,8 @@ def _told_length(headers: Headers) -> int:
 
 
 def _limit(scope: Scope) -> float:
-    return float("inf") if scope["path"].startswith(STREAMED) else BODY_BYTES
+    streams = any(scope["method"] == method and scope["path"].startswith(path) for method, path in STREAMED)
+    return float("inf") if streams else BODY_BYTES
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:

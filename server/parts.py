@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import threading
 from io import FileIO
 from pathlib import Path
@@ -13,6 +14,9 @@ from broker.errors import ConfigError, LimitError, OffloadError
 
 PIECE_BYTES = 2**20
 """How much is held in memory, and hashed or written at once."""
+
+SPARE_BYTES = 2**26
+"""What uploads leave of a disk: the journal, which lies on the same one, must not find it full."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -47,6 +51,7 @@ class Part:
     def open(self) -> None:
         """Go on where it stopped."""
         with self._lock:
+            self.path.chmod(0o600)  # whoever died after `settle` has left it closed
             self._file = FileIO(self.path, "r+")
             there = self._file.truncate(self._goes_on(os.fstat(self._file.fileno()).st_size))
             if self.hashed > there:
@@ -67,6 +72,7 @@ class Part:
             assert self._file
             left = memoryview(piece)
             while left:
+                check_room(self.path.parent, len(left))
                 stored = self._file.write(left)
                 self._count(left[:stored])
                 left = left[stored:]
@@ -89,6 +95,12 @@ class Part:
             if self._file:
                 self._file.close()
                 self._file = None
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raise OSError when the disk that holds `folder` has no room for `size` bytes, and some to spare."""
+    if size + SPARE_BYTES > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def explained(folder: Path, error: OSError) -> OffloadError:

@@ -115,9 +115,13 @@ def _item(job: jobs.Job, item: jobs.Item, pace: Progress) -> dict[str, Any]:
 
 
 def _summary(job: jobs.Job, item: jobs.Item) -> str:
-    return (
-        services.find(job.service).describe(item.measured) if item.measured and job.service in services.names() else ""
-    )
+    """What was measured, in a few words; none where another version of the service measured other things."""
+    if not item.measured or job.service not in services.names():
+        return ""
+    try:
+        return services.find(job.service).describe(item.measured)
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _output(item: jobs.Item, output: jobs.Output) -> dict[str, Any]:

@@ -233,9 +233,9 @@ Download = Annotated[bool, Query(description="have it saved, not shown")]
     responses={**FILE, **refusals(404, 416)},
 )
 def output(job: Id, name: str, at: At, request: Request, download: Download = False) -> Response:
-    """An output of a job, in whole or a `Range` of it; the ETag is its sha256.
+    """An output of a job, in whole or a `Range` of it; the ETag begins with the sha256 of what was published.
 
-    404, too, when it is not any more what was published.
+    404, too, when it is not any more of that size. Whether it was edited since, the sha256 tells whoever downloads it.
     """
     with at.broker() as broker:
         found = _found(broker, job)

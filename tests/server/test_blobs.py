@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from broker.errors import IntegrityError, LimitError
 from broker.job import FileId
 from server import blobs as uploads
+from server import parts
 from server.blobs import DAY, Blobs
 from server.problems import NotFound, Refusal
 from tests.executors.test_local import tmpfs
@@ -293,7 +295,8 @@ def test_a_blob_stays_while_a_job_has_it_and_a_day_more(store: Blobs, monkeypatc
     assert not store.begin(100, sha256(data)).known
 
 
-def test_a_full_disk_is_told_and_the_upload_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_the_upload_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SPARE_BYTES", 0)
     with tmpfs(tmp_path) as small:
         store, data = Blobs(small, MOST), content(3_000_000)
         with pytest.raises(LimitError, match="do not fit"):
@@ -307,6 +310,29 @@ def test_a_full_disk_is_told_and_the_upload_goes_on(tmp_path: Path) -> None:
         assert 1_000_000 < offset < 2_000_000
         send(store, upload, offset, data[offset:])
         assert store.path(sha256(data)).read_bytes() == data
+
+
+def test_uploads_leave_room_for_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SPARE_BYTES", 1_000_000)
+    with tmpfs(tmp_path) as small:
+        store, both = Blobs(small, MOST), [content(2_500_000, seed) for seed in (1, 2)]
+        first, second = (begin(store, data) for data in both)  # each would fit alone
+        send(store, first, 0, both[0])
+        with pytest.raises(LimitError, match="is full"):
+            send(store, second, 0, *(both[1][start : start + 65536] for start in range(0, len(both[1]), 65536)))
+        assert shutil.disk_usage(small).free >= 1_000_000
+
+
+def test_who_died_between_closing_an_upload_and_naming_it_costs_nothing(store: Blobs, tmp_path: Path) -> None:
+    data = content(1000)
+    upload = begin(store, data)
+    [file] = [path for path in tmp_path.rglob(upload) if path.is_file()]
+    file.write_bytes(data)
+    file.chmod(0o400)
+    part = parts.Part(file, sha256(data), len(data))
+    part.open()
+    assert file.stat().st_mode & 0o777 == 0o600  # root may write it all the same; nobody else
+    part.close()
 
 
 # The server

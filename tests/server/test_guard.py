@@ -270,6 +270,7 @@ def test_a_body_is_not_too_large(serving: Serving) -> None:
     with serving.http() as http:
         assert _is_refused(http.post("/v1/jobs", content=large, headers=kind), 413)
         assert _is_refused(http.post("/v1/jobs", content=pieces(), headers=kind), 413)
+        assert _is_refused(http.post("/v1/blobs", content=pieces(), headers=kind), 413)
         assert http.post("/v1/jobs", content=large[:-1], headers=kind).status_code == 422
         assert http.get("/v1/health").status_code == 200
 
