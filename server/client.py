@@ -145,7 +145,8 @@ class Client:
             for kind, revision, data in events(checked(answer).iter_raw()):
                 if kind == "gone":
                     raise ClientError(f"job {job} was removed", "offload jobs ls", UsageError.exit_code, 404)
-                yield revision, schemas.Job.model_validate_json(data)
+                if kind == "job":
+                    yield revision, schemas.Job.model_validate_json(data)
 
     def wait(self, job: str) -> schemas.Job:
         """A job, once it is over. Raises as `events`."""

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from fastapi.sse import format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -23,6 +23,9 @@ AGAIN_MS = 1000
 
 STILL_SECONDS = 15.0
 """How often a stream on which nothing happens says that it is alive."""
+
+ALIVE = format_sse_event(event="still", data_str="")
+"""An event, and no comment: those a browser keeps from its page, which could not tell quiet from hung."""
 
 At = Annotated[Desk, Depends(desk)]
 
@@ -46,7 +49,7 @@ async def _events(heard: AsyncGenerator[News]) -> AsyncGenerator[bytes]:
     async with aclosing(heard):
         yield format_sse_event(retry=AGAIN_MS)
         async for news in heard:
-            yield KEEPALIVE_COMMENT if news is STILL else news.event
+            yield ALIVE if news is STILL else news.event
 
 
 def told(description: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -55,8 +58,14 @@ def told(description: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
         "type": "string",
         "contentMediaType": "application/json",
         "contentSchema": {"anyOf": [{"$ref": "#/components/schemas/Job"}, Gone.model_json_schema()]},
+        "description": "empty for `still`, which comes when nothing else did for a while",
     }
-    fields = {"event": {"enum": ["job", "gone"]}, "id": {"type": "string"}, "retry": {"type": "integer"}, "data": data}
+    fields = {
+        "event": {"enum": ["job", "gone", "still"]},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+        "data": data,
+    }
     item = {"itemSchema": {"type": "object", "properties": fields}}
     return {
         200: {"description": description, "content": {EventStream.media_type: item}},

@@ -406,3 +406,13 @@ def test_events_are_read_as_they_come() -> None:
         pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
         assert list(wire.events(pieces)) == want
     assert list(wire.events([b"data: cut off"])) == []
+
+
+def test_what_says_only_that_the_server_is_alive_is_no_job(client: Client, broker: Broker, tmp_path: Path) -> None:
+    done(broker, tmp_path / "work")
+    told = client.job(client.jobs().jobs[0].job)
+    stream = f"event: still\ndata: \n\nevent: job\nid: {told.revision}\ndata: {told.model_dump_json()}\n\n"
+    answers = httpx.MockTransport(lambda request: httpx.Response(200, stream=httpx.ByteStream(stream.encode())))
+    with Client("http://127.0.0.1:1", "none") as quiet:
+        quiet._wire.http = httpx.Client(base_url="http://127.0.0.1:1", transport=answers)
+        assert list(quiet.events(told.job)) == [told]

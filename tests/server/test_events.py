@@ -50,6 +50,8 @@ def told(lines: Iterator[str]) -> Iterator[Event]:
         name, _, value = line.partition(": ")
         if line:
             found[name] = value
+        elif found.get("event") == "still":
+            found = {}
         elif "data" in found:
             yield Event(found["event"], found.get("id", ""), json.loads(found["data"]))
             found = {}
@@ -314,7 +316,7 @@ def test_a_stream_says_now_and_then_that_it_is_alive(
     with served(desk) as url, httpx.stream("GET", f"{url}/v1/jobs/{job.id}/events", trust_env=False) as stream:
         lines = stream.iter_lines()
         assert next(lines) == "retry: 1000"
-        assert next(line for line in lines if line.startswith(":"))
+        assert next(line for line in lines if line == "event: still") and next(lines).rstrip() == "data:"
         begun(broker, job).note_progress(0, 0.5)
         assert next(one for one in told(lines) if one.data["progress"] == 0.5)
 
