@@ -1,6 +1,7 @@
-// All jobs, live: one stream serves the whole page.
+// All jobs, live: one stream serves all tabs of the page.
 
 import { known, read, recognise } from "./api.js";
+import { join } from "./tabs.js";
 import { Value } from "./value.js";
 
 /** Jobs as they are now: id -> job in whole, or a row of the list where no more was told yet. */
@@ -20,26 +21,34 @@ const AGAIN_MS = 1000;
 const FIRST = 50;
 const MOST = 200; // the server tells no more at once
 
-let stream = null;
+let tabs = null;
+let stream = null; // of the tab that leads
 let asked = FIRST;
 let changes = [];
 let due = null;
 
+/** What a tab does with what the server told, or another tab. */
+const HEARD = {
+  opened,
+  lost: () => link.set("lost"),
+  job: (data) => change((all) => keep(all, JSON.parse(data))),
+  gone: (data) => change((all) => all.delete(JSON.parse(data).job)),
+  asks: () => stream && change((all) => tabs?.tell("known", { state: link.now, told: whole(all) })),
+  known: begun,
+};
+
 /** Follow the server's jobs from now on. */
 export function follow() {
-  stream?.close();
-  stream = new EventSource("/v1/events");
-  stream.onopen = opened;
-  stream.onerror = lost;
-  stream.addEventListener("job", ({ data }) => change((all) => keep(all, JSON.parse(data))));
-  stream.addEventListener("gone", ({ data }) => change((all) => all.delete(JSON.parse(data).job)));
+  tabs = join(lead, (event, data) => HEARD[event](data));
+  tabs.tell("asks");
 }
 
 /** Stop following, and forget what was told. */
 export function leave() {
-  stream?.close();
-  stream = null;
+  tabs?.leave();
+  tabs = null;
   jobs.set(new Map());
+  link.set("connecting");
 }
 
 /** Have the older jobs told, too, as many as the server tells. Throws a Problem. */
@@ -54,19 +63,53 @@ export async function tellJob(id, signal) {
   change((all) => keep(all, job));
 }
 
+/** Follow for all tabs. */
+function lead() {
+  listen();
+  return () => {
+    stream.close();
+    stream = null;
+  };
+}
+
+function listen() {
+  stream?.close();
+  stream = new EventSource("/v1/events");
+  stream.onopen = () => tell("opened");
+  stream.onerror = broken;
+  for (const event of ["job", "gone"]) stream.addEventListener(event, ({ data }) => tell(event, data));
+}
+
+function tell(event, data) {
+  HEARD[event](data);
+  tabs?.tell(event, data);
+}
+
 function opened() {
   if (link.now === "lost") returns.update((times) => times + 1);
   link.set("live");
   list().catch(() => {}); // what comes next is that the stream breaks, too, and both are tried again
 }
 
-function lost() {
-  link.set("lost");
+/** What the tab that leads knew already, for one that was just opened. */
+function begun({ state, told }) {
+  if (link.now !== "connecting") return;
+  change((all) => told.forEach((job) => keep(all, job)));
+  if (state === "live") opened();
+  else link.set(state);
+}
+
+function whole(all) {
+  return [...all.values()].filter(({ revision }) => revision);
+}
+
+function broken() {
+  tell("lost");
   if (stream?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
   const closed = stream;
   setTimeout(() => {
     if (stream !== closed) return;
-    recognise().then(() => known.now && stream === closed && follow(), lost);
+    recognise().then(() => known.now && stream === closed && listen(), broken);
   }, AGAIN_MS);
 }
 
