@@ -77,7 +77,7 @@ def jobs(shows: Gallery, clip: Path) -> Mapping[str, str]:
 def test_captions_stand_under_the_frames_they_are_of(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
     viewer = shows.look(page, jobs["captions"])
     expect(viewer.get_by_text("All is red. A green one. Blue.")).to_be_visible()
-    assert viewer.locator(".strip .note").all_inner_texts() == ["all is red", "a green one", "blue"]
+    expect(viewer.locator(".strip .note")).to_have_text(["all is red", "a green one", "blue"])
     viewer.locator(".strip > li").last.scroll_into_view_if_needed()
     until(page, f"{STILLS}.every(Boolean)")
     red, green, blue = page.evaluate(STILLS)
@@ -100,11 +100,12 @@ def test_tags_are_told_with_their_shares_and_the_frames_that_show_them(
     page: Page, shows: Gallery, jobs: Mapping[str, str]
 ) -> None:
     viewer = shows.look(page, jobs["tags"])
+    expect(viewer.locator(".ranking li")).to_have_count(4)
     ranks = [text.split("\n") for text in viewer.locator(".ranking li").all_inner_texts()]
     assert [[one[0], one[-1]] for one in ranks] == [
         ["beach", "61.0%"], [MARK, "20.0%"], ["snow", "0.1%"], ["calm", "48.0%"]
     ]  # fmt: skip
-    assert viewer.locator(".strip .at").all_inner_texts() == ["0:00.5", "0:02.5", "0:05.5"]
+    expect(viewer.locator(".strip .at")).to_have_text(["0:00.5", "0:02.5", "0:05.5"])
     assert viewer.locator(".strip > li").nth(1).locator(".chips li").all_inner_texts() == ["beach 61.0%", "calm 48.0%"]
     viewer.get_by_role("button", name="beach").first.click()
     until(page, f"{NOW} === 2.5")

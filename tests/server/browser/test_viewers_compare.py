@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.server.browser.browsing import visit
+from tests.server.browser.browsing import PATIENCE_MS, visit
 from tests.server.browser.looking import BLUE, RATE, RED, SECONDS, Gallery, coloured, page, picture, shows, until
 
 __all__ = ["page", "shows"]  # fixtures
@@ -27,6 +28,7 @@ MEASURED = {
 LARGER = {"from": [160, 120], "to": [320, 240], "frames": RATE * SECONDS, "seconds": SECONDS}
 BOTH = "[...document.querySelectorAll('.stage video')].reverse()"  # before, after
 APART = f"(() => {{ const [one, other] = {BOTH}; return Math.abs(one.currentTime - other.currentTime); }})()"
+REGIONS = "[...document.querySelectorAll('.stage .side > *')].map((one) => one.getBoundingClientRect())"
 NEAR = 0.1  # seconds
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none", "-pix_fmt", "yuv420p")
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "5")
@@ -61,6 +63,13 @@ def colours(stage: Locator, *shares: float) -> list[str]:
     return [_name(pixel) for pixel in pixels if isinstance(pixel, tuple)]
 
 
+def see(stage: Locator, seen: Mapping[float, str]) -> None:
+    """Wait until a stage has these colours, by shares of its width."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while (found := colours(stage, *seen)) != list(seen.values()):
+        assert time.monotonic() < end, f"{found}, not {seen}"
+
+
 def _name(pixel: tuple[int, ...]) -> str:
     near = {
         name: max(abs(one - other) for one, other in zip(pixel, colour, strict=True)) for name, colour in NAMED.items()
@@ -89,30 +98,31 @@ def test_before_is_left_of_the_border_and_after_right_of_it_wherever_it_is_moved
     viewer = shows.look(page, jobs["steadied"])
     shown(page)
     stage, border = viewer.locator(".stage"), viewer.get_by_label("Border between before and after")
-    assert colours(stage, 0.25, 0.45, 0.55, 0.75) == ["red", "red", "blue", "blue"]
+    see(stage, {0.25: "red", 0.45: "red", 0.55: "blue", 0.75: "blue"})
     box = stage.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 60, steps=4)
     page.mouse.up()
+    see(stage, {0.55: "red", 0.75: "red", 0.85: "blue"})
     assert float(border.input_value()) == pytest.approx(80, abs=1)
-    assert colours(stage, 0.55, 0.75, 0.85) == ["red", "red", "blue"]
     for _ in range(80):  # half a percent each
         page.keyboard.press("ArrowLeft")  # who moved it has the focus on it
+    see(stage, {0.35: "red", 0.45: "blue", 0.75: "blue"})
     assert float(border.input_value()) == pytest.approx(40, abs=1)
-    assert colours(stage, 0.35, 0.45, 0.75) == ["red", "blue", "blue"]
 
 
 def test_both_play_as_one(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
     viewer = shows.look(page, jobs["steadied"])
     shown(page)
+    viewer.get_by_label("Loop").check()  # a busy machine may need longer than the clip is
     viewer.get_by_role("button", name="Play").click()
     until(page, f"{BOTH}.every((one) => one.currentTime > 2)")
     until(page, f"{APART} < {NEAR}")
     for change in (-0.8, 0.2):  # one is jumped to, the other made up for by playing slower
         page.evaluate(f"{BOTH}[0].currentTime += {change}")
-        until(page, f"!{BOTH}[0].seeking && {APART} < {NEAR} / 2 && !{BOTH}[1].ended")
+        until(page, f"!{BOTH}[0].seeking && {APART} < {NEAR} / 2")
     page.evaluate(f"{BOTH}[0].pause()")  # as a browser does that is short of something
     until(page, f"!{BOTH}[0].paused && {APART} < {NEAR}")
     viewer.get_by_role("button", name="Pause").click()
@@ -132,7 +142,7 @@ def test_a_seek_a_frame_and_a_loop_are_of_both(page: Page, shows: Gallery, jobs:
         frames.append(frames[-1] + change)
         assert [int(one * RATE) for one in times(page)] == [frames[-1]] * 2
     viewer.get_by_label("Speed").select_option("0.25")
-    assert page.evaluate(f"{BOTH}.map((one) => one.playbackRate)") == [0.25, 0.25]
+    until(page, f"{BOTH}.every((one) => one.playbackRate === 0.25)")
     viewer.get_by_label("Speed").select_option("1")
     viewer.get_by_label("Loop").check()
     viewer.get_by_label("Time", exact=True).fill(str(SECONDS - 0.5))
@@ -142,7 +152,7 @@ def test_a_seek_a_frame_and_a_loop_are_of_both(page: Page, shows: Gallery, jobs:
     viewer.get_by_label("Time", exact=True).fill(str(SECONDS - 0.5))
     expect(viewer.get_by_role("button", name="Play")).to_be_visible()
     viewer.get_by_role("button", name="Play").click()
-    until(page, f"{BOTH}.every((one) => one.currentTime < 5 && !one.paused)")  # from the begin again
+    until(page, f"{BOTH}.every((one) => one.currentTime < {SECONDS - 1} && !one.paused)")  # from the begin again
 
 
 def test_who_is_ready_waits_for_who_is_not(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
@@ -166,19 +176,18 @@ def test_sizes_that_differ_show_the_same_region(name: str, page: Page, shows: Ga
     until(page, "[...document.querySelectorAll('.stage img')].every((one) => one.complete)")
     if name == "larger":
         shown(page)
-    assert colours(stage, 0.05, 0.45, 0.55, 0.95) == ["red", "red", "blue", "blue"]
+    see(stage, {0.05: "red", 0.45: "red", 0.55: "blue", 0.95: "blue"})
     outer = stage.bounding_box()
     assert outer is not None
     assert outer["width"] / outer["height"] == pytest.approx(4 / 3, abs=0.01)
     for zoom in ("2", "4"):
         viewer.get_by_label("Zoom").select_option(zoom)
         drag(page, outer, 0.9, 0.8)
+        until(page, f"{REGIONS}.every((one) => Math.abs(one.width - {int(zoom) * outer['width']}) < 1)")
+        until(page, f"{REGIONS}.every((one) => one.x < {outer['x'] - 10})")
         before, after = (stage.locator(".side > *").nth(number).bounding_box() for number in (1, 0))
         assert before == after
-        assert before is not None
-        assert before["width"] == pytest.approx(int(zoom) * outer["width"], abs=1)
-        assert before["x"] < outer["x"] - 10
-    assert colours(stage, 0.4, 0.6) == ["red", "blue"]
+    see(stage, {0.4: "red", 0.6: "blue"})
 
 
 def drag(page: Page, box: Mapping[str, float], start: float, stop: float) -> None:
@@ -199,7 +208,7 @@ def test_what_cannot_be_played_is_told_and_offered_and_the_rest_is_shown(
         "href", f"/v1/jobs/{jobs[name]}/inputs/0"
     )
     until(page, "document.querySelector('.viewer video')?.readyState >= 1")
-    assert viewer.locator("video").count() == 1
+    expect(viewer.locator("video")).to_have_count(1)
     with page.expect_download() as begun:
         viewer.get_by_role("link", name=f"Download {file}").click()
     assert Path(begun.value.path()).read_bytes() == (shows.folder / file).read_bytes()
@@ -209,7 +218,7 @@ def test_what_cannot_be_played_is_told_and_offered_and_the_rest_is_shown(
 def test_where_neither_can_be_played_both_are_offered(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
     viewer = shows.look(page, jobs["neither"])
     expect(viewer.get_by_role("link", name="Download hevc.")).to_have_count(2)
-    assert viewer.locator("video").count() == 0
+    expect(viewer.locator("video")).to_have_count(0)
 
 
 def test_an_input_that_is_gone_is_told_and_the_result_is_shown(page: Page, shows: Gallery) -> None:
@@ -219,14 +228,13 @@ def test_an_input_that_is_gone_is_told_and_the_result_is_shown(page: Page, shows
     viewer = shows.look(page, job)
     expect(viewer.get_by_text("The input is not where it was any more")).to_be_visible()
     until(page, "document.querySelector('.viewer video')?.readyState >= 1")
-    assert viewer.locator("video").count() == 1
+    expect(viewer.locator("video")).to_have_count(1)
 
 
 def test_the_figures_and_the_cameras_path_stand_beside_it(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
     viewer = shows.look(page, jobs["steadied"])
-    told = viewer.locator(".facts").inner_text()
     for figure in ("160 × 120", "750 frames", "2.14 → 0.04 px", "94.2 %", "6.2 %"):
-        assert figure in told
+        expect(viewer.locator(".facts")).to_contain_text(figure)
     path = viewer.get_by_alt_text("The camera's path: as filmed, and smoothed")
     until(page, "document.querySelector('.viewer figure img').naturalWidth === 320")
     expect(path).to_be_visible()
@@ -246,7 +254,7 @@ def test_all_of_it_is_done_by_keyboard(page: Page, shows: Gallery, jobs: Mapping
             break
     expect(border).to_be_focused()
     page.keyboard.press("End")
-    assert colours(viewer.locator(".stage"), 0.95) == ["red"]
+    see(viewer.locator(".stage"), {0.95: "red"})
     page.keyboard.press(" ")
     until(page, f"{BOTH}.every((one) => one.currentTime > 0.3)")
     page.keyboard.press(" ")
