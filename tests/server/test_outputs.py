@@ -12,18 +12,37 @@ from typing import Any
 import httpx
 import pytest
 
+from broker import settings
+from broker.broker import Broker
+from broker.job import Input, Request
+from broker.stop import Stop
 from tests.media import clip
-from tests.server.asking import NOISE, WAITING, ask, away, folders, http, over, upload, wish
+from tests.server.asking import NOISE, WAITING, ask, away, http, upload, wish
 from tests.server.serving import Serving
 
 __all__ = ["http"]
 
+SHOWS = Path(__file__).with_name("browser") / "shows.py"
+
 
 @pytest.fixture
 def done(http: httpx.Client, tmp_path: Path) -> dict[str, Any]:
-    """A clip that was steadied, under a name of many kinds of letters."""
-    sha256 = upload(http, clip(tmp_path / "clip.mp4", 0.2).read_bytes())
-    return over(http, ask(http, wish(sha256, 'é "100%"; x.mp4', params={"report": True})).json()["job"])
+    """A clip that was steadied, under a name of many kinds of letters: in `made`, by a script that copies from `ready`.
+
+    None that steadies, for all that is looked at is files.
+    """
+    source, ready, made = tmp_path / 'é "100%"; x.mp4', tmp_path / "ready" / "0", tmp_path / "made"
+    for place in (ready, made):
+        place.mkdir(parents=True)
+    for number, file in enumerate((source, ready / "stabilized.mp4", ready / "report.png"), 1):
+        file.write_bytes(bytes(range(256)) * 10 * number)
+    wanted = Input(source, {name: made / f"{source.stem}.{name}" for name in ("stabilized.mp4", "report.png")})
+    with Broker(settings.load()) as broker:
+        params = {"ready": str(ready.parent), "measured": {}}
+        job = broker.submit(Request("stabilize", SHOWS, params, (wanted,)))
+        list(broker.drive(job, Stop()))
+    told: dict[str, Any] = http.get(f"/v1/jobs/{job.id}").json()
+    return told
 
 
 @pytest.fixture
@@ -93,17 +112,16 @@ def test_a_file_is_saved_under_its_name_in_all_its_letters(http: httpx.Client, d
 
 
 def test_what_is_not_any_more_what_was_published_is_not_sent(
-    http: httpx.Client, done: dict[str, Any], offload_dirs: Path
+    http: httpx.Client, done: dict[str, Any], tmp_path: Path
 ) -> None:
     video, _ = done["items"][0]["outputs"]
-    [folder] = folders(offload_dirs)
-    file = folder / "out" / video["file"]
+    file = tmp_path / "made" / video["file"]
     path = f"/v1/jobs/{done['job']}/outputs/{video['name']}"
     tag, kept = http.get(path).headers["ETag"], file.stat()
     os.utime(file, ns=(kept.st_atime_ns, kept.st_mtime_ns + 1))  # edited, and as long as it was
     assert http.get(path, headers={"If-None-Match": tag}).status_code == 200
     file.rename(file.with_suffix(".kept"))
-    secret = offload_dirs / "secret"
+    secret = tmp_path / "secret"
     secret.write_bytes(b"x" * (video["size"] + 1))
     for change in (
         lambda: None,
@@ -122,7 +140,7 @@ def test_what_is_not_any_more_what_was_published_is_not_sent(
             file.unlink(missing_ok=True)
     file.with_suffix(".kept").rename(file)
     assert http.get(path).status_code == 200
-    source = folder / "in" / done["items"][0]["name"]
+    source = tmp_path / done["items"][0]["name"]
     assert http.get(f"/v1/jobs/{done['job']}/inputs/0").content == source.read_bytes()
     os.utime(source, (0, 0))
     assert http.get(f"/v1/jobs/{done['job']}/inputs/0").status_code == 404
