@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from broker.job import Job
-from services.base.text import plain, shell, typed
+from services.base.text import anywhere, plain, typed
 
 WAYS = {"interrupted": "attach", "failed": "retry", "partly": "retry", "cancelled": "retry"}
 """The verb that goes on with a job in each state."""
@@ -19,7 +19,7 @@ def story(receipt: Mapping[str, Any], state: str, job: Job) -> str:
 
 def _lines(receipt: Mapping[str, Any], state: str, job: Job) -> Iterator[str]:
     yield f"job {receipt['job']}  {receipt['service']}  {state}{_took(receipt)}"
-    yield f"  {_command(job)}"
+    yield f"  {anywhere(job.folder, job.command)}"
     if receipt["error"]:
         yield f"  {plain(receipt['error'])}"
     if state in WAYS:
@@ -30,12 +30,6 @@ def _lines(receipt: Mapping[str, Any], state: str, job: Job) -> Iterator[str]:
         what = f"attempt {attempt['number']}  {attempt['state']} on {attempt['target']}"
         yield f"{what}{_took(attempt)}: {plain(attempt['reason'])}"
         yield from (f"  {plain(attempt[key])}" for key in ("error",) if attempt[key])
-
-
-def _command(job: Job) -> str:
-    """What was typed, to be typed again from anywhere."""
-    there = f"{shell(['cd', str(job.folder)])} && " if job.folder else ""
-    return f"{there}{shell(job.command)}"
 
 
 def _item(item: Mapping[str, Any]) -> Iterator[str]:

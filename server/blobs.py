@@ -62,7 +62,7 @@ class Blobs:
         self._create(upload, size)
         if not size:  # nobody need send that
             with self._sending(upload, 0) as part:
-                part.open()
+                _open(part, upload, 0)
                 self._keep(upload, part)
         return self.state(upload)
 
@@ -89,6 +89,7 @@ class Blobs:
             await _nothing_more(told, offset, chunks)
             return told
         with self._sending(upload, offset) as part:
+            await asyncio.to_thread(_open, part, upload, offset)
             await _receive(part, chunks)
             if part.is_whole:
                 await asyncio.to_thread(self._keep, upload, part)
@@ -177,9 +178,8 @@ class Blobs:
             if there is None:
                 raise _unknown(upload)
             if part.is_taken:
-                raise _conflict(there, "this upload is being sent already")
-            if offset != there:
-                raise _conflict(there, f"this upload goes on at byte {there}, not at {offset}")
+                raise _sent_already(there)
+            _check_offset(there, offset)
             part.is_taken, self._parts[upload] = True, part
             return part
 
@@ -187,7 +187,7 @@ class Blobs:
         """Make a whole upload a blob."""
         right = part.settle()
         with self._lock:
-            if self._parts.get(upload) is not part:  # dropped meanwhile: its name may be another's
+            if self._parts.get(upload) is not part or not part.is_named:  # dropped meanwhile: its name may be another's
                 raise _unknown(upload)
             del self._parts[upload]
             if right:
@@ -208,9 +208,21 @@ class Blobs:
             raise explained(self._folder, error) from error
 
 
+def _open(part: Part, upload: str, offset: int) -> None:
+    """Open an upload to go on at `offset`: another server may be at it, or have been since we looked."""
+    try:
+        ours = part.open()
+    except FileNotFoundError as error:
+        raise _unknown(upload) from error
+    if (there := part.offset) is None:
+        raise _unknown(upload)
+    if not ours:
+        raise _sent_already(there)
+    _check_offset(there, offset)
+
+
 async def _receive(part: Part, chunks: AsyncIterator[bytes]) -> None:
     """Store what comes, a piece at a time; also what had come when that ends in an error."""
-    await asyncio.to_thread(part.open)
     while await asyncio.to_thread(part.catch_up):
         continue
     held = bytearray()
@@ -257,6 +269,15 @@ def _parsed(upload: str) -> tuple[str, int]:
 
 def _unknown(upload: str) -> NotFound:
     return NotFound(f"no upload {upload[:100]!r}", "begin it with POST /v1/blobs")
+
+
+def _check_offset(there: int, offset: int) -> None:
+    if offset != there:
+        raise _conflict(there, f"this upload goes on at byte {there}, not at {offset}")
+
+
+def _sent_already(there: int) -> Refusal:
+    return _conflict(there, "this upload is being sent already")
 
 
 def _conflict(there: int, what: str) -> Refusal:

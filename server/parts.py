@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -11,6 +12,8 @@ from io import FileIO
 from pathlib import Path
 
 from broker.errors import ConfigError, LimitError, OffloadError
+from broker.job import FileId
+from broker.lease import lock_now
 
 PIECE_BYTES = 2**20
 """How much is held in memory, and hashed or written at once."""
@@ -30,6 +33,7 @@ class Part:
         self.hashed = 0
         self._hash = hashlib.sha256()
         self._file: FileIO | None = None
+        self._left: FileId | None = None
         self._lock = threading.Lock()
 
     @property
@@ -48,15 +52,30 @@ class Part:
         """Whether all of it is stored."""
         return self.hashed == self.size
 
-    def open(self) -> None:
-        """Go on where it stopped."""
+    def open(self) -> bool:
+        """Go on where it stopped, unless another process is at it; returns whether we are."""
         with self._lock:
             self.path.chmod(0o600)  # whoever died after `settle` has left it closed
             self._file = FileIO(self.path, "r+")
+            if not (lock_now(self._file.fileno(), fcntl.LOCK_EX) and self.is_named):
+                self._file.close()
+                self._file = None
+                return False
+            changed = _version(self._file) != self._left
             there = self._file.truncate(self._goes_on(os.fstat(self._file.fileno()).st_size))
-            if self.hashed > there:
+            if changed or self.hashed > there:
                 self.hashed, self._hash = 0, hashlib.sha256()
             self._file.seek(self.hashed)
+            return True
+
+    @property
+    def is_named(self) -> bool:
+        """Whether what is open is still what has the name: another process may have dropped it."""
+        assert self._file
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def catch_up(self) -> bool:
         """Hash another piece of what was there when it was opened; False when there is no more."""
@@ -93,8 +112,16 @@ class Part:
         """Leave it, to be opened again."""
         with self._lock:
             if self._file:
+                self._left = _version(self._file)
+                fcntl.flock(self._file.fileno(), fcntl.LOCK_UN)  # a process that starts just now has it, too
                 self._file.close()
                 self._file = None
+
+
+def _version(file: FileIO) -> FileId:
+    """What tells whether others wrote to a file."""
+    found = os.fstat(file.fileno())
+    return FileId(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def check_room(folder: Path, size: int) -> None:

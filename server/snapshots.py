@@ -14,7 +14,7 @@ from broker import standing
 from broker.broker import Broker
 from broker.events import Progress
 from server import schemas
-from services.base.text import plain, shell
+from services.base.text import anywhere, plain
 
 KINDS = {
     ".mkv": "video/x-matroska",
@@ -41,7 +41,7 @@ def snapshot(broker: Broker, job: jobs.Job) -> schemas.Job:
         "created": ending.created,
         "seconds": round(ending.ended - ending.created, 3) if ending.ended else None,
         "params": dict(job.params),
-        "command": plain(shell(job.command)),
+        "command": plain(anywhere(job.folder, job.command)),
         "items": [_item(job, item, pace) for item, pace in zip(job.items, paces, strict=True)],
         "attempts": [_attempt(attempt) for attempt in broker.journal.attempts(job.id)],
     }

@@ -44,6 +44,12 @@ def shell(words: Iterable[str]) -> str:
     return " ".join(map(_quoted, words))
 
 
+def anywhere(folder: Path | None, command: Iterable[str]) -> str:
+    """A command that was typed in `folder`, to be typed again from anywhere."""
+    there = f"{shell(['cd', str(folder)])} && " if folder else ""
+    return f"{there}{shell(command)}"
+
+
 def _quoted(word: str) -> str:
     if not any(char != "\n" and _unseen(char) for char in word):
         return shlex.quote(word)

@@ -226,6 +226,51 @@ def test_of_two_senders_at_once_the_second_is_refused(store: Blobs) -> None:
     assert store.path(sha256(data)).read_bytes() == data
 
 
+def test_of_two_servers_one_receives_an_upload_at_a_time(store: Blobs, tmp_path: Path) -> None:
+    data, other = content(5000), Blobs(tmp_path, MOST)
+    upload = begin(store, data)
+
+    async def both() -> AsyncIterator[bytes]:
+        yield data[:1000]
+        with pytest.raises(Refusal, match="being sent already") as refused:
+            await other.append(upload, 0, chunks(b"!" * 5000))
+        assert refused.value.status == 409
+        yield data[1000:]
+
+    asyncio.run(store.append(upload, 0, both()))
+    assert store.path(sha256(data)).read_bytes() == data
+    assert left(tmp_path) == [sha256(data)]
+
+
+def test_what_another_server_made_of_an_upload_is_hashed_anew(store: Blobs, tmp_path: Path) -> None:
+    data, other = content(5000), Blobs(tmp_path, MOST)
+    upload = begin(store, data)
+    lose(store, upload, 0, data[:4000])
+    other.drop(upload)
+    begin(other, data)
+    lose(other, upload, 0, b"!" * 4000)
+    with pytest.raises(IntegrityError):
+        send(store, upload, 4000, data[4000:])
+    assert left(tmp_path) == []
+
+
+def test_dropped_by_another_server_while_it_is_sent(store: Blobs, tmp_path: Path) -> None:
+    data, other = content(5000), Blobs(tmp_path, MOST)
+    upload = begin(store, data)
+
+    async def dropped() -> AsyncIterator[bytes]:
+        yield data[:1000]
+        other.drop(upload)
+        begin(other, data)
+        yield data[1000:]
+
+    with pytest.raises(NotFound):
+        asyncio.run(store.append(upload, 0, dropped()))
+    assert other.state(upload).offset == 0
+    send(other, upload, 0, data)
+    assert other.path(sha256(data)).read_bytes() == data
+
+
 def test_dropped_while_it_is_sent_and_begun_anew(store: Blobs, tmp_path: Path) -> None:
     data = content(5000)
     upload = begin(store, data)

@@ -167,6 +167,8 @@ def test_the_job_is_what_a_person_would_type_in_its_folder(http: httpx.Client) -
     out = job.folder / "out" if job.folder else Path()
     assert [made.dest for made in job.items[0].outputs] == [out / "clip.stabilized.mp4", out / "clip.report.png"]
     assert out.is_dir() and job.session == submission.SESSION
+    told = http.get(f"/v1/jobs/{job.id}").json()["command"]
+    assert told.startswith(f"cd {job.folder} && offload stabilize ") and told.endswith(" -o out/ in/clip.mp4")
 
 
 def test_the_rest_of_how_is_honoured_too(http: httpx.Client) -> None:
