@@ -21,16 +21,28 @@ from server import schemas
 from server.routes import search
 from services.base import moments
 from tests import media
-from tests.checkpoints import clip as checkpoint
 from tests.hub import Hub, home, hub, sha256
 from tests.offload.background import until
 from tests.offload.test_search import QUICK, tag, told
 from tests.server.asking import end_all
 from tests.server.serving import Serving
+from tests.services import everywhere
 from tests.services.conftest import here
 from tests.services.typed import PYTHON, fake, offload, type_
 
 __all__ = ["here", "home", "hub"]  # fixtures
+
+
+SENSELESS: list[tuple[dict[str, Any], str]] = [
+    ({}, "text"),
+    ({"text": " \n"}, "text"),
+    ({"text": "x" * 1001}, "text"),
+    ({"text": "a dog", "top": 0}, "top"),
+    ({"text": "a dog", "top": "1e9"}, "top"),
+    ({"text": "a dog", "model": "/etc/passwd"}, "no such model"),
+    ({"text": "a dog", "model": "owner/name"}, "no such model"),
+    ({"text": "a dog", "model": "base"}, "no such model"),
+]
 
 
 def find(serving: Serving, **query: Any) -> tuple[int, Any]:
@@ -39,12 +51,11 @@ def find(serving: Serving, **query: Any) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-def test_moments_are_those_of_the_command_each_with_its_job(here: Path, serving: Serving, tmp_path: Path) -> None:
-    media.clip(here / "clip.mp4", 7, rate=5, sound=False)
+def test_moments_are_those_of_the_command_each_with_its_job(here: Path, serving: Serving) -> None:
+    media.clip(here / "clip.mp4", 3, rate=5, sound=False)
     media.ffmpeg("-f", "lavfi", "-i", "color=red:s=64x48", "-frames:v", "1", here / "photo.png")
     shutil.copy(here / "photo.png", here / "gone.png")
-    (tmp_path / "model").mkdir()
-    model = checkpoint.save(tmp_path / "model")
+    model = everywhere.model(everywhere.TAG)
     typed = (PYTHON, "-m", "services.tag", "gone.png", "photo.png", "clip.mp4", "--model", model, "--json")
     said = type_(typed, here, QUICK)
     assert said.code == 0, said.err
@@ -65,27 +76,12 @@ def test_moments_are_those_of_the_command_each_with_its_job(here: Path, serving:
     assert [one["service"] for one in offload(here, "jobs", "ls", "--json").document] == ["tag"]
 
 
-def test_nothing_tagged_yet_is_an_answer(serving: Serving) -> None:
+def test_nothing_tagged_yet_is_an_answer_and_what_makes_no_sense_is_named(serving: Serving) -> None:
     assert find(serving, text="a dog") == (200, {"moments": [], "left_out": [moments.NOTHING]})
-
-
-@pytest.mark.parametrize(
-    ("query", "named"),
-    [
-        ({}, "text"),
-        ({"text": " \n"}, "text"),
-        ({"text": "x" * 1001}, "text"),
-        ({"text": "a dog", "top": 0}, "top"),
-        ({"text": "a dog", "top": "1e9"}, "top"),
-        ({"text": "a dog", "model": "/etc/passwd"}, "no such model"),
-        ({"text": "a dog", "model": "owner/name"}, "no such model"),
-        ({"text": "a dog", "model": "base"}, "no such model"),
-    ],
-)
-def test_what_makes_no_sense_is_named(query: dict[str, Any], named: str, serving: Serving) -> None:
-    status, problem = find(serving, **query)
-    assert status == 422
-    assert named in problem["detail"]
+    for query, named in SENSELESS:
+        status, problem = find(serving, **query)
+        assert status == 422, query
+        assert named in problem["detail"], query
 
 
 def test_a_model_that_is_not_here_is_named_and_nobody_is_asked_for_it(
