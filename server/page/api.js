@@ -18,12 +18,21 @@ export class Problem extends Error {
   }
 }
 
-/** Ask the server. `json` is sent as JSON; `body` as it is. Throws a Problem. */
-export async function ask(method, path, { json, body, headers = {}, signal } = {}) {
+const LIMIT_MS = 60_000;
+
+/** The limit of what may take long: a model that is loaded, a machine that is rented. */
+export const LONG_MS = 600_000;
+
+/** Ask the server. `json` is sent as JSON; `body` as it is. It is waited for `limit` milliseconds. Throws a Problem. */
+export async function ask(method, path, { json, body, headers = {}, signal, limit = LIMIT_MS } = {}) {
   const sent = json === undefined ? { body, headers } : { body: JSON.stringify(json), headers: { ...headers, "Content-Type": "application/json" } };
-  const answer = await fetch(path, { method, signal, ...sent }).catch((error) => {
-    throw error.name === "AbortError" ? error : new Problem(0, "The server does not answer.", "offload serve");
-  });
+  const late = new AbortController();
+  const due = limit && setTimeout(() => late.abort(), limit);
+  const answer = await fetch(path, { method, signal: AbortSignal.any([late.signal, ...(signal ? [signal] : [])]), ...sent })
+    .catch((error) => {
+      throw signal?.aborted ? error : new Problem(0, "The server does not answer.", "offload serve");
+    })
+    .finally(() => clearTimeout(due));
   if (answer.status === 401) known.set(false);
   if (!answer.ok) throw await problem(answer);
   return answer;
@@ -35,8 +44,8 @@ export async function tell(method, path, options) {
 }
 
 /** Read what is at a path. */
-export function read(path, signal) {
-  return tell("GET", path, { signal });
+export function read(path, signal, limit) {
+  return tell("GET", path, { signal, limit });
 }
 
 async function problem(answer) {

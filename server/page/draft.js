@@ -1,6 +1,6 @@
 // The job that is being put together. It stays while other views are looked at.
 
-import { Problem, tell } from "./api.js";
+import { ask, at, Problem, tell } from "./api.js";
 import { suffix } from "./format.js";
 import { upload } from "./upload.js";
 import { Value } from "./value.js";
@@ -17,10 +17,12 @@ export const start = new Value({ wanted: false, problem: null });
 const USUAL = ["stabilize", "transcribe", "upscale", "caption", "tag"];
 const LANES = 2;
 const AWAY = [0, 502, 503, 504];
+const AGAIN_MS = 1000;
 const ends = new Map();
 let busy = 0;
 let last = 0;
-let key = null;
+let unsure = null; // { asked, key } of what was asked for, and not answered
+let out = null;
 
 /** Choose more files. The server is sent them at once. */
 export function add(chosen) {
@@ -76,17 +78,26 @@ export function wish(input = ({ file, sha256 }) => ({ blob: sha256, name: file.n
 }
 
 /** Start it, once all is sent. Returns the job's id, or null when that was not wanted any more. Throws a Problem. */
-export async function submit() {
+export function submit() {
   start.set({ wanted: true, problem: null });
+  out ??= submitted().finally(() => (out = null));
+  return out;
+}
+
+async function submitted() {
   try {
-    if (!(await whole())) return null;
-    key ??= crypto.randomUUID();
-    const { job } = await post(key, wish());
-    key = null;
-    clear();
-    return job;
+    while (await whole()) {
+      const asked = JSON.stringify(wish());
+      const job = await post(asked);
+      if (!job) continue;
+      if (stands(asked)) {
+        clear();
+        return job;
+      }
+      await takeBack(job);
+    }
+    return null;
   } catch (problem) {
-    key = null; // it was answered: the next is another wish
     start.set({ wanted: false, problem });
     throw problem;
   }
@@ -112,16 +123,36 @@ function whole() {
   });
 }
 
-/** Asked again with the same key while no answer comes: one job, however often. */
-async function post(key, json) {
-  for (;;) {
+/** Whether what was asked for is still what is wanted. */
+function stands(asked) {
+  return start.now.wanted && asked === JSON.stringify(wish());
+}
+
+/** The job's id. Asked again with the same key while no answer comes: one job, however often. null when it was taken back. */
+async function post(asked) {
+  if (unsure?.asked !== asked) unsure = { asked, key: crypto.randomUUID() };
+  const headers = { "Content-Type": "application/json", "Idempotency-Key": unsure.key };
+  const told = await answered(() => tell("POST", "/v1/jobs", { body: asked, headers }), () => stands(asked));
+  if (told) unsure = null;
+  return told?.job;
+}
+
+/** A job that was made when nobody wanted it any more. */
+function takeBack(job) {
+  return answered(() => ask("DELETE", `${at(job)}?while=open`), () => true).catch(() => {}); // it was over already
+}
+
+/** What the server answers to `attempt`, asked again for as long as it is away and `wanted()`; else undefined. */
+async function answered(attempt, wanted) {
+  while (wanted()) {
     try {
-      return await tell("POST", "/v1/jobs", { json, headers: { "Idempotency-Key": key } });
+      return await attempt();
     } catch (problem) {
       if (!AWAY.includes(problem.status)) throw problem;
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
   }
+  return undefined;
 }
 
 /** Two files at a time: while one is read, another is sent. */

@@ -19,10 +19,12 @@ export const returns = new Value(0);
 const TOGETHER_MS = 50;
 const AGAIN_MS = 1000;
 const FIRST = 50;
+const SILENCE_MS = 40_000; // the server says every 15 s that it is alive
 const MOST = 200; // the server tells no more at once
 
 let tabs = null;
 let stream = null; // of the tab that leads
+let silence = null;
 let asked = FIRST;
 let changes = [];
 let due = null;
@@ -67,6 +69,7 @@ export async function tellJob(id, signal) {
 function lead() {
   listen();
   return () => {
+    clearTimeout(silence);
     stream.close();
     stream = null;
   };
@@ -78,6 +81,17 @@ function listen() {
   stream.onopen = () => tell("opened");
   stream.onerror = broken;
   for (const event of ["job", "gone"]) stream.addEventListener(event, ({ data }) => tell(event, data));
+  for (const event of ["open", "still", "job", "gone"]) stream.addEventListener(event, alive);
+  alive();
+}
+
+/** A server that hangs ends no stream: silence tells it. */
+function alive() {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    tell("lost");
+    listen();
+  }, SILENCE_MS);
 }
 
 function tell(event, data) {

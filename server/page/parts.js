@@ -21,12 +21,14 @@ export function Progress({ share, name }) {
   </div>`;
 }
 
+const ROUTE = /^([A-Z]+ )?\/v1\//; // a hint for programs
+
 /** What went wrong, and what to do next. */
 export function Trouble({ problem, children }) {
   if (!problem) return null;
   return html`<div class="problem" role="alert">
     <p>${problem.message}</p>
-    ${problem.hint && html`<p>${hint(problem.hint)}</p>`}
+    ${problem.hint && !ROUTE.test(problem.hint) && html`<p>${hint(problem.hint)}</p>`}
     ${children}
   </div>`;
 }

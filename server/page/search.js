@@ -1,7 +1,7 @@
 // Search by what clips and pictures show, among all that was tagged.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
-import { read } from "./api.js";
+import { LONG_MS, read } from "./api.js";
 import { Title, Trouble } from "./parts.js";
 import { clock, inputAt, kindOf } from "./viewers/files.js";
 import { Player } from "./viewers/player.js";
@@ -45,7 +45,7 @@ async function ask(text, signal, tell) {
   tell({ text, busy: true, error: null, found: null });
   try {
     const query = new URLSearchParams({ text, top: TOP });
-    tell({ busy: false, found: await read(`/v1/search?${query}`, signal) });
+    tell({ busy: false, found: await read(`/v1/search?${query}`, signal, LONG_MS) });
   } catch (error) {
     if (!signal.aborted) tell({ busy: false, error });
     else if (last.text === text) tell({ busy: false });

@@ -1,7 +1,7 @@
 // The places a job can run.
 
 import { html, useState } from "./vendor/preact.js";
-import { read, tell } from "./api.js";
+import { LONG_MS, read, tell } from "./api.js";
 import { bytes } from "./format.js";
 import { jobs, returns } from "./live.js";
 import { Act, Title, Trouble } from "./parts.js";
@@ -53,7 +53,7 @@ function Test({ name }) {
   const [problem, setProblem] = useState(null);
   const test = () => {
     setTold(null);
-    return tell("POST", `/v1/targets/${encodeURIComponent(name)}/test`).then(setTold);
+    return tell("POST", `/v1/targets/${encodeURIComponent(name)}/test`, { limit: LONG_MS }).then(setTold);
   };
   return html`<div class="stack" role="status">
     <div><${Act} act=${test} onProblem=${setProblem}>Test<span class="unseen"> ${called(name)}</span><//></div>

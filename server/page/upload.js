@@ -52,7 +52,7 @@ async function piece(file, blob, signal) {
   const end = Math.min(blob.offset + PIECE, file.size);
   try {
     const path = `/v1/blobs/${encodeURIComponent(blob.upload)}`;
-    await ask("PATCH", path, { body: file.slice(blob.offset, end), headers, signal });
+    await ask("PATCH", path, { body: file.slice(blob.offset, end), headers, signal, limit: null });
     return { ...blob, offset: end };
   } catch (error) {
     if (error.status === CHANGED) throw new Problem(CHANGED, `${file.name} changed while it was sent.`, "Choose it again.");
