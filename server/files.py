@@ -81,7 +81,6 @@ def _headers(served: Served, download: bool) -> dict[str, str]:
     return {
         "Content-Type": served.kind + text if shown else BYTES,
         "Content-Disposition": _disposition("inline" if shown and not download else "attachment", served.name),
-        "Content-Security-Policy": "sandbox",
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
     }

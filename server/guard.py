@@ -72,7 +72,7 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str] | tuple[int, str, str, dict[str, str]] | None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        host = ",".join(headers.getlist("host"))  # of two, who knows which a proxy or a browser went by
         if host not in self._names:
             return 403, f"this server is not {host[:200]!r}", "use the address it printed"
         if _is_foreign(scope, headers):
@@ -100,7 +100,7 @@ def is_guarded(scope: Scope) -> bool:
 
 
 def _is_foreign(scope: Scope, headers: Headers) -> bool:
-    if headers.get("origin", here := f"{scope['scheme']}://{headers['host']}") != here:
+    if any(origin != f"{scope['scheme']}://{headers['host']}" for origin in headers.getlist("origin")):
         return True
     # A link to the page may be anywhere. What follows from it is the page's own.
     return is_guarded(scope) and headers.get("sec-fetch-site", "none") not in OURS

@@ -19,6 +19,7 @@ from broker.errors import ConfigError, Interrupted
 from broker.settings import Settings
 from broker.stop import Stop
 from server import access, app, running
+from server.protocol import Protocol
 from services.base.progress import say
 
 LAST_WORDS_SECONDS = 0.5
@@ -69,6 +70,7 @@ def _config(served: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nobody stands before us, so nobody's word on who asks is taken
+        http=Protocol,
         ws="none",
         lifespan="on",
     )
@@ -89,8 +91,8 @@ def _log() -> None:
     """Let what goes wrong be said on stderr: by the server, not by what it uses, which says it in errors."""
     said = logging.StreamHandler()
     said.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    for name in ("uvicorn", "offload"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in (("uvicorn", logging.ERROR), ("offload", logging.WARNING)):  # it warns of odd clients
+        logging.getLogger(name).setLevel(level)
         logging.getLogger(name).addHandler(said)
 
 
