@@ -15,7 +15,7 @@ from broker.ledger import Ledger
 from broker.scripts import bundle, environment, runner
 from broker.settings import Settings
 from broker.targets import Target
-from executors.base import ExecutorError, Gone
+from executors.base import ExecutorError, Gone, NoSuchFile
 
 
 class Contact:
@@ -111,6 +111,8 @@ class Contact:
         try:
             with executor:
                 return staging.fetch_text(executor, f"jobs/{attempt.remote}/log.txt")
+        except NoSuchFile:
+            return "nothing yet\n"
         except ExecutorError as error:
             return f"the log cannot be had: {error}\n"
 

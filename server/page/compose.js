@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef } from "./vendor/preact.js";
 import { read } from "./api.js";
-import { add, again, choice, choose, clear, drop, files, offered, setParam, start, submit, wait } from "./draft.js";
+import { add, again, choice, choose, clear, drop, files, leftOut, offered, setParam, start, submit, wait } from "./draft.js";
 import { Form } from "./form.js";
 import { bytes, many, percent, suffix } from "./format.js";
 import { returns } from "./live.js";
@@ -63,6 +63,7 @@ function Files({ chosen, services }) {
         ${chosen.length > 1 && html`<button type="button" class="plain" onClick=${clear}>Remove all</button>`}
       </div>
     </div>
+    <${Trouble} problem=${useValue(leftOut)} />
     ${chosen.length > 0 && html`<ul class="files">${chosen.map((one) => html`<${File} key=${one.key} ...${one} one=${one.key} />`)}</ul>`}
   </section>`;
 }

@@ -14,6 +14,9 @@ export const choice = new Value({ service: "", set: {}, place: {} });
 /** Whether it is to start as soon as all files are there, and what became of that. */
 export const start = new Value({ wanted: false, problem: null });
 
+/** Why something that was dropped last is not among the files. */
+export const leftOut = new Value(null);
+
 const USUAL = ["stabilize", "transcribe", "upscale", "caption", "tag"];
 const LANES = 2;
 const AWAY = [0, 502, 503, 504];
@@ -29,10 +32,11 @@ export function add(chosen) {
   const more = [...chosen].map((file) => ({ key: (last += 1), file, phase: "waiting", done: 0 }));
   files.set([...files.now, ...more]);
   start.set({ wanted: false, problem: null });
+  leftOut.set(null);
   pump();
 }
 
-/** Leave a file out. What was sent of it is kept by the server for a day. */
+/** Leave a file out. What was sent of it is kept by the server for some days. */
 export function drop(one) {
   ends.get(one)?.abort(new DOMException("left out", "AbortError"));
   files.set(files.now.filter((entry) => entry.key !== one));

@@ -1,7 +1,7 @@
 // Files that are dropped on the page.
 
 import { html, useEffect, useState } from "./vendor/preact.js";
-import { add } from "./draft.js";
+import { add, leftOut } from "./draft.js";
 
 /** Files may be dropped wherever the pointer is, in any view: they are for a new job. */
 export function DropAnywhere() {
@@ -20,7 +20,7 @@ export function DropAnywhere() {
       event.preventDefault();
       depth = 0;
       setOver(false);
-      add(event.dataTransfer.files);
+      take(event.dataTransfer);
       location.hash = "#/new";
     };
     const events = { dragenter: step(1), dragover: step(0), dragleave: step(-1), drop: dropped };
@@ -28,4 +28,13 @@ export function DropAnywhere() {
     return () => Object.entries(events).forEach(([name, heard]) => removeEventListener(name, heard));
   }, []);
   return over && html`<div class="overlay" aria-hidden="true">Drop to add</div>`;
+}
+
+/** A folder cannot be read as a file: it is named, and its files may be dropped. */
+function take({ files, items }) {
+  const entries = [...items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry?.());
+  const isFolder = (_, at) => Boolean(entries[at]?.isDirectory);
+  const names = [...files].filter(isFolder).map(({ name }) => name);
+  add([...files].filter((file, at) => !isFolder(file, at)));
+  leftOut.set(names.length ? { message: `${names.join(", ")}: that is no file, but a folder.`, hint: "Drop the files that are in it." } : null);
 }

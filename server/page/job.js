@@ -11,6 +11,8 @@ import { Receipt } from "./receipt.js";
 import { Later } from "./later.js";
 import { useAnswer, useValue } from "./value.js";
 
+const LOG_MS = 2000;
+
 const viewer = () => import("./viewers/viewer.js").then(({ Viewer }) => Viewer);
 
 /** The view of one job. */
@@ -131,7 +133,15 @@ function Attempts({ job }) {
 }
 
 function Log({ job }) {
-  const { told, problem } = useAnswer((signal) => ask("GET", at(job.job, "log"), { signal }).then((answer) => answer.text()), [job.job, job.state]);
-  if (problem) return html`<${Trouble} problem=${problem} />`;
-  return told === undefined ? html`<p class="muted">Reading</p>` : html`<pre tabindex="0" aria-label="Log">${told || "It said nothing."}</pre>`;
+  const [times, setTimes] = useState(0);
+  const read = (signal) => ask("GET", at(job.job, "log"), { signal }).then((answer) => answer.text());
+  const { told, problem, asking } = useAnswer(read, [job.job, job.state, times]);
+  useEffect(() => {
+    if (job.over || asking) return undefined;
+    const due = setTimeout(() => setTimes(times + 1), LOG_MS);
+    return () => clearTimeout(due);
+  }, [job.over, asking, times]);
+  if (problem && (job.over || problem.status !== 404)) return html`<${Trouble} problem=${problem} />`;
+  if (problem || told === "") return html`<p class="muted">${job.over ? "It said nothing." : "Nothing yet."}</p>`;
+  return told === undefined ? html`<p class="muted">Reading</p>` : html`<pre tabindex="0" aria-label="Log">${told}</pre>`;
 }

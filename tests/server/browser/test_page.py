@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.offload.background import until
 from tests.server.browser import looking
 from tests.server.browser.browsing import SAMPLE, choose, start, state, visit
 from tests.server.serving import Serving
+from tests.services.typed import FAKEWORK, type_
 
 RECORD = """() => {
     window.seen = [];
@@ -24,7 +26,16 @@ RECORD = """() => {
 }"""
 
 
-def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Page, serving: Serving) -> None:
+def held(folder: Path) -> tuple[str, Path]:
+    """A job that runs until there is a file. Returns its id, and that file."""
+    (folder / "a.dat").write_bytes(b"some work")
+    (folder / "hold").mkdir()
+    typed = [*FAKEWORK, "--detach", "--seconds", "0", "--hold", folder / "hold", "a.dat"]
+    [job] = type_(typed, folder).lines
+    return job, folder / "hold" / "0"
+
+
+def test_a_clip_is_steadied_and_looked_at(page: Page, small: Path) -> None:
     choose(page, SAMPLE)
     page.get_by_role("radio", name="stabilize").check()
     expect(page.locator(".sentence")).to_contain_text("this machine")
@@ -37,10 +48,20 @@ def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Pag
     compare_plays(page)
 
     page.get_by_role("link", name="New").click()
-    choose(page, SAMPLE)
+    choose(page, small)
     page.get_by_text("More settings").click()
     page.get_by_label("Preset").select_option("slow")
     start(page)
+    expect(state(page)).to_have_text("done")
+    page.get_by_role("link", name="Jobs").first.click()
+    expect(page.locator(".jobs li")).to_have_count(2)
+
+
+def test_a_job_is_cancelled_and_tried_again_and_the_server_may_be_killed(
+    page: Page, serving: Serving, tmp_path: Path
+) -> None:
+    job, end = held(tmp_path)
+    page.goto(f"{serving.url}/#/jobs/{job}")
     expect(state(page)).to_have_text("running")
     page.get_by_role("button", name="Cancel").click()
     expect(state(page)).to_have_text("cancelled")
@@ -54,9 +75,9 @@ def test_a_clip_is_steadied_and_looked_at_and_the_server_may_be_killed(page: Pag
     serving.start()
     expect(page.locator(".link.live")).to_be_visible()
     expect(page.locator(".banner")).to_have_count(0)
+    expect(state(page)).to_have_text("running")
+    end.touch()
     expect(state(page)).to_have_text("done")
-    page.get_by_role("link", name="Jobs").first.click()
-    expect(page.locator(".jobs li")).to_have_count(2)
 
 
 def compare_plays(page: Page) -> None:
@@ -137,6 +158,41 @@ def test_files_may_be_dropped_anywhere(page: Page) -> None:
     expect(page.locator(".files li")).to_contain_text("dropped.mp4")
 
 
+def test_a_folder_that_is_dropped_is_named(page: Page, small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    protocol = page.context.new_cdp_session(page)
+    carried = {"items": [], "files": [str(folder), str(small)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        protocol.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 300, "data": carried})
+    expect(page.get_by_role("alert")).to_contain_text("holiday")
+    expect(page.get_by_role("alert")).to_contain_text("folder")
+    expect(page.locator(".files li")).to_have_count(1)
+    expect(page.locator(".files li")).to_contain_text(small.name)
+
+
+def test_the_log_of_a_running_job_is_read_again_while_it_is_open(page: Page) -> None:
+    read: list[str] = []
+
+    def tell(route: Route) -> None:
+        read.append(route.request.url)
+        route.fulfill(body=f"line {len(read)}")
+
+    choose(page, SAMPLE)
+    page.get_by_text("More settings").click()
+    page.get_by_label("Preset").select_option("slow")
+    page.route("**/log", tell)
+    start(page)
+    page.clock.install()
+    page.locator("summary", has_text="Log").click()
+    for _ in range(3):
+        with page.expect_request("**/log"):
+            page.clock.run_for(2000)
+    expect(page.get_by_label("Log")).to_have_text(re.compile("line [^1]"))
+    page.get_by_role("button", name="Cancel").click()
+    expect(state(page)).to_have_text("cancelled")
+
+
 def test_a_mistake_is_told_where_it_was_made(page: Page, tmp_path: Path) -> None:
     text = tmp_path / "clip.mp4"
     text.write_text("no clip at all")
@@ -186,15 +242,17 @@ def test_a_job_that_is_typed_in_a_terminal_is_seen_and_removed(page: Page, small
     expect(line).to_have_count(0)
 
 
-def test_what_ended_while_it_was_cancelled_is_not_removed(page: Page, serving: Serving) -> None:
+def test_what_ended_while_it_was_cancelled_is_not_removed(page: Page, serving: Serving, tmp_path: Path) -> None:
+    job, end = held(tmp_path)
+
     def late(route: Route) -> None:
         if route.request.method == "DELETE":
+            end.touch()
             with serving.http() as http:
-                until(lambda: http.get(f"/v1/{page.url.partition('#/')[2]}").json()["over"], "over")
+                until(lambda: http.get(f"/v1/jobs/{job}").json()["over"], "over")
         route.continue_()
 
-    choose(page, SAMPLE)
-    start(page)
+    page.goto(f"{serving.url}/#/jobs/{job}")
     expect(state(page)).to_have_text("running")
     page.route("**/v1/jobs/**", late)
     page.get_by_role("button", name="Cancel").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_what_is_started_is_what_is_shown(page: Page, held: Held) -> None:
     with page.expect_request(lambda request: request.method == "DELETE"):
         held.routes[0].continue_()
     held.wait(page, 2)
-    assert held.routes[1].request.post_data_json["params"] == {"smoothing": 12}
+    assert json.loads(held.routes[1].request.post_data or "")["params"] == {"smoothing": 12}
     assert held.keys[0] != held.keys[1]
 
 
