@@ -8,17 +8,18 @@ from collections.abc import Iterable, Sequence
 import click
 
 import services
-from broker import followers, settings, waiting
+from broker import followers, settings
 from broker import logs as growing
+from broker.again import again
 from broker.broker import Broker
 from broker.errors import PARTLY, Interrupted, OffloadError
 from broker.job import Attempt, Job, State
 from broker.journal import OPEN
-from broker.lease import Held
 from broker.standing import state, why
 from broker.stop import Stop
 from offload.story import story
 from offload.watching import watch
+from server import folders
 from services.base.output import Outcome, deliver, print_document, print_paths
 from services.base.progress import Describe, say
 from services.base.text import near, plain, typed
@@ -26,8 +27,6 @@ from services.base.through import opened, see_through
 
 CLOSING_SECONDS = 5.0
 """How long the driver of a cancelled job may take to close it, before we stop waiting for that."""
-
-AGAIN_SECONDS = 0.1
 
 STATES = ("open", *(state.value for state in State))
 
@@ -182,13 +181,7 @@ def retry(jobs: Sequence[str], as_json: bool, quiet: bool, null: bool) -> int:
 def _reopened(broker: Broker, job: Job) -> Job:
     if job.state is State.DONE:
         say(f"job {job.id} is done: nothing is missing")
-    while job.state.over and job.state is not State.DONE:
-        try:
-            broker.reopen(job)
-        except Held:  # somebody else is about to, or has just ended it
-            time.sleep(AGAIN_SECONDS)
-        job = broker.journal.job(job.id)
-    waiting.here_again(broker.journal, job)
+    again(broker, job)
     followers.revive(broker)
     return broker.journal.job(job.id)
 
@@ -233,12 +226,11 @@ def _ended(broker: Broker, job: Job) -> bool:
     return broker.journal.job(job.id).state.over
 
 
-@jobs.command(help="Forget jobs, and delete what they left here and on their targets. Results stay.")
+@jobs.command(help="Forget jobs, and what they left here and on targets. Results stay, but for those the server has.")
 @_some_jobs
 def rm(jobs: tuple[str, ...]) -> None:
     """Remove jobs."""
     with opened(ending=True) as broker:
         for job in [broker.find(name) for name in jobs]:
-            broker.remove(job)
-            followers.forget(broker.settings, job.id)
-            say(f"job {job.id} forgotten; its results stay")
+            gone = folders.remove(broker, job)
+            say(f"job {job.id} forgotten; its results {'went with it: the server had them' if gone else 'stay'}")

@@ -14,6 +14,7 @@ from broker import followers
 from broker.broker import Broker
 from broker.errors import OffloadError
 from broker.settings import Settings
+from server import folders
 from server.access import Access
 from server.access import folder as folder
 from server.blobs import Blobs
@@ -76,10 +77,8 @@ class Desk:
             followers.revive(broker)
 
     def _sweep_jobs(self) -> None:
-        from server import submission  # which asks us to look after what it submits
-
         with self.broker() as broker:
-            submission.sweep(broker)
+            folders.sweep(broker)
 
 
 def _tried(do: Callable[[], object]) -> None:

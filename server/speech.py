@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from broker import scripts
+from broker.again import again
 from broker.broker import Broker
 from broker.errors import InputError, JobFailed, LimitError, MissingHere
 from broker.job import Item, Job, State
 from broker.lease import Held
 from broker.models import catalogue
-from server import submission
+from server import folders, submission
 from server.desk import Desk
 from server.forms import Form
 from server.inputs import cleaned
@@ -182,7 +183,7 @@ def job(desk: Desk, asked: Wanted, sha256: str) -> str:
     with desk.broker() as broker:
         found, new = submission.submit(desk, broker, wish, key)
         if not new and found.state is State.DONE and not _is_there(found):
-            submission.remove(desk, broker, found)
+            folders.remove(broker, found)
             found, new = submission.submit(desk, broker, wish, key)
         if not new:
             _take_up(desk, broker, found)
@@ -196,7 +197,7 @@ def _is_there(job: Job) -> bool:
 def _take_up(desk: Desk, broker: Broker, job: Job) -> None:
     if job.state.over and job.state is not State.DONE:
         try:
-            broker.reopen(job)
+            again(broker, job, patience=0)
         except Held as error:  # somebody else has just ended it, or is about to do this
             raise Refusal(503, f"job {job.id} is in somebody's hands", "ask again in a moment") from error
         broker.journal.detach(job.id)

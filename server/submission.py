@@ -6,11 +6,8 @@ journal is what decides whether there is a job: a folder without one is what a c
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import re
 import secrets
 import shutil
 import time
@@ -19,16 +16,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import services
-from broker import followers
 from broker.broker import Broker
-from broker.errors import ConfigError, LimitError, OffloadError, UsageError
+from broker.errors import OffloadError, UsageError
 from broker.job import FileId, Job, Request
 from broker.settings import Settings
 from broker.staging import sync
-from server import parameters, schemas
+from server import folders, parameters, schemas
 from server.desk import Desk
 from server.inputs import Source, command, destinations, found, laid, places
-from server.parts import NO_ROOM
 from server.problems import Refusal
 from services.base.planned import check_services, row, why
 from services.base.request import Terms, request
@@ -38,12 +33,6 @@ from services.base.weighing import amounts, weighed
 SESSION = "server"
 """Whose turn it is in the queue: the server's clients have one together, as the commands of a terminal do."""
 
-NAME = re.compile(r"[0-9a-f]{32}")
-LOCK_CHARS = 3
-"""How much of a folder's name tells its lock: of so many files, none is ever deleted, and few wait for each other."""
-
-DAY = 86400.0
-
 
 def submit(desk: Desk, broker: Broker, wish: schemas.Wish, key: str | None = None) -> tuple[Job, bool]:
     """The job of a wish, and whether it is new: not where the same was wished with this key before.
@@ -52,12 +41,12 @@ def submit(desk: Desk, broker: Broker, wish: schemas.Wish, key: str | None = Non
     UsageError and InputError for what makes no sense; and what `Broker.submit` does.
     """
     service, params, terms = _checked(broker.settings, wish)
-    folder = _jobs(desk.settings) / (_name(key) if key is not None else secrets.token_hex(16))
-    with _alone(folder):
+    folder = folders.place(desk.settings) / (_name(key) if key is not None else secrets.token_hex(16))
+    with folders.alone(folder):
         if key is not None and (known := broker.journal.in_folder(folder)):
             _check_same(folder, wish)
             return known, False
-        with _whole(broker, folder), _in_fields(service):
+        with folders.whole(broker, folder), _in_fields(service):
             asked = _made(desk, wish, service, params, terms, folder)
             _remember(broker, asked, wish)
             job = broker.submit(asked)
@@ -69,10 +58,6 @@ def submit(desk: Desk, broker: Broker, wish: schemas.Wish, key: str | None = Non
 
 def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def _jobs(settings: Settings) -> Path:
-    return settings.state_dir / "server" / "jobs"
 
 
 def _checked(settings: Settings, asked: schemas.Asked) -> tuple[Service, Params, Terms]:
@@ -110,31 +95,6 @@ def _in_fields(service: Service) -> Iterator[None]:
         raise type(error)(*said) from error
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One at a time for each folder, in all processes. The kernel lets the next one in if we die."""
-    locks = folder.parent / ".locks"
-    with _stored(locks):
-        locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(locks / folder.name[:LOCK_CHARS], os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def _stored(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise LimitError(f"the disk that holds {folder} is full", "make room there") from error
-        what = f"{folder} cannot be used: {error.strerror}"
-        raise ConfigError(what, "point OFFLOAD_STATE_DIR of the server elsewhere") from error
-
-
 def _check_same(folder: Path, wish: schemas.Wish) -> None:
     try:
         before = (folder / "wish.json").read_text("utf-8")
@@ -149,26 +109,11 @@ def _told(wish: schemas.Wish) -> str:
     return json.dumps(wish.model_dump(mode="json"), sort_keys=True)
 
 
-@contextmanager
-def _whole(broker: Broker, folder: Path) -> Iterator[None]:
-    """A folder for a job; nothing is left of it if that comes to nothing."""
-    shutil.rmtree(folder, ignore_errors=True)  # what a crash left, before there was a job
-    try:
-        with _stored(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.mkdir(mode=0o700)
-        yield
-    except BaseException:
-        if broker.journal.in_folder(folder) is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
 def _made(desk: Desk, wish: schemas.Wish, service: Service, params: Params, terms: Terms, folder: Path) -> Request:
     """The request for a wish, with its inputs in place and the folders of its outputs made."""
     sources = found(desk.blobs, desk.settings, wish.inputs)
     asked = _request(wish, service, params, terms, sources, folder)
-    with _stored(folder):
+    with folders.stored(folder):
         laid(sources, [entry.source for entry in asked.inputs])
         for out in {dest.parent for entry in asked.inputs for dest in entry.outputs.values()}:
             out.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -201,13 +146,13 @@ def _remember(broker: Broker, asked: Request, wish: schemas.Wish) -> None:
 def plan(desk: Desk, broker: Broker, sketch: schemas.Sketch) -> schemas.Plan:
     """Where a job would run, and why. Nothing is recorded; inputs may be yet to come. Raises as `submit`."""
     service, params, terms = _checked(broker.settings, sketch)
-    folder = _jobs(desk.settings) / f".plan-{secrets.token_hex(8)}"
+    folder = folders.place(desk.settings) / f".plan-{secrets.token_hex(8)}"
     sources = found(desk.blobs, desk.settings, sketch.inputs)
-    with _whole(broker, folder), _in_fields(service):
+    with folders.whole(broker, folder), _in_fields(service):
         try:
             asked = _request(sketch, service, params, terms, sources, folder)
             paths = [entry.source for entry in asked.inputs]
-            with _stored(folder):
+            with folders.stored(folder):
                 laid(sources, paths)
             known = {
                 path: (source.sha256 or f"{path}", source.size)
@@ -219,36 +164,3 @@ def plan(desk: Desk, broker: Broker, sketch: schemas.Sketch) -> schemas.Plan:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return schemas.Plan(targets=[schemas.Place(**row(one)) for one in ranked], why=why(ranked))
-
-
-def remove(desk: Desk, broker: Broker, job: Job) -> None:
-    """Forget a job that is over, with its folder if it is the server's. Raises as `Broker.remove`."""
-    folder = job.folder if _is_ours(desk.settings, broker, job) else None
-    with _alone(folder or _jobs(desk.settings) / job.id):
-        broker.remove(job)
-        followers.forget(broker.settings, job.id)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # what resists is swept another day
-
-
-def _is_ours(settings: Settings, broker: Broker, job: Job) -> bool:
-    folder = job.folder
-    if folder is None or folder.parent != _jobs(settings) or not NAME.fullmatch(folder.name):
-        return False
-    first = broker.journal.in_folder(folder)
-    return first is not None and first.id == job.id
-
-
-def sweep(broker: Broker) -> None:
-    """Delete folders that have no job, hold no result and are a day old: what crashes left."""
-    jobs = _jobs(broker.settings)
-    for folder in jobs.iterdir() if jobs.is_dir() else ():
-        with suppress(FileNotFoundError):  # a plan's, which has just been made
-            if folder.name != ".locks" and folder.stat().st_mtime < time.time() - DAY:
-                _sweep(broker, folder)
-
-
-def _sweep(broker: Broker, folder: Path) -> None:
-    with _alone(folder):
-        if broker.journal.in_folder(folder) is None and not any(folder.glob("out/**/*.*")):
-            shutil.rmtree(folder, ignore_errors=True)

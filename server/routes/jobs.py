@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from broker import followers, waiting
+from broker import followers
 from broker import job as jobs
+from broker.again import again
 from broker.broker import Broker
 from broker.errors import UsageError
 from broker.journal import OPEN
 from broker.lease import Held
-from server import files, schemas, snapshots, submission
+from server import files, folders, schemas, snapshots, submission
 from server.desk import Desk, desk
 from server.problems import NotFound, Refusal, refusals
 from services.base.text import plain
@@ -47,8 +47,7 @@ While = Annotated[
 ]
 
 ID = re.compile(rf"[0-9a-f]{{{jobs.ID_CHARS}}}")
-TRIES = 20
-AGAIN_SECONDS = 0.1
+HELD_SECONDS = 2.0
 """How long it is waited for the driver of a job that has just ended to let go of it."""
 
 TEXT = "text/plain; charset=utf-8"
@@ -127,7 +126,7 @@ def remove(job: Id, at: At, only: While = None) -> schemas.Removed:
         if only == "open":
             raise Refusal(409, f"job {found.id} is over already", "look at it as it is now")
         try:
-            submission.remove(at, broker, found)
+            folders.remove(broker, found)
         except UsageError as error:
             raise Refusal(409, str(error), "ask again in a moment") from error
         return schemas.Removed(job=job, did="removed")
@@ -164,22 +163,12 @@ def _reopen(broker: Broker, job: jobs.Job) -> None:
     """Have a job wait for its turn again. Raises Refusal for one that has its turn, or needs none."""
     if job.state is jobs.State.DONE:
         raise Refusal(409, f"job {job.id} is done: nothing is missing")
-    if job.state.over:
-        _queue_again(broker, job)
-    waiting.here_again(broker.journal, broker.journal.job(job.id))
-    changed = broker.journal.job(job.id).waits != job.waits
-    if not (job.state.over or changed) and broker.attended(job.id):
+    try:
+        found = again(broker, job, HELD_SECONDS)
+    except Held as error:
+        raise Refusal(409, f"job {job.id} is in somebody's hands", "ask again in a moment") from error
+    if not (job.state.over or found.waits != job.waits) and broker.attended(job.id):
         raise Refusal(409, f"job {job.id} is not over", "DELETE cancels it")
-
-
-def _queue_again(broker: Broker, job: jobs.Job) -> None:
-    for _ in range(TRIES):
-        try:
-            broker.reopen(job)
-            return
-        except Held:  # somebody else is about to, or has just ended it
-            time.sleep(AGAIN_SECONDS)
-    raise Refusal(409, f"job {job.id} is in somebody's hands", "ask again in a moment")
 
 
 @router.get(

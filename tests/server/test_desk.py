@@ -15,7 +15,7 @@ from broker import followers, settings
 from broker.broker import Broker
 from broker.errors import LimitError
 from server import desk as desks
-from server import submission
+from server import folders
 from server.access import Access
 from server.client import Client
 from server.desk import Desk
@@ -153,7 +153,7 @@ def test_it_is_swept_at_once_and_then_now_and_then(
     monkeypatch.setattr(desks, "SWEEP_SECONDS", every)
     monkeypatch.setattr(followers, "revive", lambda broker: rounds.append("round"))
     monkeypatch.setattr(desk.blobs, "sweep", lambda: swept.append("blobs"))
-    monkeypatch.setattr(submission, "sweep", lambda broker: swept.append("jobs"))
+    monkeypatch.setattr(folders, "sweep", lambda broker: swept.append("jobs"))
     with opened(desk):
         for count in (1, 2, 3):
             until(lambda count=count: len(rounds) == count, "a round")

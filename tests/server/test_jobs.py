@@ -84,6 +84,16 @@ def test_what_is_done_or_under_way_is_not_tried_again(http: httpx.Client, offloa
     assert http.post(f"/v1/jobs/{waits}/retry").json()["state"] == "waiting"
 
 
+def test_removed_by_the_command_line_nothing_of_it_is_left_either(
+    http: httpx.Client, offload_dirs: Path, tmp_path: Path
+) -> None:
+    job = ask(http, wish(upload(http, clip(tmp_path / "clip.mp4", 0.2).read_bytes()))).json()["job"]
+    assert over(http, job)["state"] == "done" and list(folders(offload_dirs)[0].glob("out/*"))
+    said = offload(tmp_path, "jobs", "rm", job)
+    assert said.code == 0 and "went with it" in said.err
+    assert folders(offload_dirs) == [] and http.get(f"/v1/jobs/{job}").status_code == 404
+
+
 def test_a_job_that_waits_since_it_failed_here_is_tried_here_again(
     http: httpx.Client, offload_dirs: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 from broker import settings
 from broker.broker import Broker
 from broker.job import Job
+from server import folders as places
 from server import submission
 from tests.server.asking import NOISE, WAITING, ask, away, end_all, folders, http, upload, wish
 from tests.server.serving import REPO, Serving
@@ -127,6 +128,23 @@ def test_what_a_crash_left_before_there_was_a_job_is_made_anew(http: httpx.Clien
     sent = wish(upload(http), **WAITING)
     assert ask(http, sent, "k").status_code == 201
     assert (folder / "in" / "clip.mp4").read_bytes() == NOISE
+
+
+def test_results_whose_job_is_not_known_any_more_are_kept(
+    http: httpx.Client, offload_dirs: Path, serving: Serving
+) -> None:
+    folder = offload_dirs / "state/server/jobs" / submission._name("k")
+    (folder / "out" / "0").mkdir(parents=True)
+    (folder / "out" / "0" / "clip.stabilized.mp4").write_bytes(b"an hour of work")
+    assert ask(http, wish(upload(http), **WAITING), "k").status_code == 201
+    assert [path.name for path in folder.glob("out/*")] == []
+    [aside] = [one for one in folders(offload_dirs) if one != folder]
+    assert (aside / "out" / "0" / "clip.stabilized.mp4").read_bytes() == b"an hour of work"
+    assert f"it is kept as {aside}" in serving.log.read_text()
+    os.utime(aside, (0, 0))
+    with Broker(settings.load()) as broker:
+        places.sweep(broker)
+    assert aside.exists()
 
 
 def test_a_wish_that_fails_half_way_leaves_no_folder(tmp_path: Path, offload_dirs: Path) -> None:
@@ -339,6 +357,6 @@ def test_what_crashes_left_is_swept_and_nothing_else(http: httpx.Client, offload
         if folder != young:
             os.utime(folder, (0, 0))
     with Broker(settings.load()) as broker:
-        submission.sweep(broker)
+        places.sweep(broker)
     assert not left.exists() and young.exists() and result.exists()
     assert http.get(f"/v1/jobs/{job}").json()["items"][0]["viewable"]
