@@ -113,7 +113,7 @@ def _has_example(described: Described, schema: Described, path: str) -> None:
 
 @pytest.mark.parametrize(
     "examples",
-    [pytest.param(10, id="some"), pytest.param(200, id="many", marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+    [pytest.param(5, id="some"), pytest.param(200, id="many", marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
 )
 def test_every_answer_is_as_it_is_described(
     examples: int, tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests

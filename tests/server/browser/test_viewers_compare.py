@@ -25,7 +25,8 @@ MEASURED = {
     "zoom_percent": 6.2,
     "crop": 0.942,
 }
-LARGER = {"from": [160, 120], "to": [320, 240], "frames": RATE * SECONDS, "seconds": SECONDS}
+BRIEF = 2  # seconds, of what is not played
+LARGER = {"from": [160, 120], "to": [320, 240], "frames": RATE * BRIEF, "seconds": BRIEF}
 BOTH = "[...document.querySelectorAll('.stage video')].reverse()"  # before, after
 APART = f"(() => {{ const [one, other] = {BOTH}; return Math.abs(one.currentTime - other.currentTime); }})()"
 REGIONS = "[...document.querySelectorAll('.stage .side > *')].map((one) => one.getBoundingClientRect())"
@@ -39,14 +40,15 @@ def jobs(shows: Gallery) -> Mapping[str, str]:
     """Jobs by what they are: red before, blue after."""
     folder = shows.folder
     red, blue = coloured(folder / "red.mp4", "red"), coloured(folder / "blue.mp4", "blue")
-    larger = coloured(folder / "larger.mp4", "blue", size="320x240")
+    brief = coloured(folder / "brief.mp4", "red", seconds=BRIEF)
+    larger = coloured(folder / "larger.mp4", "blue", seconds=BRIEF, size="320x240")
     small, large = picture(folder / "small.png", "red", "80x60"), picture(folder / "large.png", "blue", "320x240")
-    hevc = coloured(folder / "hevc.mkv", "red", codec=HEVC)
-    heard = coloured(folder / "heard.mp4", "red", codec=MPEG4, sound=True)
+    hevc = coloured(folder / "hevc.mkv", "red", seconds=BRIEF, codec=HEVC)
+    heard = coloured(folder / "heard.mp4", "red", seconds=BRIEF, codec=MPEG4, sound=True)
     steady = {"stabilized.mp4": blue}
     return {
         "steadied": shows.job("stabilize", red, steady | {"report.png": large}, MEASURED),
-        "larger": shows.job("upscale", red, {"upscaled.mp4": larger}, LARGER),
+        "larger": shows.job("upscale", brief, {"upscaled.mp4": larger}, LARGER),
         "photo": shows.job(
             "upscale", small, {"upscaled.png": large}, {"from": [80, 60], "to": [320, 240], "frames": 1}
         ),
