@@ -108,6 +108,10 @@ export function Ago({ time }) {
 /** The title of a view: it gets the focus when the view is entered, and names the window, with `before` in front. */
 export function Title({ before = "", children }) {
   const heading = useRef(null);
+  useLayoutEffect(() => {
+    // The title of what is still loaded had the focus, and is gone.
+    if (document.activeElement === document.body) heading.current.focus({ preventScroll: true });
+  }, []);
   useEffect(() => {
     document.title = [before, heading.current.textContent, "offload"].filter(Boolean).join(" · ");
   });

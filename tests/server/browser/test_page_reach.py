@@ -109,5 +109,6 @@ def test_the_page_of_a_job_is_there_by_its_address_alone(browser: Browser, views
     with visit(browser) as other:
         log_in(other, serving, views[2])
         expect(state(other)).to_have_text("done")
+        expect(other.locator("h1")).to_be_focused()
         other.goto(f"{serving.url}/#/jobs/000000000000")
         expect(other.get_by_role("heading", name="No such job")).to_be_visible()
