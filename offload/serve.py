@@ -7,8 +7,8 @@ import time
 import click
 
 from broker import settings
-from broker.errors import Interrupted, MissingHere, NoTarget
-from server import running
+from broker.errors import ConfigError, Interrupted, MissingHere, NoTarget
+from server import access, running
 from services.base.progress import say
 
 LOOKS, AGAIN_SECONDS = 5, 0.05
@@ -70,11 +70,17 @@ def _port(config: settings.Settings, port: int | None) -> int:
 
 def _link(config: settings.Settings, port: int) -> str:
     try:
-        from server.client import Client
+        from server.client import Client, ClientError
     except ImportError as error:
         raise _not_installed(error) from error
-    with Client.here(config, port, patience=0) as client:
-        return client.link()
+    try:
+        with Client.here(config, port, patience=0) as client:
+            return client.link()
+    except ClientError as error:
+        if error.status != 401:
+            raise
+        what = f"the server at port {port} was started with another token than there is now"
+        raise ConfigError(what, access.ANEW) from error
 
 
 def _not_installed(error: ImportError) -> MissingHere:

@@ -30,8 +30,12 @@ MOST_WRONG, WRONG_SECONDS = 20, 60.0
 """More wrong codes than that in that time are guesses."""
 
 
+ANEW = "stop the server with Ctrl-C where it runs, and start it again: offload serve"
+"""What to do where the token of a server that runs is not that of the file any more."""
+
+
 class Guessed(Exception):
-    """Nobody may try a code for so many `seconds`."""
+    """Too many wrong codes; for so many `seconds`, whether another is, is not told."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"too many wrong codes; try again in {seconds} s")
@@ -43,24 +47,31 @@ def folder(settings: Settings) -> Path:
     return settings.state_dir / "server"
 
 
-def token(place: Path) -> str:
-    """The token in a folder, made if there is none.
+def token(place: Path, make: bool = True) -> str:
+    """The token in a folder; a server makes one where there is none, and nobody else does.
 
     Raises ConfigError for one that others can read, or that cannot be read or made.
     """
     file = place / "token"
     try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not file.exists():
+        if make and not file.exists():
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
             _make(file)
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError(f"others on this machine can read {file}", f"rm {file}, and start the server again")
-        found = file.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the server's token {file} cannot be had: {error}", f"rm {file}") from error
-    if len(found) < 32:
+        found = file.read_text("ascii", "replace").strip()
+    except FileNotFoundError as error:
+        raise ConfigError(f"the server's token {file} is not there", ANEW) from error
+    except OSError as error:
+        what = f"the server's token {file} cannot be had: {error.strerror}"
+        raise ConfigError(what, f"{_away(file)}point OFFLOAD_STATE_DIR of the server elsewhere") from error
+    if len(found) < 32 or not found.isascii():
         raise ConfigError(f"{file} holds no token", f"rm {file}, and start the server again")
     return found
+
+
+def _away(file: Path) -> str:
+    return f"move {file} away, or " if os.path.lexists(file) else ""
 
 
 def _make(file: Path) -> None:
@@ -101,13 +112,13 @@ class Access:
     def redeem(self, code: str) -> str | None:
         """A cookie for a one-time code, which is then used up; None when it is not good, or not any more.
 
-        Raises Guessed after too many that were not.
+        Raises Guessed for one of too many that are not. A good one is always taken: who guesses keeps nobody out.
         """
         now = time.monotonic()
-        if len(self._wrong) == MOST_WRONG and now < (again := self._wrong[0] + WRONG_SECONDS):
-            raise Guessed(math.ceil(again - now))
         if now < self._codes.pop(_digest(code), 0.0):
             return self._cookie(int(time.time()) + COOKIE_SECONDS)
+        if len(self._wrong) == MOST_WRONG and now < (again := self._wrong[0] + WRONG_SECONDS):
+            raise Guessed(math.ceil(again - now))
         self._wrong.append(now)
         return None
 

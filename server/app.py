@@ -12,9 +12,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from broker.settings import Settings
 from server import problems
-from server.access import Access
 from server.description import describe
 from server.desk import Desk
 from server.guard import Guard, cookie_name, is_guarded
@@ -24,12 +22,11 @@ from server.routes import routers
 PAGE = Path(__file__).with_name("page")
 
 
-def create(settings: Settings, access: Access, port: int) -> ASGIApp:
-    """The server's application, to be reached at 127.0.0.1 and localhost on `port`."""
-    names = [f"{host}:{port}" for host in ("127.0.0.1", "localhost")]
+def create(desk: Desk) -> ASGIApp:
+    """The server's application, to be reached at 127.0.0.1 and localhost on the desk's port."""
+    names = [f"{host}:{desk.port}" for host in ("127.0.0.1", "localhost")]
     metrics = Metrics()
-    inside = routed(Desk(settings, access, port), metrics)
-    return Counted(Guard(inside, access, names, cookie_name(port)), metrics)
+    return Counted(Guard(routed(desk, metrics), desk.access, names, cookie_name(desk.port)), metrics)
 
 
 def routed(desk: Desk, metrics: Metrics) -> FastAPI:

@@ -70,7 +70,7 @@ class Client:
             if not running.runs(config, found[0]):
                 raise httpx.ConnectError("it does not run")
 
-        return cls(running.address(found[0]), access.token(access.folder(config)), patience, check)
+        return cls(running.address(found[0]), access.token(access.folder(config), make=False), patience, check)
 
     def __enter__(self) -> Self:
         return self

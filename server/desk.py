@@ -18,6 +18,7 @@ from server import folders
 from server.access import Access
 from server.access import folder as folder
 from server.blobs import Blobs
+from server.opening import opened
 from server.watcher import Watcher
 
 LOOK_AFTER_SECONDS = 30.0
@@ -41,8 +42,8 @@ class Desk:
     @contextmanager
     def broker(self) -> Iterator[Broker]:
         """An open broker, for this thread and this request."""
-        with Broker(self.settings) as opened:
-            yield opened
+        with opened(self.settings) as broker:
+            yield broker
 
     def look_after(self) -> None:
         """Have what waits started, soon: a thousand jobs that come at once are seen to together."""

@@ -19,11 +19,12 @@ from broker.errors import ConfigError, Interrupted
 from broker.settings import Settings
 from broker.stop import Stop
 from server import access, app, running
+from server.desk import Desk
 from server.protocol import Protocol
 from services.base.progress import say
 
 LAST_WORDS_SECONDS = 0.5
-"""How long requests that are being answered may take when the server stops. Event streams would never end."""
+"""How long requests that are being answered may take when the server stops."""
 
 PATIENCE_SECONDS = 3.0
 """How long what goes on although nobody listens any more is waited for: a thread cannot be stopped."""
@@ -58,8 +59,8 @@ def serve(settings: Settings, bound: socket.socket, tell: Callable[[str], None])
         door = access.Access(access.token(access.folder(settings)))
         stop = Stop()
         with running.known(settings, port), stop.on_signals():
-            config = _config(app.create(settings, door, port))
-            _Server(config, stop, lambda: tell(running.link(port, door.code()))).run([bound])
+            desk = Desk(settings, door, port)
+            _Server(desk, stop, lambda: tell(running.link(port, door.code()))).run([bound])
     _farewell()
 
 
@@ -97,11 +98,11 @@ def _log() -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, stopped by our signals, and soon: it would wait for event streams to end."""
+    """uvicorn's, stopped by our signals, and soon: it would wait for whoever is slow."""
 
-    def __init__(self, config: uvicorn.Config, stop: Stop, begun: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._stop, self._begun = stop, begun
+    def __init__(self, desk: Desk, stop: Stop, begun: Callable[[], None]) -> None:
+        super().__init__(_config(app.create(desk)))
+        self._desk, self._stop, self._begun = desk, stop, begun
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -118,7 +119,8 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or self._stop.requested
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish what is being answered, and hang up on the rest: those come back to the next server."""
+        """Finish what is being answered, end the streams, and hang up on the rest: all come back to the next server."""
+        self._desk.watcher.listeners.end()
         asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._hang_up)
         leaving = threading.Timer(PATIENCE_SECONDS, _leave)
         leaving.daemon = True

@@ -18,6 +18,7 @@ from broker.broker import Broker
 from broker.errors import OffloadError, UsageError
 from broker.settings import Settings
 from server.listeners import LATEST, STILL, Listener, Listeners, News
+from server.opening import opened
 from server.snapshots import snapshot
 
 LOOK_SECONDS = 0.1
@@ -27,7 +28,7 @@ DRIVEN_SECONDS = 1.0
 """How soon jobs are looked at again although the journal is the same: a driver may have died."""
 
 REOPEN_SECONDS = 30.0
-"""How long targets are taken to be the same, and how late a journal that took another's place is noticed."""
+"""How long targets are taken to be the same."""
 
 TURN_SECONDS = 0.05
 """How long a look at jobs that only wait may take; the rest has its turn in the next."""
@@ -94,8 +95,9 @@ class Watcher:
             if not len(self.listeners):
                 self._wake.wait()
             try:
-                with Broker(self._settings) as broker:
-                    self._watch(broker)
+                before = self._file()
+                with opened(self._settings) as broker:
+                    self._watch(broker, before)
             except OffloadError as error:
                 log.warning("jobs cannot be watched for now: %s", error)
                 self._over.wait(DRIVEN_SECONDS)
@@ -103,10 +105,18 @@ class Watcher:
                 log.exception("jobs cannot be watched for now")
                 self._over.wait(DRIVEN_SECONDS)
 
-    def _watch(self, broker: Broker) -> None:
+    def _file(self) -> tuple[int, int] | None:
+        """Which file the journal is: a damaged one is set aside, and then another has its name."""
+        try:
+            found = self._settings.journal.stat()
+        except OSError:  # who opens it says why
+            return None
+        return found.st_dev, found.st_ino
+
+    def _watch(self, broker: Broker, file: tuple[int, int] | None) -> None:
         """Look whenever there may be something new, while anybody listens and this broker is fresh."""
         until, looked, before, behind = time.monotonic() + REOPEN_SECONDS, 0.0, -1, True
-        while len(self.listeners) and not self._over.is_set() and time.monotonic() < until:
+        while len(self.listeners) and not self._over.is_set() and time.monotonic() < until and self._file() == file:
             version, begun = broker.journal.queue.version(), time.monotonic()
             if behind or version != before or self._wake.is_set() or begun - looked > DRIVEN_SECONDS:
                 self._wake.clear()

@@ -72,6 +72,21 @@ def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
         access.token(tmp_path)
 
 
+def test_who_only_reads_the_token_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not there") as refused:
+        access.token(tmp_path / "server", make=False)
+    assert "start it again" in refused.value.hint and not (tmp_path / "server").exists()
+    made = access.token(tmp_path / "server")
+    assert access.token(tmp_path / "server", make=False) == made
+
+
+def test_a_folder_that_cannot_be_made_is_to_be_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"Not a directory$") as refused:
+        access.token(tmp_path / "file" / "server")
+    assert refused.value.hint == "point OFFLOAD_STATE_DIR of the server elsewhere"
+
+
 def test_a_code_is_good_once() -> None:
     door = Access(TOKEN)
     code = door.code()
@@ -96,17 +111,18 @@ def test_of_many_codes_the_oldest_are_forgotten() -> None:
     assert door.redeem(codes[1]) and door.redeem(codes[-1])
 
 
-def test_who_guesses_codes_has_to_wait(clock: list[float]) -> None:
+def test_who_guesses_codes_has_to_wait_and_keeps_nobody_out(clock: list[float]) -> None:
     door = Access(TOKEN)
     for _ in range(MOST_WRONG):
         assert door.redeem("wrong") is None
         clock[0] += 1
-    good = door.code()
+    assert door.redeem(door.code())
     with pytest.raises(Guessed) as refused:
-        door.redeem(good)
+        door.redeem("wrong")
     assert refused.value.seconds == WRONG_SECONDS - MOST_WRONG
+    assert door.redeem(door.code())
     clock[0] += refused.value.seconds
-    assert door.redeem(good)
+    assert door.redeem("wrong") is None
 
 
 def test_a_cookie_outlives_the_server_and_not_its_token() -> None:

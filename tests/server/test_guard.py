@@ -47,7 +47,7 @@ def access() -> Access:
 @pytest.fixture
 def client(access: Access) -> TestClient:
     """The application as it is served."""
-    return TestClient(application.create(settings.load(), access, PORT), base_url=f"http://{HOST}")
+    return TestClient(application.create(Desk(settings.load(), access, PORT)), base_url=f"http://{HOST}")
 
 
 @pytest.fixture
