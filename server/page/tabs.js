@@ -8,6 +8,7 @@ export function join(lead, heard) {
   const channel = new BroadcastChannel(NAME);
   const left = new AbortController();
   const turn = () => {
+    if (left.signal.aborted) return undefined; // left at the moment its turn came
     const end = lead();
     return new Promise((resolve) => left.signal.addEventListener("abort", () => (end(), resolve()), { once: true }));
   };
