@@ -445,8 +445,10 @@ def test_a_journal_in_place_of_a_damaged_one_is_noticed_and_told_of(
             stream = desk.watcher.everything()
             assert (await anext(stream)).job == lost.id
             broker.journal.close()
-            for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
-                file.with_name(name).write_bytes(b"noise" * 1000)
+            (noise := tmp_path / "noise").write_bytes(b"noise" * 1000)
+            noise.replace(file)  # who has the old one open sees nothing of it
+            for tail in ("-wal", "-shm"):
+                file.with_name(file.name + tail).unlink(missing_ok=True)
             for _ in range(2):
                 with desk.broker() as after:
                     assert after.journal.jobs() == []
