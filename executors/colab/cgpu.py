@@ -80,7 +80,7 @@ class Cgpu:
 
     def status(self, seconds: float) -> tuple[str, ...]:
         """The kinds of GPU that the account may have; no runtime is taken. Raises Unreachable or Refused."""
-        found = GPUS.search(self._ask(["status"], seconds))
+        found = GPUS.search(self._ask(["status"], seconds).output)
         return tuple(word.strip().upper() for word in found[1].decode().split(",") if word.strip()) if found else ()
 
     def run(self, words: Sequence[str], seconds: float) -> bytes:
@@ -88,20 +88,20 @@ class Cgpu:
 
         Takes a runtime where there is none. Raises CallFailed, Lost, NoQuota, Unreachable or Refused.
         """
-        return self._ask(["run", "--", *words], seconds)
+        return self._ask(["run", "--", *words], seconds).rest
 
     def copy(self, source: str, place: str, seconds: float) -> None:
         """Copy a file of this machine to a place whose folder is there. Raises as `run` does."""
         self._ask(["copy", source, place], seconds)
 
-    def _ask(self, words: Sequence[str], seconds: float) -> bytes:
+    def _ask(self, words: Sequence[str], seconds: float) -> Said:
         said = Said(None, b"")
         with self._login.guarded() as guard:
             said = self._call(words, seconds)
             guard.authenticated = said.authenticated
         if said.status != 0:
             raise guard.verdict or self._error(said, seconds)
-        return said.rest
+        return said
 
     def _call(self, words: Sequence[str], seconds: float) -> Said:
         output = bytearray()
@@ -135,7 +135,7 @@ class Cgpu:
             why = said.last if said.status is not None else f"no answer within {seconds:g} s"
             return Unreachable(f"{self.name}: cgpu cannot reach Colab: {why}", step=COLAB)
         if said.status is None:
-            return Lost(f"{self.name}: cgpu did not end within {seconds:g} s")
+            return Lost(f"{self.name}: cgpu did not end by itself within {seconds:g} s")
         return self._turned_down(said)
 
     def _turned_down(self, said: Said) -> ExecutorError:

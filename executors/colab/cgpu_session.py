@@ -1,4 +1,4 @@
-"""An open session with a runtime through cgpu: files go up by its `copy`, everything else is an order to a program there.
+"""An open session with a runtime through cgpu: files go up by its `copy`, all else is an order to a program there.
 
 A call takes half a second to start, so few are made: an order travels on the command line, and a long one as a file.
 """

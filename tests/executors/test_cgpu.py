@@ -29,9 +29,9 @@ class TestCgpu(ExecutorConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def command(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cgpu]:
-        with pytest.MonkeyPatch.context() as patch, double(tmp_path_factory.mktemp("cgpu") / "google") as google:
-            with cgpu(google, patch) as command:
-                yield command
+        folder = tmp_path_factory.mktemp("cgpu") / "google"
+        with pytest.MonkeyPatch.context() as patch, double(folder) as google, cgpu(google, patch) as command:
+            yield command
 
     @pytest.fixture(scope="class")
     @classmethod

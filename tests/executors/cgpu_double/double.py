@@ -10,7 +10,6 @@ import shlex
 import socket
 import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -56,11 +55,20 @@ class Cgpu:
         self._listener = socket.socket(socket.AF_UNIX)
         self._threads: list[threading.Thread] = []
         self._client = plain()
+        (self.folder / "first.json").write_bytes(self.session.read_bytes())
         with _in(self.folder) as near:
             self._listener.bind(f"{near}/double.sock")
         self._listener.listen(64)
         self._accepts = threading.Thread(target=self._accept)
         self._accepts.start()
+
+    def connect(self) -> bytes:
+        """Log in anew, as `cgpu connect` does with its user; returns what is in the session's file."""
+        session = json.loads((self.folder / "first.json").read_bytes())
+        session["refreshToken"] = self.google.oauth.issue()
+        self.session.write_text(json.dumps(session))
+        self.session.chmod(0o600)
+        return self.session.read_bytes()
 
     def close(self) -> None:
         """End all calls."""
@@ -257,7 +265,6 @@ def cgpu(google: Double, patch: pytest.MonkeyPatch) -> Iterator[Cgpu]:
     """Put it on PATH, logged in as the double's user."""
     google.log_in_cgpu()
     found = Cgpu(google)
-    time.sleep(0)
     patch.setenv("PATH", str(Path(__file__).parent), prepend=":")
     try:
         yield found
