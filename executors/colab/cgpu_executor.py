@@ -133,7 +133,7 @@ class CgpuExecutor(Rented):
         if (record := self._record()) is None:
             return None
         mark, taken = record
-        what = "a Colab runtime through cgpu, which cannot give it back,"
+        what = "a Colab runtime (through cgpu, which cannot give it back)"
         return Holding(mark[:12], what, taken, max(taken, self._used()), address.idle, address.keep)
 
     def use(self) -> None:
