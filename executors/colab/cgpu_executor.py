@@ -48,6 +48,7 @@ EARLY = 0.2
 class CgpuExecutor(Rented):
     """Runs on the account's Colab runtime by the command `cgpu`. Options: see `Address`."""
 
+    compares: ClassVar[bool] = True
     streams: ClassVar[int] = 3
     """Each is a program of its own, of a hundred megabytes."""
 

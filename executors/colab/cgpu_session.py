@@ -41,8 +41,11 @@ from executors.colab.places import RUNTIME
 from executors.jupyter import helper
 from executors.jupyter.session import ABSENT, DRAFTS, FILE_SECONDS, FULL
 
-WORD_LETTERS = 2000
+WORD_LETTERS = 3600
 """Longest order on the command line: a terminal in between may cut a line after 4096 letters."""
+
+SMALL_BYTES = 16 * 1024
+"""A part that may, packed, fit into an order: half of our scripts do."""
 
 PIECE_BYTES = 2 * 1024 * 1024
 """What one call reads: less than a second's worth, at the speed at which cgpu prints."""
@@ -84,10 +87,13 @@ class CgpuSession:
     def put(self, source: Path, span: Span, path: str) -> None:
         """Write a part. See `Executor.put`."""
         data, draft = read_part(source, span), secrets.token_hex(8)
+        order: dict[str, Any] = {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         try:
-            self._upload(data, draft)
-            sha256 = hashlib.sha256(data).hexdigest()
-            answer = self._ask("place", draft=f"{DRAFTS}/{draft}", path=path, size=len(data), sha256=sha256)
+            if _is_small(data):
+                order["text"] = data.decode("latin-1")
+            else:
+                self._upload(data, draft)
+            answer = self._ask("place", draft=f"{DRAFTS}/{draft}", **order)
             self._raise(answer, f"{path} could not be written")
         except (TransferFailed, NoSpace):
             with suppress(ExecutorError):  # what it does not hear of is deleted after a day
@@ -248,6 +254,11 @@ class CgpuSession:
     def _is_gone(self) -> Gone:
         self._gone = f"{self.name}: the runtime is gone, and what was not downloaded is lost with it"
         return Gone(self._gone, step=RUNTIME)
+
+
+def _is_small(data: bytes) -> bool:
+    """Whether a part fits, packed, into an order on the command line; there is more in an order than the part."""
+    return len(data) <= SMALL_BYTES and len(zlib.compress(data)) < WORD_LETTERS * 2 // 3
 
 
 def _programs() -> tuple[Path, Path]:

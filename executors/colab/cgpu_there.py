@@ -50,7 +50,9 @@ def settle(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def place(order: dict[str, Any]) -> dict[str, Any]:
-    """Give a draft its name, if it is whole, and durably."""
+    """Give a draft, or what the order brought along, its name, if it is whole, and durably."""
+    if "text" in order:
+        Path(order["draft"]).write_bytes(order["text"].encode("latin-1"))
     with Path(order["draft"]).open("rb+") as file:
         found = hashlib.sha256(file.read()).hexdigest()
         os.fsync(file.fileno())

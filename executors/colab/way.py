@@ -80,7 +80,8 @@ class Colab(Rented):
 
     def _use(self, way: ColabExecutor | CgpuExecutor) -> None:
         way.__enter__()
-        self._entered, self.streams = way, type(way).streams  # type: ignore[misc]
+        self._entered = way
+        self.streams, self.compares = type(way).streams, type(way).compares  # type: ignore[misc]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

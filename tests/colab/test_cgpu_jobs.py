@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import remote_scripts
 from tests import fakework
 from tests.colab.conftest import answers, configure
 from tests.colab.double import double
@@ -43,6 +44,7 @@ def test_a_film_is_stabilised_to_the_same_bytes(command: Cgpu, tmp_path: Path) -
 
 
 def test_speech_is_transcribed_to_the_same_words(command: Cgpu, tmp_path: Path) -> None:
+    furnish(command.google, Path(remote_scripts.__path__[0]) / "transcribe.py")  # that all travel is shown above
     assert_same_there_as_here(TRANSCRIBE, tmp_path / "media", "colab")
     assert command.calls["copy"]
 
