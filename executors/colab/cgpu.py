@@ -95,7 +95,6 @@ class Cgpu:
         self._ask(["copy", source, place], seconds)
 
     def _ask(self, words: Sequence[str], seconds: float) -> Said:
-        said = Said(None, b"")
         with self._login.guarded() as guard:
             said = self._call(words, seconds)
             guard.authenticated = said.authenticated

@@ -34,7 +34,13 @@ def command(tmp_path: Path, offload_dirs: Path, monkeypatch: pytest.MonkeyPatch)
         yield command
 
 
+def scripts(command: Cgpu, service: str) -> None:
+    """Have a service's scripts there: that seventy small files can be put is shown elsewhere, and takes long."""
+    furnish(command.google, Path(remote_scripts.__path__[0]) / f"{service}.py")
+
+
 def test_a_film_is_stabilised_to_the_same_bytes(command: Cgpu, tmp_path: Path) -> None:
+    scripts(command, "stabilize")
     for target in ("local", "colab"):
         said = stabilize(tmp_path, SAMPLE, "-o", f"{target}.mp4", "--on", target, "--preset", "ultrafast", "--json")
         assert said.code == 0, said.err
@@ -44,7 +50,7 @@ def test_a_film_is_stabilised_to_the_same_bytes(command: Cgpu, tmp_path: Path) -
 
 
 def test_speech_is_transcribed_to_the_same_words(command: Cgpu, tmp_path: Path) -> None:
-    furnish(command.google, Path(remote_scripts.__path__[0]) / "transcribe.py")  # that all travel is shown above
+    scripts(command, "transcribe")
     assert_same_there_as_here(TRANSCRIBE, tmp_path / "media", "colab")
     assert command.calls["copy"]
 
