@@ -52,13 +52,13 @@ class Agent:
             policy.transfer(partial(self._executor.put, self._bundle.files[0][1], Span(0, 1), mark))
 
     def _bring(self, source: Path, path: str) -> None:
-        # Read back: there is nobody there yet to check a hash, and a damaged script may still run.
+        # Read back, mostly: there is nobody there yet to check a hash, and a damaged script may still run.
         try:
             content = source.read_bytes()
         except OSError as error:
             raise OffloadError(f"{source} cannot be read: {error.strerror}", "install this program again") from error
         self._executor.put(source, Span(0, len(content)), path)
-        if self._executor.get(path, Span(0, len(content))) != content:
+        if not self._executor.compares and self._executor.get(path, Span(0, len(content))) != content:
             raise TransferFailed(f"{self._executor.name}: {path} arrived damaged")
 
     def facts(self) -> dict[str, Any]:

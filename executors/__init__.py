@@ -15,7 +15,7 @@ KINDS = {
     "local": "executors.local:LocalExecutor",
     "ssh": "executors.ssh:SSHExecutor",
     "jupyter": "executors.jupyter:JupyterExecutor",
-    "colab": "executors.colab:ColabExecutor",
+    "colab": "executors.colab:Colab",
 }
 
 

@@ -173,6 +173,9 @@ class Executor(ABC):
     streams: ClassVar[int] = 4
     """How many parts are worth sending at once."""
 
+    compares: ClassVar[bool] = False
+    """Whether `put` has the target itself compare what arrived with what was sent: nobody need read it back."""
+
     look_seconds: ClassVar[float] = 1.5
     """How long a probe may take: a target that is not there is to cost a job two seconds, with loading what looks."""
 

@@ -18,6 +18,9 @@ IDLE_SECONDS = 300.0
 KEEP_SECONDS = 2 * 3600.0
 """How long what a killed command left there is kept for the same command typed again."""
 
+URL, CGPU_URL = "colab://", "colab+cgpu://"
+"""By our own client, or by the command cgpu. See `executors.colab.way`."""
+
 ROOT = "content/offload"
 """Under the root of Colab's Jupyter server, which is the machine's own."""
 
@@ -29,7 +32,7 @@ OPTIONS = INNER | {"gpu", "client_file", "idle_seconds", "keep_seconds", "connec
 
 @dataclass(frozen=True)
 class Address:
-    """`colab://`, and the options that go with it.
+    """`colab://` or `colab+cgpu://`, and the options that go with it.
 
     `gpu` is the kind to ask for (T4, L4, A100, ...), empty for the best that costs nothing. `state` is a folder for the
     login and for what is known of the runtime, `cgpu` the configuration folder of the command of that name.
@@ -55,8 +58,10 @@ class Address:
         """Read a target's options. Raises Refused when they make no sense."""
         if unknown := sorted(options.keys() - OPTIONS):
             raise wrong(name, f"there is no option {unknown[0]}; there are {', '.join(sorted(OPTIONS - INNER))}")
-        if options.get("url") != "colab://":
-            raise wrong(name, "its url is colab://, and what else there is to say stands in its options")
+        if options.get("url") not in (URL, CGPU_URL):
+            raise wrong(name, f"its url is {URL} or {CGPU_URL}, and what else there is to say stands in its options")
+        if options["url"] == CGPU_URL and options.get("gpu"):
+            raise wrong(name, "cgpu takes the GPU that Colab gives: leave gpu out")
         return cls(
             name=name,
             gpu=_gpu(name, options.get("gpu", "")),

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from executors.base import ExecutorError, NoMachine, NoQuota, Refused, Unreachable
-from executors.colab.places import COLAB, LOGIN, PORT, QUOTA, RUNTIME, Places
+from executors.colab.places import COLAB, PORT, QUOTA, RUNTIME, Places
 from executors.dialing import is_loopback, no_connection
 
 GUARD = ")]}'"
@@ -215,7 +215,8 @@ class Control:
             response = self._send(method, url, query, headers, seconds)
         if response.status_code in (401, 403):
             said = f"{self.name}: Colab does not take the login: it answers {response.status_code}"
-            raise Refused(said, step=LOGIN, hint=f"offload targets login {self.name}")
+            # Not of the step LOGIN: Google has taken it. By this, `way` knows who is turned away for being no cgpu.
+            raise Refused(said, step=COLAB, hint=f"offload targets login {self.name}")
         if not response.is_success:
             raise _Status(self.name, response.status_code)
         return response

@@ -24,9 +24,9 @@ THERE, LOST, HERE = ("colab", "done"), ("colab", "lost"), ("local", "done")
 """Attempts, as `tried` tells them."""
 
 
-def furnish(google: Double) -> None:
-    """Have the scripts of the fake work on the machines that are there, as its first job would: that takes seconds."""
-    scripts = bundle(Path(fakework.__file__).with_name("work.py").resolve())
+def furnish(google: Double, script: Path | None = None) -> None:
+    """Have the fake work's scripts, or another's, on the machines that are there, as a first job would: in seconds."""
+    scripts = bundle(script or Path(fakework.__file__).with_name("work.py").resolve())
     for machine in google.machines:
         folder = machine.content / "offload/scripts" / scripts.id
         for name, path in scripts.files:

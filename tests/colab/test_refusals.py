@@ -63,7 +63,7 @@ def test_a_login_that_was_revoked_is_to_be_made_anew(google: Double) -> None:
 def test_a_login_that_the_control_plane_does_not_take(google: Double) -> None:
     google.faults.fail["ccu-info"] = 403
     error = refused(google, Refused)
-    assert (error.step, error.hint) == ("login", "offload targets login colab")
+    assert (error.step, error.hint) == ("Colab", "offload targets login colab")
 
 
 def test_a_quota_that_is_used_up_says_when_it_is_filled_up_again(google: Double) -> None:

@@ -43,8 +43,8 @@ def _senseless(request: Request, error: RequestValidationError) -> Response:
 
 
 def _calls(control: Control, oauth: OAuth, faults: Faults) -> APIRouter:
-    logged_in = Depends(partial(_logged_in, oauth))
-    router = APIRouter(prefix="/tun/m", route_class=faults.routes(), dependencies=[logged_in, Depends(_client)])
+    logged_in, client = Depends(partial(_logged_in, oauth)), Depends(partial(_client, control))
+    router = APIRouter(prefix="/tun/m", route_class=faults.routes(), dependencies=[logged_in, client])
     _ask_calls(router, control)
     _assign_calls(router, control)
     _runtime_calls(router, control)
@@ -56,9 +56,11 @@ def _logged_in(oauth: OAuth, request: Request) -> None:
         raise HTTPException(401, "log in")
 
 
-def _client(request: Request) -> None:
+def _client(control: Control, request: Request) -> None:
     if request.query_params.get("authuser") != "0" or "X-Colab-Client-Agent" not in request.headers:
         raise HTTPException(400, "say who asks, for whom")
+    if request.headers["X-Colab-Client-Agent"] in control.barred:
+        raise HTTPException(403, "not for this program")
 
 
 def _tunnel(request: Request) -> None:

@@ -38,6 +38,7 @@ class Control:
 
     - `eligible`, `ineligible`: GPUs that the account may have, and may not (400)
     - `no_machine`: GPUs of which none is free (503); "" is a machine without
+    - `barred`: programs that are not let in (403), by the name they give themselves
     - `most`: how many runtimes at once (then 412)
     - `quota`: free tokens left; `full` again at `refill`, in seconds since the epoch; `price` is what a runtime costs.
       Without any the outcome is 2, unless there is a `balance`
@@ -51,7 +52,7 @@ class Control:
 
     def __init__(self, machine: Callable[[], Runtime]) -> None:
         self.eligible, self.ineligible, self.tpus = ["T4"], ["L4", "A100"], ["V5E1"]
-        self.no_machine = set[str]()
+        self.no_machine, self.barred = set[str](), set[str]()
         self.most = 1
         self.quota = self.full = 36_000
         self.price, self.refill = 1000, time.time() + 86400

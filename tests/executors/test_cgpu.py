@@ -1,0 +1,84 @@
+"""The Colab executor by way of cgpu, against its stand-in: it passes what every executor must."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from executors.base import Executor
+from executors.colab import CgpuExecutor
+from tests.colab.double import Double, double
+from tests.executors.cgpu_double import Cgpu, cgpu
+from tests.executors.conformance import ExecutorConformance
+from tests.executors.test_colab import MOUNT
+from tests.executors.test_local import may_mount
+
+
+def executor_at(google: Double, **options: object) -> CgpuExecutor:
+    return CgpuExecutor("colab", google.options(url="colab+cgpu://", client_file="", **options))
+
+
+class TestCgpu(ExecutorConformance):
+    """What every executor must do."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def command(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cgpu]:
+        folder = tmp_path_factory.mktemp("cgpu") / "google"
+        with pytest.MonkeyPatch.context() as patch, double(folder) as google, cgpu(google, patch) as command:
+            yield command
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls, command: Cgpu) -> Iterator[Executor]:
+        with executor_at(command.google) as executor:
+            yield executor
+
+    @pytest.fixture(autouse=True)
+    def _google(self, command: Cgpu, tmp_path: Path) -> None:
+        self.google, self.folder = command.google, tmp_path
+
+    def unreachable(self) -> Executor:
+        return executor_at(self.google, cgpu=self.folder / "nowhere")
+
+    @contextmanager
+    def small_disk(self) -> Iterator[Executor]:
+        if not may_mount(self.folder):
+            pytest.skip("mounting a small tmpfs is not allowed here")
+        with pytest.MonkeyPatch.context() as patch, double(self.folder / "google") as google, cgpu(google, patch):
+            with executor_at(google) as colab:
+                done = colab.run(MOUNT)  # in the mount namespace of the machine, which goes with it
+                assert done.status == 0, done.stderr
+            with colab:
+                yield colab
+
+
+@pytest.mark.cgpu
+class TestRealCgpu(ExecutorConformance):
+    """The same with the real command, and a real account, where there are both."""
+
+    short_timeout = 20.0
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
+        if shutil.which("cgpu") is None:
+            pytest.skip("there is no command cgpu on PATH")
+        if not (folder := os.environ.get("CGPU_CONFIG_DIR")):
+            pytest.skip("CGPU_CONFIG_DIR does not say where its login is")
+        state = str(tmp_path_factory.mktemp("state"))
+        with CgpuExecutor("colab", {"url": "colab+cgpu://", "state": state, "cgpu": folder}) as executor:
+            yield executor
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, executor: Executor, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def unreachable(self) -> Executor:
+        options = {"url": "colab+cgpu://", "state": str(self.folder), "cgpu": str(self.folder / "nowhere")}
+        return CgpuExecutor("colab", options)
