@@ -14,7 +14,7 @@ from executors.base import Executor
 from executors.colab import CgpuExecutor
 from tests.colab.double import Double, double
 from tests.executors.cgpu_double import Cgpu, cgpu
-from tests.executors.conformance import ExecutorConformance
+from tests.executors.conformance import Commands, ExecutorConformance, Files
 from tests.executors.test_colab import MOUNT
 from tests.executors.test_local import may_mount
 
@@ -23,8 +23,11 @@ def executor_at(google: Double, **options: object) -> CgpuExecutor:
     return CgpuExecutor("colab", google.options(url="colab+cgpu://", client_file="", **options))
 
 
-class TestCgpu(ExecutorConformance):
-    """What every executor must do."""
+class AtCgpu:
+    """A runtime behind the stand-in."""
+
+    google: Double
+    folder: Path
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -56,6 +59,15 @@ class TestCgpu(ExecutorConformance):
                 assert done.status == 0, done.stderr
             with colab:
                 yield colab
+
+
+class TestCgpu(AtCgpu, Files, Commands):
+    """What is the executor's own: each call is a program that starts, so the rest takes minutes."""
+
+
+@pytest.mark.soak
+class TestCgpuThroughout(AtCgpu, ExecutorConformance):
+    """What every executor must do."""
 
 
 @pytest.mark.cgpu
