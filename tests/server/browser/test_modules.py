@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 import server
 import services
@@ -85,6 +85,7 @@ def test_every_parameter_has_a_field_that_gives_what_the_server_takes(bare: Page
     )
     for folded in bare.locator("summary").all():
         folded.click()
+    expect(bare.locator(".field")).to_have_count(len(fields))
     for field in bare.locator("input[type=checkbox]").all():
         field.check()
     for field in bare.locator("input[type=number]").all():
