@@ -6,7 +6,7 @@ The guards are those of `_media`: only plain files of the formats below, and no 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -36,14 +36,24 @@ def open_track(path: Path, pixels: int) -> Iterator[Track]:
         raise _broken("cut short: there is less in it than it says")
     # Pictures are not decoded here, but looking for streams may do so, covers too.
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(2 * pixels)}
-    av.logging.set_level(av.logging.WARNING)
-    with av.logging.Capture() as said:
+    with _overheard() as said:
         try:
             container = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except (av.error.FFmpegError, ValueError) as error:
             raise BadInput(_why_unreadable(head)) from error
         with container:
             yield Track(container, said)
+
+
+@contextmanager
+def _overheard() -> Iterator[Sequence[tuple[int, str, str]]]:
+    """What libav says. Not for longer than it is listened to: a video decoder's threads would lock up on it."""
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as said:
+            yield said
+    finally:
+        av.logging.set_level(None)
 
 
 def _head(path: Path) -> bytes:
