@@ -177,7 +177,10 @@ class Cgpu:
         there = json.loads(self._get("assignments", bearer).removeprefix(GUARD))["assignments"]
         endpoint = there[0]["endpoint"] if there else self._take(bearer)
         way = json.loads(self._get("runtime-proxy-token", bearer, endpoint=endpoint, port="8080").removeprefix(GUARD))
-        return self.google.control.assignments[endpoint].runtime, way["token"]
+        found = self.google.control.assignments.get(endpoint)
+        if found is None:  # it vanished this moment
+            raise Ended("TypeError: fetch failed")
+        return found.runtime, way["token"]
 
     def _take(self, bearer: str) -> str:
         wanted = {"nbh": new_hash(), "variant": "GPU", "accelerator": self.google.control.eligible[0]}
