@@ -53,7 +53,7 @@ def main() -> None:
             for way in ("up", "down"):
                 said = subprocess.run([*words(command, name), way, str(source)], check=True, capture_output=True)
                 print(f"{megabytes} MB {way} in parts: {said.stdout.decode().strip()}", flush=True)
-                print(f"{megabytes} MB {way} by cgpu alone: {alone(command, way, source):.1f} s", flush=True)
+                print(f"{megabytes} MB {way} by cgpu alone: {alone(command, way, source)}", flush=True)
 
 
 def words(command: Cgpu, name: str) -> list[str]:
@@ -87,18 +87,22 @@ def fetch(executor: CgpuExecutor, span: Span) -> None:
     assert len(data) == span.length
 
 
-def alone(command: Cgpu, way: str, source: Path) -> float:
-    """The same by one call of the command."""
+def alone(command: Cgpu, way: str, source: Path) -> str:
+    """The same by one call of the command, which sends about 400 MB at most."""
     (machine,) = command.google.runtimes.values()
     asked = ["copy", str(source), "/content/whole"] if way == "up" else ["run", "--", "base64", "content/whole"]
+    if way == "down":
+        (machine.content / "whole").write_bytes(source.read_bytes())
     started = time.monotonic()
     with source.with_name("out").open("wb") as out:
         environment = ["env", f"CGPU_CONFIG_DIR={command.folder}", "cgpu"]
-        subprocess.run([*environment, *asked], check=True, stdin=subprocess.DEVNULL, stdout=out)
+        done = subprocess.run([*environment, *asked], check=False, stdin=subprocess.DEVNULL, stdout=out)
     took = time.monotonic() - started
+    if done.returncode:
+        return "it cannot"
     assert (machine.content / "whole").stat().st_size == source.stat().st_size
     assert way == "up" or source.with_name("out").stat().st_size >= source.stat().st_size * 4 // 3
-    return took
+    return f"{took:.1f} s"
 
 
 def spans(size: int, step: int) -> list[Span]:
