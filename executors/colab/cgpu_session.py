@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from executors.base import (
-    REPLY_BYTES,
     Completed,
     ExecutorError,
     Gone,
@@ -38,8 +37,8 @@ from executors.colab.address import ROOT, Address
 from executors.colab.cgpu import CallFailed, Cgpu
 from executors.colab.cgpu_login import CgpuLogin
 from executors.colab.places import RUNTIME
-from executors.jupyter import helper
-from executors.jupyter.session import ABSENT, DRAFTS, FILE_SECONDS, FULL
+from executors.jupyter import answers, helper
+from executors.jupyter.session import DRAFTS, FILE_SECONDS
 
 WORD_LETTERS = 3600
 """Longest order on the command line: a terminal in between may cut a line after 4096 letters."""
@@ -94,7 +93,7 @@ class CgpuSession:
             else:
                 self._upload(data, draft)
             answer = self._ask("place", draft=f"{DRAFTS}/{draft}", **order)
-            self._raise(answer, f"{path} could not be written")
+            answers.check(self.name, answer, f"{path} could not be written")
         except (TransferFailed, NoSpace):
             with suppress(ExecutorError):  # what it does not hear of is deleted after a day
                 self._ask("drop", draft=f"{DRAFTS}/{draft}")
@@ -130,24 +129,16 @@ class CgpuSession:
 
     def _read(self, path: str, offset: int, length: int) -> bytes:
         answer = self._ask("read", path=path, offset=offset, length=length)
-        if answer.get("error") in ABSENT:
+        if answer.get("error") in answers.ABSENT:
             raise NoSuchFile(f"{self.name}: {path} is not there")
-        self._raise(answer, f"{path} could not be read")
+        answers.check(self.name, answer, f"{path} could not be read")
         data: bytes = answer["data"]
         return data
 
     def run(self, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         """Run a command in the root. See `Executor.run`. It is ended there when its time is over."""
-        order = {"argv": list(argv), "stdin": base64.b64encode(stdin).decode(), "root": self.root, "most": REPLY_BYTES}
-        answer = self._ask("run", timeout, **order)
-        if "error" in answer:
-            raise Lost(f"{self.name}: commands cannot be started there: {answer['said']}")
-        if answer.get("late"):
-            raise Lost(f"{self.name}: a command did not end within {timeout:g} s")
-        if answer.get("long"):
-            raise TransferFailed(f"{self.name}: a command printed more than the {REPLY_BYTES} bytes allowed")
-        stdout, stderr = (base64.b64decode(answer[stream]) for stream in ("stdout", "stderr"))
-        return Completed(answer["status"], stdout, stderr)
+        answer = self._ask("run", timeout, **answers.to_run(argv, stdin, self.root))
+        return answers.completed(self.name, answer, timeout)
 
     # Orders
 
@@ -193,12 +184,6 @@ class CgpuSession:
         head, _, data = whole.partition(b"\n")
         answer: dict[str, Any] = json.loads(head)
         return {**answer, "data": data}
-
-    def _raise(self, answer: dict[str, Any], what: str) -> None:
-        if answer.get("error") in FULL:
-            raise NoSpace(f"{self.name}: the disk is full")
-        if "error" in answer:
-            raise TransferFailed(f"{self.name}: {what}: {answer['error']} {answer.get('said', '')}")
 
     # Which machine it is
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from executors.base import (
-    REPLY_BYTES,
     Completed,
     Lost,
     NoSpace,
@@ -21,13 +19,12 @@ from executors.base import (
     TransferFailed,
     Unreachable,
 )
+from executors.jupyter import answers
 from executors.jupyter.contents import Contents
 from executors.jupyter.kernel import Kernel
 from executors.jupyter.server import FILES, KERNEL, Answered, Server
 
 DRAFTS = "drafts"
-FULL = ("ENOSPC", "EDQUOT")
-ABSENT = ("ENOENT", "ENOTDIR", "ELOOP")
 FILE_SECONDS = 60.0
 START_SECONDS = 60.0
 """How long a kernel may take to start: on a busy machine its imports alone take many seconds."""
@@ -65,7 +62,7 @@ class Session:
         try:
             self._upload(source, span, draft)
             answer = self._ask("place", draft=draft, path=path, size=span.length)
-            self._raise(answer, f"{path} could not be written")
+            answers.check(self.name, answer, f"{path} could not be written")
         except BaseException:
             self._kernel.tell("drop", draft=draft)  # what it does not hear of is deleted after a day
             raise
@@ -89,25 +86,17 @@ class Session:
         draft = _draft()
         try:
             answer = self._ask("cut", path=path, offset=span.offset, length=span.length, draft=draft)
-            if answer.get("error") in ABSENT:
+            if answer.get("error") in answers.ABSENT:
                 raise NoSuchFile(f"{self.name}: {path} is not there")
-            self._raise(answer, f"{path} could not be read")
+            answers.check(self.name, answer, f"{path} could not be read")
             return self._contents.read_whole(self._folder, draft)
         finally:
             self._kernel.tell("drop", draft=draft)
 
     def run(self, argv: Sequence[str], stdin: bytes, timeout: float) -> Completed:
         """Run a command in the root. See `Executor.run`."""
-        order = {"argv": list(argv), "stdin": base64.b64encode(stdin).decode(), "root": self.root, "most": REPLY_BYTES}
-        answer = self._kernel.ask("run", timeout, **order)
-        if "error" in answer:
-            raise Lost(f"{self.name}: commands cannot be started there: {answer['said']}")
-        if answer.get("late"):
-            raise Lost(f"{self.name}: a command did not end within {timeout:g} s")
-        if answer.get("long"):
-            raise TransferFailed(f"{self.name}: a command printed more than the {REPLY_BYTES} bytes allowed")
-        stdout, stderr = (base64.b64decode(answer[stream]) for stream in ("stdout", "stderr"))
-        return Completed(answer["status"], stdout, stderr)
+        answer = self._kernel.ask("run", timeout, **answers.to_run(argv, stdin, self.root))
+        return answers.completed(self.name, answer, timeout)
 
     def _open(self) -> None:
         draft = _draft()
@@ -169,12 +158,6 @@ class Session:
 
     def _ask(self, do: str, **order: Any) -> dict[str, Any]:
         return self._kernel.ask(do, FILE_SECONDS, **order)
-
-    def _raise(self, answer: dict[str, Any], what: str) -> None:
-        if answer.get("error") in FULL:
-            raise NoSpace(f"{self.name}: the disk is full")
-        if "error" in answer:
-            raise TransferFailed(f"{self.name}: {what}: {answer['error']} {answer.get('said', '')}")
 
 
 def _draft() -> str:
