@@ -28,7 +28,7 @@ from server.problems import Refusal
 from services.base.planned import check_services, row, why
 from services.base.request import Terms, request
 from services.base.service import Params, Service
-from services.base.weighing import amounts, weighed
+from services.base.weighing import amounts, weigh
 
 SESSION = "server"
 """Whose turn it is in the queue: the server's clients have one together, as the commands of a terminal do."""
@@ -50,8 +50,8 @@ def submit(desk: Desk, broker: Broker, wish: schemas.Wish, key: str | None = Non
             asked = _made(desk, wish, service, params, terms, folder)
             _remember(broker, asked, wish)
             job = broker.submit(asked)
-    with suppress(OffloadError), weighed(broker, job, service, params, detach=True):  # only plans are made of that
-        pass
+    with suppress(OffloadError):  # only plans are made of that
+        weigh(broker, job, service, params, detach=True)
     desk.look_after()
     return broker.journal.job(job.id), True
 

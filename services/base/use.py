@@ -23,7 +23,7 @@ from services.base.request import Terms, request
 from services.base.service import Params, Service
 from services.base.text import complain, near, plain, shell, typed
 from services.base.through import opened, see_through
-from services.base.weighing import amounts, weighed
+from services.base.weighing import amounts, weigh
 
 NO_JOB: dict[str, Any] = {"job": None, "state": None, "error": None, "items": [], "attempts": []}
 """What stands in the document when there was nothing to do."""
@@ -95,8 +95,8 @@ class Use:
                 return self._preview(broker)
             job = self._job(broker)
             if job is not None:
-                with weighed(broker, job, self._service, self._params, self._terms.background):
-                    return self._detach(broker, job) if self._terms.background else self._drive(broker, job)
+                weigh(broker, job, self._service, self._params, self._terms.background)
+                return self._detach(broker, job) if self._terms.background else self._drive(broker, job)
         outcome = Outcome(self._rejected, self._skipped)
         if self._terms.background and not self._choices.json:  # ids are expected, and there is none
             return outcome.code

@@ -6,8 +6,7 @@ this machine alone it is for plans to come: then what the script measures tells 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from broker.broker import Broker
@@ -20,19 +19,17 @@ def amounts(service: Service, params: Params, sources: Sequence[Path]) -> list[f
     return [service.amount(source, params) if service.unit else None for source in sources]
 
 
-@contextmanager
-def weighed(broker: Broker, job: Job, service: Service, params: Params, detach: bool) -> Iterator[None]:
+def weigh(broker: Broker, job: Job, service: Service, params: Params, detach: bool) -> None:
     """Weigh a job's inputs: at once for one in the background, else before a plan with a choice."""
 
-    def weigh(job: Job) -> None:
+    def now(job: Job) -> None:
         if sources := _unknown(job):
             broker.journal.weigh(job.id, _known(service, params, sources))
 
     if service.unit and detach:
-        weigh(job)
+        now(job)
     elif service.unit and len(broker.targets) > 1:
-        broker.weigh = weigh
-    yield
+        broker.weigh = now
 
 
 def _unknown(job: Job) -> dict[int, Path]:
