@@ -14,8 +14,8 @@ from pathlib import Path
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from broker.errors import ConfigError, LimitError
-from server.parts import NO_ROOM, PIECE_BYTES, check_room
+from server.folders import stored
+from server.parts import PIECE_BYTES, check_room
 from server.problems import Refusal
 
 FIELD_BYTES = 64 * 1024
@@ -113,7 +113,7 @@ class _Reader:
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece."""
-        with _read(), _stored(self._draft.parent):
+        with _read(), stored(self._draft.parent):
             check_room(self._draft.parent, len(piece))
             self._parser.write(piece)
 
@@ -122,7 +122,7 @@ class _Reader:
         if not self._is_over:
             raise Refusal(400, "the form is cut short, or there is nothing in it")
         if self._file and self._form.file:
-            with _stored(self._draft.parent):
+            with stored(self._draft.parent):
                 os.fsync(self._file.fileno())
                 os.fchmod(self._file.fileno(), 0o400)
             self._form.file.sha256 = self._hash.hexdigest()
@@ -207,14 +207,3 @@ def _read() -> Iterator[None]:
         yield
     except FormParserError as error:
         raise Refusal(400, f"the form cannot be read: {error}") from error
-
-
-@contextmanager
-def _stored(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise LimitError(f"the disk that holds {folder} is full", "make room there") from error
-        what = f"files cannot be kept in {folder}: {error.strerror}"
-        raise ConfigError(what, "point OFFLOAD_STATE_DIR of the server elsewhere") from error
