@@ -53,6 +53,11 @@ class Said:
         return self.status == 0 or AUTHENTICATED in self.output
 
     @property
+    def found_no_login(self) -> bool:
+        """Whether there was none, which it would have a person make."""
+        return ASKS_A_PERSON in self.output or HAS_NO_LOGIN in self.output
+
+    @property
     def rest(self) -> bytes:
         """What it printed beside who is logged in."""
         lines = self.output.splitlines(keepends=True)
@@ -97,7 +102,7 @@ class Cgpu:
     def _ask(self, words: Sequence[str], seconds: float) -> Said:
         with self._login.guarded() as guard:
             said = self._call(words, seconds)
-            guard.authenticated = said.authenticated
+            guard.authenticated, guard.found_none = said.authenticated, said.found_no_login
         if said.status != 0:
             raise guard.verdict or self._error(said, seconds)
         return said
@@ -128,7 +133,7 @@ class Cgpu:
         return Said(ended if ended is not None and ended >= 0 else None, bytes(output))
 
     def _error(self, said: Said, seconds: float) -> ExecutorError:
-        if ASKS_A_PERSON in said.output or HAS_NO_LOGIN in said.output:
+        if said.found_no_login:
             return Refused(f"{self.name}: cgpu is not logged in to Colab", step=LOGIN, hint=CONNECT)
         if not said.authenticated:
             why = said.last if said.status is not None else f"no answer within {seconds:g} s"

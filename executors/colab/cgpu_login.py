@@ -37,9 +37,12 @@ COLD_SECONDS = 400.0
 
 
 class Guard:
-    """One call: whether it was let in, and what is to be said of its login where it was not."""
+    """One call: whether it was let in, or found no login, and what is to be said of its login where it was not."""
 
     authenticated = False
+    found_none = False
+    """Another call's cgpu may have deleted it, and that call may have put it back since."""
+
     verdict: ExecutorError | None = None
 
 
@@ -61,7 +64,7 @@ class CgpuLogin:
             yield guard
         finally:
             try:
-                if not guard.authenticated and not self._file.exists():
+                if not guard.authenticated and (guard.found_none or not self._file.exists()):
                     guard.verdict = self._mend()
             finally:
                 self._leave(lock)
@@ -82,7 +85,7 @@ class CgpuLogin:
             os.close(lock)
 
     def _enter(self) -> int:
-        if not (self._file.exists() or self._copy.exists()):
+        if not (self._file.exists() or self._ours.exists()):
             raise self._not_logged_in()
         lock = self._open("lock")
         try:
@@ -103,12 +106,11 @@ class CgpuLogin:
     def _is_in(self, lock: int) -> bool:
         """Whether the file is there, or could be put back; not while calls are under way that may do so."""
         if not self._file.exists():
-            if not self._copy.exists():
-                raise self._not_logged_in()
             if not _try(lock, fcntl.LOCK_EX):
                 return False
-            if self._copy.exists():  # of one that was killed in a call
-                self._restore()
+            self._restore()  # by the copy of one that was killed in a call
+            if not self._file.exists():
+                raise self._not_logged_in()
         fcntl.flock(lock, fcntl.LOCK_SH)
         return self._save()
 

@@ -182,7 +182,7 @@ def test_many_calls_that_fail_at_once_lose_no_login(command: Cgpu, executor: Cgp
     command.start_seconds = 0.1
     with executor, command.google.offline(), ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(executor.run, ["true"]) for _ in range(8)]
-        assert {type(call.exception()) for call in calls} == {Lost}
+        assert [str(call.exception()) for call in calls if type(call.exception()) is not Lost] == []
     assert_intact(command, session)
 
 
