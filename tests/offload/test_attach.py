@@ -89,6 +89,7 @@ def test_ctrl_c_ends_a_job_that_is_driven_from_here(stage: Stage) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_any_polite_signal_only_ends_the_watching(stage: Stage, number: signal.Signals) -> None:
     job = stage.detach(*LONG, "a.dat")
+    until(lambda: at_work(job), "the job at work")
     watcher = stage.watch(job, "--json")
     watcher.send_signal(number)
     said = finish(watcher)

@@ -34,12 +34,13 @@ def desk() -> Desk:
 
 @pytest.fixture
 def seen(offload_dirs: Path) -> Iterator[list[int]]:
-    """How many processes there are in the background at a time, looked at all the while."""
+    """How many jobs are driven at a time, looked at all the while. A driver that is done may take long to be gone."""
     counts, enough = [0], threading.Event()
 
     def look() -> None:
-        while not enough.wait(0.1):
-            counts.append(len(alive()))
+        with Broker(settings.load()) as broker:
+            while not enough.wait(0.05):
+                counts.append(len(broker.drivers()))
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -92,7 +93,7 @@ def test_no_more_followers_than_can_run_and_one_that_waits(
     with Serving(tmp_path) as serving, serving.client() as client:
         asked = [client.submit("stabilize", [clip]).job for _ in range(5)]
         assert [client.wait(job).state for job in asked] == ["failed"] * 5
-    assert 1 <= max(seen) <= 3  # one that ends starts the next, before it is gone
+    assert 1 <= max(seen) <= 2
 
 
 def test_a_server_that_ends_leaves_jobs_to_those_who_see_to_them(
