@@ -109,13 +109,18 @@ def look(media: Media, params: dict[str, Any], pixels: int, folder: Path) -> Loo
         )
 
 
-def is_matched(look: Look, index: _cut.Index, params: dict[str, Any]) -> bool:
-    """Whether a segment's header says of the picture just what the one-piece pass would say."""
+def header(look: Look, index: _cut.Index, params: dict[str, Any]) -> bytes:
+    """What the encoder of a segment says of all of its pictures."""
     context = av.CodecContext.create("libx264", "w")
     context.options = options(params)
     _dress(context, look, index.tick)
     context.open()
-    return _parameter_sets(context.extradata or b"") == _parameter_sets(look.header)
+    return context.extradata or b""
+
+
+def is_matched(header: bytes, look: Look) -> bool:
+    """Whether a segment's header says of the picture just what the one-piece pass would say."""
+    return _parameter_sets(header) == _parameter_sets(look.header)
 
 
 def _parameter_sets(header: bytes) -> list[bytes]:
@@ -159,7 +164,6 @@ class Encoder:
         # What is decoded before it is shown has negative times, and is to keep them.
         self._file = av.open(str(place), "w", format="nut", options={"avoid_negative_ts": "disabled"})
         self._start = times[run.first]
-        self._file.metadata["title"] = str(self._start)
         self._stream = self._file.add_stream("libx264", rate=look.rate, options=options(params))
         _dress(self._stream.codec_context, look, index.tick)
 

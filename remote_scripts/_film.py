@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import _ffmpeg
+import _join
 import _x264
 import av
 import numpy as np
@@ -131,11 +132,7 @@ class Film:
     def owns(self, segment: Segment, piece: Path) -> bool:
         """Whether a piece that was found is what `make` makes: all its frames, and encoded alike."""
         start, stop = self._times.span(segment.number)
-        with suppress(av.error.FFmpegError), opened_piece(piece) as file:
-            video = file.streams.video[0]
-            found = video.codec_context.extradata, sum(packet.size > 0 for packet in file.demux(video))
-            return found == (self._header, stop - start)
-        return False
+        return _join.is_piece(piece, self._header, stop - start)
 
     @cached_property
     def _header(self) -> bytes | None:
@@ -215,11 +212,6 @@ def _decoded(arguments: list[str], folder: Path, times: Timetable) -> Iterator[A
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-def opened_piece(piece: Path) -> av.container.InputContainer:
-    """Open a piece that `encoding` wrote."""
-    return av.open(f"file:{piece}", options={"protocol_whitelist": "file", "format_whitelist": "nut"})
 
 
 @contextmanager

@@ -24,9 +24,9 @@ import _join
 import _watch
 from _job import BadInput, Item, ItemError, Job, LimitExceeded, Missing
 from _media import Media
-from _segments import Segment, hands, work_through
+from _segments import Do, Owns, Segment, hands, usable, work_through
 
-SCHEME = 2  # counted up when the same names would mean other pieces
+SCHEME = 3  # counted up when the same names would mean other pieces
 WORKER_BYTES = 60e6  # what a worker takes, and for each pixel of a frame; by measure (416 MB at 1920x1080, medium)
 PIXEL_BYTES = {
     "ultrafast": 60,
@@ -77,10 +77,13 @@ class Segmented:
             self._link(folder)
             return _watch.watch(parts[segment.number], self._index, self._media, self._job.params, self._pixels, folder)
 
+        def owns(segment: Segment, piece: Path) -> bool:
+            return _watch.is_piece(piece)
+
         fast = bool(self._job.params.get("fast"))
         names = self._names("watch", [self._job.params["shakiness"], fast, cuts, self._index.packets], len(parts))
         try:
-            pieces = self._through(names, do, progress, [1 + self._index.count(part) for part in parts])
+            pieces = self._through(names, do, owns, progress, [1 + self._index.count(part) for part in parts])
             watched = _watch.put_together(pieces, cuts, self._index)
         except (BadInput, LimitExceeded, Missing):
             raise
@@ -100,7 +103,8 @@ class Segmented:
         clean = [_camera.covers(one, zoom, self._media.width, self._media.height) for one in path]
         runs = _encode.choose_runs(self._index, times, clean)
         look = _encode.look(self._media, params, self._pixels, self._folder)
-        if not _encode.is_matched(look, self._index, params):
+        header = _encode.header(look, self._index, params)
+        if not _encode.is_matched(header, look):
             raise InOnePiece("its header would differ from that of a clip encoded in one piece")
 
         def do(segment: Segment, folder: Path) -> Generator[float, None, Path]:
@@ -115,36 +119,49 @@ class Segmented:
             return folder / "piece.nut"
 
         settings = [[astuple(one) for one in path], zoom, times, _encode.options(params), _encode.BEYOND, len(runs)]
+
+        def owns(segment: Segment, piece: Path) -> bool:
+            run = runs[segment.number]
+            return _join.is_piece(piece, header, run.stop - run.first)
+
         names = self._names("encode", settings, len(runs))
         weights = [run.end - run.first for run in runs]
-        pieces = self._through(names, do, lambda *shares: progress(*(share * JOINED for share in shares)), weights)
+
+        def tell(*shares: float) -> None:
+            progress(*(share * JOINED for share in shares))
+
+        pieces = self._through(names, do, owns, tell, weights)
         return self._join(pieces, times, look, tracks)
 
     def _join(self, pieces: Sequence[Path], times: Sequence[int], look: _encode.Look, tracks: _ffmpeg.Tracks) -> Path:
-        _join.join(pieces, self._index, times, self._folder / "joined.mov")
+        stamps = [time - self._index.begins for time in times]
+        joined = _join.join(pieces, stamps, self._index.last, self._index.tick, self._folder)
         target = f"stabilized.{tracks.container}"
         finish = _commands.Finish(look.rate, look.disposition, look.range)
-        arguments = _commands.mux(self._media, self._pixels, tracks, finish, "joined.mov", target)
+        arguments = _commands.mux(self._media, self._pixels, tracks, finish, joined.name, target)
         for _ in _ffmpeg.Pass(arguments, self._folder):
             pass
-        (self._folder / "joined.mov").unlink()
+        joined.unlink()
         written = _join.count(self._folder / target)
         if written != len(times):
             raise ItemError(f"frames were lost: {len(times)} encoded, {written} written")
         return self._folder / target
 
-    def _through(self, names: Sequence[str], do: Any, progress: Progress, weights: Sequence[int]) -> list[Path]:
+    def _through(
+        self, names: Sequence[str], do: Do, owns: Owns, progress: Progress, weights: Sequence[int]
+    ) -> list[Path]:
+        segments = [Segment(number, name) for number, name in enumerate(names)]
+        item = usable(self._job, self._item, segments, owns)
         shares = [0.0] * len(names)
-        found = [name in self._item.checkpoints for name in names]
+        found = [name in item.checkpoints for name in names]
 
         def tell(number: int, share: float) -> None:
             shares[number] = share
             done = list(map(mul, shares, weights))
             progress(sum(done) / sum(weights), sum(compress(done, found)) / sum(weights))
 
-        segments = [Segment(number, name) for number, name in enumerate(names)]
         each = bytes_each(self._job.params["preset"], self._media.width * self._media.height)
-        return work_through(self._job, self._item, segments, do, hands(each), tell)
+        return work_through(self._job, item, segments, do, hands(each), tell)
 
     def _names(self, stage: str, settings: Any, number: int) -> list[str]:
         told = json.dumps([SCHEME, stage, self._job.params["to_sdr"], settings])

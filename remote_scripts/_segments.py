@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -39,6 +39,9 @@ class Segment:
 
 Do = Callable[[Segment, Path], Generator[float, None, Path]]
 """Makes the piece of a segment in a folder; yields the share that is done, returns the piece."""
+
+Owns = Callable[[Segment, Path], bool]
+"""Whether a piece that was found is what would be made of a segment here."""
 
 
 def hands(bytes_each: float) -> int:
@@ -63,6 +66,18 @@ def _available(told: Path) -> float:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024.0
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+
+
+def usable(job: Job, item: Item, segments: Sequence[Segment], owns: Owns) -> Item:
+    """The item with those pieces of earlier attempts alone that `owns` says are what would be made here.
+
+    What another encoder made, or a machine that is broken, is made again.
+    """
+    there = [one for one in segments if one.name in item.checkpoints]
+    fit = {one.name: item.checkpoints[one.name] for one in there if owns(one, item.checkpoints[one.name])}
+    if len(fit) < len(there):
+        job.log(item, f"pieces of an earlier attempt that do not fit, and are made again: {len(there) - len(fit)}")
+    return replace(item, checkpoints=fit)
 
 
 def work_through(

@@ -71,6 +71,16 @@ def _write(stretch: _cut.Stretch, tally: _ffmpeg.Tally, folder: Path) -> Path:
     return piece
 
 
+def is_piece(path: Path) -> bool:
+    """Whether a file is a piece as `watch` writes it. Whether it fits to its neighbours is seen at their seams."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        tally = _ffmpeg.Tally(**found["tally"])
+        return len(found["times"]) == len(found["motions"]) <= tally.encoded and isinstance(found["seams"], dict)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
 def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text("ascii").splitlines() if not line.startswith("#")]
 
@@ -100,7 +110,7 @@ def put_together(pieces: Sequence[Path], cuts: Sequence[int], index: _cut.Index)
     for cut, (before, after) in zip(cuts, pairwise(parts), strict=True):
         seen = before["seams"].get(str(cut)), after["seams"].get(str(cut))
         if seen[0] is None or seen[0] != seen[1]:
-            raise Unseamly(f"the frame at {cut} is not the same from both sides of it")
+            raise Unseamly(f"the frame at {float(cut * index.tick):.3f} s is not the same from both sides of it")
     times = [time for part in parts for time in part["times"]]
     if times != sorted(set(times)):
         raise Unseamly("frames are shown in another order than they were watched")

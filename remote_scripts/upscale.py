@@ -35,13 +35,13 @@ import math
 import sys
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import _esrgan
 import _ffmpeg
 import _film
+import _join
 import _splice
 import _stills
 import _timetable
@@ -55,7 +55,7 @@ from _clock import Clock
 from _job import BadInput, Item, ItemError, Job, LimitExceeded, Result, run, sha256
 from _media import Media, check_seconds, probe
 from _memory import check_memory
-from _segments import work_through
+from _segments import usable, work_through
 from _tiles import Enlarger
 
 LARGER = 16  # times as many pixels as a picture may have, its result may: four times as wide and as high
@@ -155,17 +155,14 @@ def _clip(job: Job, item: Item, enlarger: Enlarger) -> Result:
 def _enlarged(job: Job, item: Item, film: _film.Film, times: _timetable.Timetable) -> list[Path]:
     """The piece of each segment, made now or by an earlier attempt."""
     segments = film.segments(_weights(job))
-    there = {one for one in segments if one.name in item.checkpoints}
-    fit = {one for one in there if film.owns(one, item.checkpoints[one.name])}
-    if there - fit:
-        job.log(item, f"{len(there - fit)} pieces of an earlier attempt do not fit, and are made again")
+    item = usable(job, item, segments, film.owns)
+    fit = {one for one in segments if one.name in item.checkpoints}
     lengths = [stop - start for start, stop in (times.span(one.number) for one in segments)]
     done = sum(lengths[one.number] for one in fit)
     if fit and len(fit) < len(segments):
         job.log(item, f"{done} of {len(times.stamps)} frames are done already; the clip is read to where it goes on")
-    left = replace(item, checkpoints={one.name: item.checkpoints[one.name] for one in fit})
     clock = Clock(job, item, lengths, times.seconds, {one.number for one in fit})
-    return work_through(job, left, segments, film.make, 1, clock)
+    return work_through(job, item, segments, film.make, 1, clock)
 
 
 @functools.cache
@@ -194,7 +191,8 @@ def _joined(
     size: tuple[int, int],
     pixels: int,
 ) -> Result:
-    _splice.join(pieces, times.stamps, times.last, times.unit, folder)
+    stamps = [stamp - times.stamps[0] for stamp in times.stamps]
+    _join.join(pieces, stamps, times.last, times.unit, folder)
     name = f"upscaled.{tracks.container}"
     limit = max(pixels, math.prod(size))
     start = times.stamps[0] * times.unit

@@ -19,7 +19,7 @@ from av.video.frame import PictureType
 
 from tests import media
 
-from .runs import Run, job, kinds, packets, stabilize, times
+from .runs import Run, job, kinds, packets, part, stabilize, times
 from .segmented import command, in_one, in_segments, pieces, run
 from .test_stabilize_bytes import held_to
 
@@ -116,6 +116,28 @@ def test_checkpoints_of_other_settings_are_left_alone(clip: Path, whole: Run, tm
     assert not pieces(done, "watch")  # the same motions
     assert len(pieces(done, "encode")) == 4
     assert done.output().read_bytes() == in_segments_of(tmp_path / "afresh", clip, smoothing=5).read_bytes()
+
+
+def test_pieces_that_do_not_fit_are_made_again(clip: Path, whole: Run, tmp_path: Path) -> None:
+    """One of another encoder, one of another length, ones that are none: under names that say otherwise."""
+    other = run(job(tmp_path / "other", clip, preset="ultrafast"), command(pair=PAIR))
+    folder = job(tmp_path / "job", clip)
+    found = shutil.copytree(whole.folder / "out/0/checkpoints", folder / "in/checkpoints/0")
+    watched, encoded = pieces(whole, "watch"), pieces(whole, "encode")
+    (found / watched[1]).write_text('{"times": [1], "motions": [], "seams": {}, "tally": {}}')
+    shutil.copy(other.folder / "out/0/checkpoints" / pieces(other, "encode")[0], found / encoded[0])
+    shutil.copy(found / encoded[3], found / encoded[1])
+    (found / encoded[2]).write_bytes(b"none")
+    assert counted(found / encoded[1]) != counted(whole.folder / "out/0/checkpoints" / encoded[1])
+    done = run(folder, command(pair=PAIR))
+    assert pieces(done) == sorted([watched[1], *encoded[:3]])
+    assert "made again: 1" in done.logged()
+    assert "made again: 3" in done.logged()
+    assert done.output().read_bytes() == whole.output().read_bytes()
+
+
+def counted(piece: Path) -> int:
+    return int(part("_join").count(piece))
 
 
 def in_segments_of(folder: Path, clip: Path, **options: Any) -> Path:

@@ -231,8 +231,8 @@ def test_a_joint_is_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for segment in times_.segments(""):
             (tmp_path / segment.name).mkdir(exist_ok=True)
             pieces.append(finished(reel.make(segment, tmp_path / segment.name)))
-        part("_splice").join(pieces, times_.stamps, times_.last, times_.unit, tmp_path)
-        quality[length] = np.array(against(tmp_path / "joined.mp4", HANDHELD))
+        joined = part("_join").join(pieces, times_.stamps, times_.last, times_.unit, tmp_path)
+        quality[length] = np.array(against(joined, HANDHELD))
     loss = quality[1000] - quality[48]
     assert len(loss) == 144
     for joint in (48, 96):
