@@ -14,7 +14,6 @@ from broker.contact import Contact
 from broker.dispatch import Dispatch
 from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
-from broker.hashes import identify
 from broker.job import Attempt, FileId, Job, Remains, Request, State, resume_key
 from broker.journal import Journal
 from broker.ledger import Ledger
@@ -107,7 +106,7 @@ class Broker:
 
     def _identify(self, path: Path) -> tuple[FileId, str]:
         try:
-            return identify(self.journal, path)
+            return self.journal.hashes.identify(path)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}") from error
 

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from broker.errors import LimitError
-from broker.hashes import identify
 from broker.job import Item, Job, Payload
 from broker.journal import Journal
 from broker.scripts import bundle
@@ -39,7 +38,7 @@ class Payloads:
             return None
         path = self._path(item.payload)
         with suppress(OSError):  # not here
-            found, sha256 = identify(self.journal, path)
+            found, sha256 = self.journal.hashes.identify(path)
             if sha256 == item.payload.sha256:
                 return replace(item, source=path, file_id=found, sha256=sha256)
         return None

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from broker import models, placement, rules, targets
 from broker.errors import InputError, OffloadError, UsageError
-from broker.hashes import identify
 from broker.job import FileId, Job, Request
 from broker.journal import Journal
 from broker.models import pinning
@@ -122,7 +121,7 @@ class Planner:
             return Load(source, *known[source], amount)
         try:
             if self._journal.history.any_sent():
-                file_id, sha256 = identify(self._journal, source)
+                file_id, sha256 = self._journal.hashes.identify(source)
             else:  # what lies nowhere need not be hashed to learn that
                 file_id, sha256 = FileId.of(source), str(source)
         except OSError as error:
@@ -138,7 +137,7 @@ class Planner:
         if not source.startswith(PATH):
             return pinning.known(source, self._settings)
         with suppress(OffloadError):  # the job itself will tell
-            return models.resolve(source, self._settings, hashing=lambda path: identify(self._journal, path)[1])
+            return models.resolve(source, self._settings, hashing=lambda path: self._journal.hashes.identify(path)[1])
         return None
 
     def _try_links(self, candidates: Iterable[Candidate]) -> None:

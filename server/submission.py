@@ -140,7 +140,7 @@ def _remember(broker: Broker, asked: Request, wish: schemas.Wish) -> None:
     """What was uploaded has been hashed."""
     for entry, sent in zip(asked.inputs, wish.inputs, strict=True):
         if isinstance(sent, schemas.Upload):
-            broker.journal.remember_hash(entry.source, FileId.of(entry.source), sent.blob)
+            broker.journal.hashes.remember(entry.source, FileId.of(entry.source), sent.blob)
 
 
 def plan(desk: Desk, broker: Broker, sketch: schemas.Sketch) -> schemas.Plan:
