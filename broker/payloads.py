@@ -21,8 +21,14 @@ from broker.errors import LimitError
 from broker.job import Item, Job, Payload
 from broker.journal import Journal
 from broker.scripts import bundle
+from broker.settings import Settings
 
 DAY_SECONDS = 86400.0
+
+
+def prepared(settings: Settings, journal: Journal) -> Payloads:
+    """The payloads that are kept here."""
+    return Payloads(settings.cache_dir / "prepared", journal)
 
 
 @dataclass(frozen=True)
