@@ -84,8 +84,19 @@ class Planner:
             raise UsageError(f"{why}, and none is asked while offline", "leave out --offline, or --when remote")
 
     def of(self, job: Job) -> list[Candidate]:
-        """The plan for what is left of a job. Raises as `allowed`."""
-        return self._placed(job, Work.of(job), job.offline)
+        """The plan for what is left of a job: where it runs comes first. Raises as `allowed`."""
+        attempts = self._journal.attempts(job.id)
+        if not job.open_items and all(attempt.state != "running" for attempt in attempts):
+            return []  # nobody needs to be asked
+        candidates = self._placed(job, Work.of(job), job.offline)
+        latest = [attempt for attempt in attempts if not attempt.prepares][-1:]
+        running = {attempt.target for attempt in latest if attempt.state == "running"}
+        return sorted(candidates, key=lambda candidate: candidate.target.name not in running)
+
+    def here(self) -> Candidate:
+        """This machine, where every job is prepared."""
+        target = self._targets[targets.LOCAL]
+        return Candidate(target, self._journal.health.probe(target), "preparing the inputs", 0)
 
     def preview(
         self, request: Request, amounts: Sequence[float | None], known: Mapping[Path, tuple[str, int]] | None = None

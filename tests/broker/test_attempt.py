@@ -11,7 +11,7 @@ import pytest
 
 from broker import publication
 from broker.broker import Broker
-from broker.errors import InputError, Interrupted, UsageError
+from broker.errors import Interrupted, UsageError
 from broker.events import Event, Note, Progress, Published, Started
 from broker.job import Job, State
 from broker.stop import Stop
@@ -53,7 +53,7 @@ def jobs_on(broker: Broker, target: str) -> list[Path]:
     return list((root / "jobs").glob("*"))
 
 
-# Being overtaken, and what makes no job
+# Being overtaken
 
 
 def test_a_driver_that_was_overtaken_publishes_nothing_and_watches_the_other(broker: Broker, tmp_path: Path) -> None:
@@ -81,20 +81,6 @@ def test_a_driver_that_was_overtaken_ends_nothing_of_the_others(broker: Broker, 
     assert of_job(remote)
     broker.cancel(only_job(broker))
     assert not of_job(remote)
-
-
-def test_an_input_that_cannot_be_read_makes_no_job(broker: Broker, tmp_path: Path) -> None:
-    asked = request(tmp_path / "media", b"one")
-    asked.inputs[0].source.unlink()
-    with pytest.raises(InputError, match=r"0\.dat: No such file"):
-        broker.submit(asked)
-    assert broker.journal.jobs() == []
-
-
-def test_an_unknown_target_makes_no_job(broker: Broker, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no target named 'nowhere'"):
-        broker.submit(request(tmp_path / "media", b"one", on="nowhere"))
-    assert broker.journal.jobs() == []
 
 
 # Stopping
