@@ -21,11 +21,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import away
 from interleave import environment, machine, race, run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import psutil
 
 from broker import settings
 from broker.broker import Broker
@@ -35,7 +34,7 @@ from tests.broker.jobs import request
 LS = (sys.executable, "-m", "offload", "jobs", "ls")
 SESSIONS = 5
 SYNCS = 300
-HANGS = 60.0
+NOWHERE = "ssh://127.0.0.1:1"
 
 
 def main() -> None:
@@ -46,26 +45,18 @@ def main() -> None:
     asked = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
-        full, empty = places(Path(name) / "full"), places(Path(name) / "empty")
+        full, empty = (away.folders(Path(name) / one, NOWHERE) for one in ("full", "empty"))
         submit(Path(name), full, asked.jobs)
         ls(full, empty, asked.rounds)
         scheduler(full)
 
 
-def places(folder: Path) -> dict[str, str]:
-    """Folders of the program's own, with one target that is away."""
-    found = {name: str(folder / name.lower()) for name in ("CONFIG", "STATE", "CACHE")}
-    (folder / "config").mkdir(parents=True)
-    (folder / "config/targets.toml").write_text('[box]\nurl = "ssh://127.0.0.1:1"\n')
-    return {f"OFFLOAD_{name}_DIR": path for name, path in found.items()}
-
-
 def submit(folder: Path, into: dict[str, str], count: int) -> None:
     """Submit them all, one by one, from one process."""
     disk = synced(folder)
-    asked = request(folder / "media", b"work", on="box")
+    asked = request(folder / "media", b"work", on="away")
     with Broker(settings.load(into)) as broker:
-        broker.journal.health.failed(broker.targets["box"], "box: no route")
+        broker.journal.health.failed(broker.targets["away"], "away: no route")
         used, started = list[int](), time.perf_counter()
         for number in range(count):
             broker.submit(own(asked, number))
@@ -118,23 +109,15 @@ def at(where: dict[str, str]) -> Iterator[None]:
 
 def scheduler(full: dict[str, str]) -> None:
     """What the one process that looks after them all uses."""
-    found = [process for process in psutil.process_iter() if _is_ours(process, full["OFFLOAD_STATE_DIR"])]
+    found = away.background(full)
     for process in found:
         before, seconds = process.memory_info().rss, process.cpu_times().user
         time.sleep(10)
         after, more = process.memory_info().rss, process.cpu_times().user
         print(f"  the scheduler: {before / 2**20:.1f} MB, {after / 2**20:.1f} ten seconds later")
         print(f"  it worked {more - seconds:.2f} s of them")
-        process.kill()
-        process.wait(HANGS)
+    away.end(found)
     print(f"  processes in the background: {len(found)}")
-
-
-def _is_ours(process: psutil.Process, state: str) -> bool:
-    try:
-        return process.environ().get("OFFLOAD_STATE_DIR") == state and process.pid != os.getpid()
-    except psutil.Error:  # somebody else's, or gone while we looked
-        return False
 
 
 if __name__ == "__main__":

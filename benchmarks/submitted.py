@@ -20,16 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import away
 from interleave import environment, machine
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import psutil
-
 from broker import settings
 from broker.broker import Broker
 from server.client import Client
-from tests.processes import carrying
 from tests.server.asking import WAITING
 from tests.server.serving import Serving
 
@@ -52,17 +50,15 @@ def main() -> None:
             over = ended(asked.run)
         with Broker(settings.load(environment())) as broker:
             there = {job.id for job in broker.journal.jobs(limit=10 * asked.jobs)}
-        end_all()
+        away.end(away.background(environment()))
     report(asked.jobs, answers, there, seconds)
     print(f"  the {asked.run} that run are over: {over}; at most {max(seen)} processes at a time in the background")
 
 
 def prepared(folder: Path) -> Path:
-    """Folders of the program's own, with one target that is away, and the files to upload."""
-    environment().update({f"OFFLOAD_{name}_DIR": str(folder / name) for name in ("CONFIG", "STATE", "CACHE")})
-    (folder / "CONFIG").mkdir()
+    """The program's folders, and the files to upload."""
     (folder / "file").touch()
-    (folder / "CONFIG/targets.toml").write_text(f'[away]\nurl = "local://{folder}/file/x"\n')
+    environment().update(away.folders(folder, f"local://{folder}/file/x"))
     for number in range(FILES):
         (folder / f"{number}.mp4").write_text(f"this is no clip {number}")
     return folder
@@ -108,7 +104,7 @@ def counted() -> Iterator[list[int]]:
 
     def look() -> None:
         while not enough.wait(LOOK_SECONDS):
-            seen.append(len(background()))
+            seen.append(len(away.background(environment())))
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -117,25 +113,6 @@ def counted() -> Iterator[list[int]]:
     finally:
         enough.set()
         looking.join()
-
-
-def background() -> list[psutil.Process]:
-    """The followers and the scheduler: each began as a process of its own session, and so did what they started."""
-    ours = carrying("OFFLOAD_STATE_DIR", environment()["OFFLOAD_STATE_DIR"])
-    return [process for process in ours if is_background(process)]
-
-
-def is_background(process: psutil.Process) -> bool:
-    try:
-        return any(word.startswith("import sys; sys.path[0]") for word in process.cmdline())
-    except psutil.Error:  # gone while we looked
-        return False
-
-
-def end_all() -> None:
-    for process in background():
-        process.kill()
-        process.wait(HANGS)
 
 
 def report(count: int, answers: dict[str, str], there: set[str], seconds: float) -> None:

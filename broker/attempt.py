@@ -1,27 +1,22 @@
-"""One job on one target: stage in, start, follow, publish each item as it is done, acknowledge."""
+"""One job on one target: stage in, start, follow while it delivers, acknowledge."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from broker import endings, keeper, measure, orphans, policy, publication, reports, staging, supplies, work
+from broker import endings, keeper, measure, orphans, policy, reports, staging, supplies
 from broker.agent import Agent, Batch
-from broker.checkpoints import Checkpoints
-from broker.errors import InputError, Interrupted, JobFailed
-from broker.events import Event, ItemFailed, Note, Progress, Published
-from broker.job import Attempt, Item, Job, Output
-from broker.keeping import Keeping
+from broker.delivery import Delivery, Locks
+from broker.errors import Interrupted, JobFailed
+from broker.events import Event, Note
+from broker.job import Attempt, Item, Job
 from broker.leaving import Leaving
 from broker.ledger import Ledger
 from broker.models.pin import Pin
 from broker.order import order, told, unchanged
-from broker.payloads import Payloads
-from broker.reports import Checkpoint, Done, Models, Report, Versions
+from broker.payloads import prepared
+from broker.reports import Models, Report
 from broker.scripts import bundle
 from broker.settings import Settings
 from broker.staging import Piece
@@ -31,12 +26,6 @@ from broker.wheels import Wants
 from executors.base import Executor, Gone
 
 POLL_SECONDS = 1.0
-NOTE_SECONDS = 1.0
-"""How often progress is written to the journal."""
-
-
-Locks = Sequence[AbstractContextManager[object]]
-"""A lock for each item, for those who may be at the same one."""
 
 
 class Run:
@@ -49,6 +38,8 @@ class Run:
     Raises ExecutorError when the target fails us, JobFailed when the script does, Interrupted when stopped, Overtaken
     when another process drives the job now.
     """
+
+    delivers = Delivery
 
     def __init__(
         self,
@@ -70,19 +61,15 @@ class Run:
         self._stop = stop
         self._settings = settings
         self._ease = ease
-        self._locks = locks
-        self._payloads = Payloads(settings.cache_dir / "prepared", ledger.journal)
-        self._keeping = Keeping(ledger, attempt, settings)
+        self._payloads = prepared(settings, ledger.journal)
         self._leaving = Leaving(ledger, attempt, executor, settings)
-        self._checkpoints = Checkpoints(ledger, attempt, executor, settings.checkpoint_bytes)
+        self._delivery = self.delivers(ledger, attempt, executor, stop, settings, self.timings, locks)
         self._patience = policy.Patience(settings.grace_seconds)
         self._reached = begun
         self._since = 0
         self._lacks: dict[str, Lacks] = {}
         self._supplied: set[str] = set()
-        self._starved: dict[int, str] = {}
         self._pins: Mapping[str, Pin] = {}
-        self._noted = 0.0
         self._log: str | None = None
         self._items = len(ledger.job.items)
 
@@ -135,15 +122,15 @@ class Run:
     def _drive(self, agent: Agent, job: Job) -> Iterator[Event]:
         agent.install()
         orphans.clean(self._ledger.journal, agent, self._attempt.target)
-        self._checkpoints.tidy()
-        items = yield from self._unchanged(self.left)
+        self._delivery.checkpoints.tidy()
+        items = yield from self._delivery.unchanged(self.left)
         if self._stop.requested:
             raise Interrupted("stopped before it ran")
         if not items:
             self._leaving.end(agent, keep=False)  # a killed follower may have left it running
             return
         found = self._models(job)
-        with self._timed("stage_in"):
+        with measure.timed(self.timings, "stage_in"):
             pieces = self._pieces(items)
             supplies.send_own(self._executor, agent, found.values(), self._stop)
             sent = self._sent(items)
@@ -155,7 +142,7 @@ class Run:
         ending = yield from self._run(agent, ordered)
         while lacks := self._lacking(ending):
             yield Note(f"{self._attempt.target} can download nothing; the {lacks.what} it needs have to come from here")
-            with self._timed(lacks.what):
+            with measure.timed(self.timings, lacks.what):
                 ordered |= lacks.send(self._executor, agent, ordered, self._settings, self._stop)
             agent.ack(self._attempt.remote)
             self._since = 0
@@ -174,7 +161,7 @@ class Run:
         self.sheet.started()
         agent.start(self._attempt.remote, self._said(self._ledger.job).script.name, ordered)
         self._leaving.begin_nothing_anew(agent)
-        with self._timed("run"):
+        with measure.timed(self.timings, "run"):
             return (yield from self._follow(agent))
 
     def _lacking(self, ending: Mapping[str, Any]) -> Lacks | None:
@@ -194,7 +181,7 @@ class Run:
         return job
 
     def _pieces(self, items: Sequence[Item]) -> list[Piece]:
-        return self._checkpoints.offer(items)
+        return self._delivery.checkpoints.offer(items)
 
     def _sent(self, items: Sequence[Item]) -> list[Item]:
         """The items as they go to the target: with what was prepared of them in place of the inputs."""
@@ -211,16 +198,6 @@ class Run:
             eased = {"ease": self._ease} if self._ease else {}
             self._ledger.note_versions(self._attempt, {**told(self._pins), **eased})
         return self._pins
-
-    def _unchanged(self, items: tuple[Item, ...]) -> Generator[Event, None, list[Item]]:
-        same = []
-        for item in items:
-            try:
-                staging.check_unchanged(item)
-                same.append(item)
-            except InputError as error:
-                yield from self._fail(item, "bad_input", str(error))
-        return same
 
     def _follow(self, agent: Agent) -> Generator[Event, None, Mapping[str, Any]]:
         asked = over = False
@@ -243,6 +220,16 @@ class Run:
                 yield Note("stopping; finished items are kept")
                 agent.cancel(self._attempt.remote, self._settings.cancel_grace)
 
+    def _take(self, report: Report | None) -> Iterator[Event]:
+        self.sheet.heard(report)
+        match report:
+            case Wants():
+                self._lacks["offline"] = Packages(report)
+            case Models():
+                self._lacks["no_model"] = ModelFiles(report, self._pins.values())
+            case _:
+                yield from self._delivery.take(report)
+
     def _is_outrun(self) -> bool:
         """Whether others have done what was left of this attempt's items."""
         return self._attempt.items is not None and not self.left
@@ -253,83 +240,14 @@ class Run:
         self._log = batch.log
         return batch.ending
 
-    def _take(self, report: Report | None) -> Iterator[Event]:
-        self.sheet.heard(report)
-        match report:
-            case Progress():
-                self._note(report)
-                yield report
-            case Note():
-                yield report
-            case Wants():
-                self._lacks["offline"] = Packages(report)
-            case Models():
-                self._lacks["no_model"] = ModelFiles(report, self._pins.values())
-            case Versions():
-                self._ledger.note_versions(self._attempt, report.versions)
-            case Checkpoint() if not self._stop.requested:  # else nobody waits for it
-                with self._alone_at(report.index):
-                    yield from self._checkpoints.take(report)
-            case Done():
-                with self._alone_at(report.index):
-                    yield from self._item_done(report)
-            case ItemFailed():
-                with self._alone_at(report.index):
-                    yield from self._item_failed(report)
-
-    def _alone_at(self, index: int) -> AbstractContextManager[object]:
-        return self._locks[index] if self._locks else nullcontext()
-
-    def _note(self, progress: Progress) -> None:
-        if time.monotonic() - self._noted > NOTE_SECONDS:
-            self._noted = time.monotonic()
-            self._ledger.note_progress(progress.index, progress.fraction, progress.speed, progress.eta)
-
-    def _item_done(self, done: Done) -> Iterator[Event]:
-        job = self._ledger.job
-        item = job.items[done.index]
-        if not item.open or not (yield from self._unchanged((item,))):
-            return
-        item = publication.announced(item, done.files)
-        with self._timed("stage_out"):
-            fetch = partial(self._fetch, item)
-            paths = publication.publish(self._ledger, self._attempt, job, item, fetch, done.measured)
-        self._weigh(job, item, done)
-        self._checkpoints.tidy()
-        yield from publication.moved_aside(item, paths)
-        yield Published(item.index, paths, done.measured)
-        yield from self._keeping.keep(item.index)
-
-    def _weigh(self, job: Job, item: Item, done: Done) -> None:
-        """Learn how much work an item was, for plans to come, where nobody had to know before."""
-        amount = work.told(job.unit, done.measured) if item.amount is None else None
-        if amount is not None:
-            self._ledger.journal.weigh(job.id, {item.index: amount})
-
-    def _fetch(self, item: Item, output: Output, part: Path) -> None:
-        path = f"jobs/{self._attempt.remote}/out/{item.index}/{output.name}"
-        staging.fetch(self._executor, path, output.size or 0, output.sha256 or "", part)
-
-    def _item_failed(self, failed: ItemFailed) -> Iterator[Event]:
-        if failed.kind == "memory":
-            self._starved[failed.index] = failed.error  # the others may need less
-            return
-        item = self._ledger.job.items[failed.index]
-        if item.open:
-            yield from self._fail(item, failed.kind, failed.error)
-
-    def _fail(self, item: Item, kind: str, error: str) -> Iterator[Event]:
-        self._ledger.fail_item(item.index, kind, error)
-        yield ItemFailed(item.index, kind, error)
-
     def _judge(self, ending: Mapping[str, Any]) -> None:
         left = self.left
         if not left:
             return  # everything is here, however its makers went
         if ending.get("cancelled"):
             raise self._cancelled()
-        if self._starved and not ending.get("exit"):
-            raise policy.Starved(self._attempt.target, self._starved)
+        if self._delivery.starved and not ending.get("exit"):
+            raise policy.Starved(self._attempt.target, self._delivery.starved)
         raise endings.failure(ending, self._attempt, left[0])
 
     def _cancelled(self) -> Exception:
@@ -337,11 +255,3 @@ class Run:
             return Interrupted("the job was cancelled")
         # By who could not tell whether it came to it; this driver is here because the job is wanted again.
         return policy.NotByUs(f"{self._attempt.target}: the job was ended there")
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.timings[phase] = round(self.timings.get(phase, 0.0) + time.monotonic() - started, 3)

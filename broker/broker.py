@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from broker import keeper, lease, order, orphans, publication, receipt, rules, targets, waiting
+from broker import keeper, lease, orphans, publication, receipt, rules, targets, waiting
 from broker.backup import Backup, Backups
 from broker.contact import Contact
 from broker.dispatch import Dispatch
-from broker.errors import Ended, InputError, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
+from broker.errors import Ended, Interrupted, NoTarget, OffloadError, Overtaken, UsageError
 from broker.events import Event
-from broker.hashes import identify
-from broker.job import Attempt, FileId, Job, Remains, Request, State, resume_key
+from broker.job import Attempt, Job, Remains, Request, State
 from broker.journal import Journal
 from broker.ledger import Ledger
 from broker.models.said import Tell, silent
 from broker.plan import Candidate
 from broker.planner import Planner
 from broker.recall import Recall
-from broker.scripts import bundle
 from broker.settings import Settings
 from broker.stop import Stop
+from broker.submission import Submission
 from broker.targets import Target
 from broker.turns import Late, Turn, Yields
 from broker.watch import watch
@@ -45,7 +43,6 @@ class Broker:
 
     def __init__(self, settings: Settings, tell: Tell = silent) -> None:
         self.settings = settings
-        self._tell = tell
         self.targets = targets.load(settings)
         self.journal = Journal(settings.journal)
         self.contact = Contact(self.journal, self.targets, settings)
@@ -54,8 +51,9 @@ class Broker:
         self.weigh: Callable[[Job], object] = lambda job: None
         self._planner = Planner(self.targets, self.journal, settings)
         self._backups = Backups(settings.state_dir / "open")
+        self._submission = Submission(self.journal, self._backups, self._planner, settings, tell)
         unkept = keeper.notices(settings, self.targets)
-        self.notices = [*self._restored(), *orphans.notices(self.journal, self.targets), *unkept]
+        self.notices = [*self._submission.restored(), *orphans.notices(self.journal, self.targets), *unkept]
 
     def __enter__(self) -> Self:
         return self
@@ -65,51 +63,11 @@ class Broker:
 
     def unfinished(self, request: Request) -> Job | None:
         """The job of the same request, typed before and never ended. Raises as `submit` does."""
-        request = self._settled(request)
-        return self.journal.unfinished(self._key(request, self._identified(request)))
+        return self._submission.unfinished(request)
 
     def submit(self, request: Request, seen: int | None = None) -> Job:
-        """Record a job, or find that of the same request (see `Journal.submit`, also for `seen`).
-
-        Raises what `Planner.check` does, InputError for an input that cannot be read, and what pinning a model raises
-        (`order.pins`).
-        """
-        request = self._settled(request)
-        inputs, limits = self._identified(request), self.settings.limits
-        key = self._key(request, inputs)
-        job = self.journal.submit(request, key, inputs, limits, seen)
-        self._backups.save(job.id, Backup(request, key, tuple(inputs), limits))
-        if self._over(job.id):  # somebody else's, and done meanwhile
-            self._backups.drop(job.id)
-        return job
-
-    def _restored(self) -> Iterator[str]:
-        """Bring the open jobs of a journal that was lost into the new one."""
-        if self.journal.aside is not None:
-            yield f"the journal was damaged; it is kept as {self.journal.aside}, and a new one has been begun"
-        # Also when it was another process that lost the journal: it may have died before it came so far.
-        for job, backup in self._backups.of_lost(self.journal.knows):
-            self.journal.restore(job, backup)
-            yield f"job {job} was open in a journal that was lost: `offload jobs attach {job}` goes on with it"
-
-    def _settled(self, request: Request) -> Request:
-        """The request, with what its models are now, and whether it may ask anybody."""
-        found = order.pins(request.models, self.settings, self.journal, self._tell)
-        digests = {role: pin.digest for role, pin in found.items()}
-        return replace(request, digests=digests, offline=request.offline or self.settings.offline)
-
-    def _identified(self, request: Request) -> list[tuple[FileId, str]]:
-        self._planner.check(request)
-        return [self._identify(entry.source) for entry in request.inputs]
-
-    def _key(self, request: Request, inputs: list[tuple[FileId, str]]) -> str:
-        return resume_key(request, [sha256 for _, sha256 in inputs], bundle(request.script).id)
-
-    def _identify(self, path: Path) -> tuple[FileId, str]:
-        try:
-            return identify(self.journal, path)
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from error
+        """Record a job, or find that of the same request (see `Submission.submit`)."""
+        return self._submission.submit(request, seen)
 
     def plan(self, on: str, input_bytes: int, offline: bool = False) -> list[Candidate]:
         """The targets in the order they would be tried. Raises UsageError for an unknown one."""
@@ -176,12 +134,12 @@ class Broker:
         candidates = self._permitted(ledger)
         if ledger.job.state is State.RUNNING and not ledger.attempts:  # restored: it may run somewhere
             self.contact.search(ledger, [candidate.target for candidate in candidates if candidate.probe.reachable])
-            candidates = self._where_it_runs_first(ledger.job)
+            candidates = self._planner.of(ledger.job)
         candidates = waiting.admitted(ledger, candidates)
         offline = self.settings.offline or ledger.job.offline
         settings = self.settings.model_copy(update={"offline": offline})
         with Turn(ledger, settings, stop, yields) as turn:
-            yield from Dispatch(ledger, candidates, self._here(), stop, settings, turn)
+            yield from Dispatch(ledger, candidates, self._planner.here(), stop, settings, turn)
         if not offline:
             self.contact.sweep(ledger)
 
@@ -213,25 +171,12 @@ class Broker:
     def _permitted(self, ledger: Ledger) -> list[Candidate]:
         """Where the job may run. One that a rule now keeps from everywhere has come to its end, and raises why."""
         try:
-            return self._where_it_runs_first(ledger.job)
+            return self._planner.of(ledger.job)
         except rules.Forbidden as error:
             if ledger.job.state is State.QUEUED:
                 ledger.advance(State.RUNNING)
             self._close(ledger, State.FAILED, str(error), error.exit_code)
             raise
-
-    def _where_it_runs_first(self, job: Job) -> list[Candidate]:
-        if not job.open_items and not self._running(job):
-            return []  # nobody needs to be asked
-        candidates = self._planner.of(job)
-        latest = [attempt for attempt in self.journal.attempts(job.id) if not attempt.prepares][-1:]
-        running = {attempt.target for attempt in latest if attempt.state == "running"}
-        return sorted(candidates, key=lambda candidate: candidate.target.name not in running)
-
-    def _here(self) -> Candidate:
-        """This machine, where every job is prepared."""
-        target = self.targets[targets.LOCAL]
-        return Candidate(target, self.journal.health.probe(target), "preparing the inputs", 0)
 
     @property
     def _leases(self) -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from broker import measure, policy, publication
-from broker.attempt import Locks, Run
+from broker.attempt import Run
+from broker.delivery import Locks
 from broker.errors import (
     InputError,
     Interrupted,
@@ -21,7 +22,7 @@ from broker.errors import (
 from broker.events import Event, ItemFailed, Note, Started
 from broker.job import Attempt, State, verdict
 from broker.ledger import Ledger
-from broker.payloads import Payloads
+from broker.payloads import prepared
 from broker.plan import Candidate
 from broker.preparation import Preparation, lacking
 from broker.settings import Settings
@@ -98,7 +99,7 @@ class Dispatch:
 
     def _prepare(self) -> Iterator[Event]:
         """Make of the inputs what the job works on: here, whichever target goes on."""
-        job, payloads = self._ledger.job, Payloads(self._settings.cache_dir / "prepared", self._ledger.journal)
+        job, payloads = self._ledger.job, prepared(self._settings, self._ledger.journal)
         for item in lacking(job, payloads):
             if known := payloads.known(job, item):
                 self._ledger.note_payload(item.index, known)

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from broker.database import Database
 from broker.job import FileId
-from broker.journal import Journal
 from broker.staging import file_sha256
 
 
-def identify(journal: Journal, path: Path) -> tuple[FileId, str]:
-    """A file as it is now, and its sha256. Raises OSError."""
-    file_id = FileId.of(path)
-    known = journal.known_hash(path, file_id)
-    if known is None:
-        known = file_sha256(path)
-        journal.remember_hash(path, file_id, known)
-    return file_id, known
+class Hashes:
+    """The hashes that the journal remembers."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def identify(self, path: Path) -> tuple[FileId, str]:
+        """A file as it is now, and its sha256. Raises OSError."""
+        file_id = FileId.of(path)
+        known = self.known(path, file_id)
+        if known is None:
+            known = file_sha256(path)
+            self.remember(path, file_id, known)
+        return file_id, known
+
+    def known(self, path: Path, file_id: FileId) -> str | None:
+        """The sha256 of a file that has not changed since it was hashed."""
+        row = self._db.row(
+            "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
+            (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode),
+        )
+        return str(row["sha256"]) if row else None
+
+    def remember(self, path: Path, file_id: FileId, sha256: str) -> None:
+        """Remember a file's sha256."""
+        with self._db.write_lightly():  # it can be made again
+            self._db.execute(
+                "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
+                (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode, sha256),
+            )

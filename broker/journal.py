@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from broker.backup import Backup
 from broker.database import Database, Row
 from broker.errors import UsageError
 from broker.events import Progress
+from broker.hashes import Hashes
 from broker.health import Health
 from broker.history import History
-from broker.job import ID_CHARS, Attempt, FileId, Input, Job, Preparation, Remains, Request, State
+from broker.job import Attempt, FileId, Job, Remains, Request, State
 from broker.ledger import Ledger
 from broker.queue import Queue
 from broker.reports import Checkpoint
 from broker.result_rows import ResultRows
-from broker.rows import read_attempt, read_job
+from broker.rows import insert_job, read_attempt, read_job
 from broker.totals import Totals
 
 OPEN = (State.QUEUED, State.RUNNING)
@@ -56,6 +55,7 @@ class Journal:
     def __init__(self, path: Path, mend: bool = True) -> None:
         self._db = Database(path, mend)
         self.aside = self._db.aside
+        self.hashes = Hashes(self._db)
         self.health = Health(self._db)
         self.history = History(self._db)
         self.results = ResultRows(self._db)
@@ -89,7 +89,7 @@ class Journal:
         is not over, and also if it was made after the journal had come to `seen`, the place `place` told.
         """
         with self._db.write():
-            job = self._same(key, seen) or self._new(request, key, inputs, limits)
+            job = self._same(key, seen) or insert_job(self._db, request, key, inputs, limits)
         return self.job(job)
 
     def place(self) -> int:
@@ -103,72 +103,12 @@ class Journal:
         )
         return row["id"] if row else None
 
-    def _new(
-        self,
-        request: Request,
-        key: str,
-        inputs: Sequence[tuple[FileId, str]],
-        limits: Mapping[str, float],
-        job: str | None = None,
-    ) -> str:
-        job = job or secrets.token_hex(ID_CHARS // 2)
-        self._db.insert(
-            "jobs",
-            id=job,
-            service=request.service,
-            script=str(request.script),
-            params=json.dumps(dict(request.params)),
-            limits=json.dumps(dict(limits)),
-            target=request.on,
-            fallback=int(request.fallback),
-            overwrite=int(request.overwrite),
-            keep=int(request.keep),
-            extras=json.dumps(request.extras),
-            prepare=json.dumps(_told(request.prepare)),
-            models=json.dumps(dict(request.models)),
-            digests=json.dumps(dict(request.digests)),
-            offline=int(request.offline),
-            command=json.dumps(request.command),
-            folder=os.fsencode(request.folder) if request.folder else None,
-            detached=int(request.detached),
-            contract=request.contract,
-            unit=request.unit,
-            cache=int(request.cache),
-            keeps_results=int(request.keeps_results),
-            spread=int(request.spread),
-            waits=request.waits,
-            deadline=request.deadline,
-            priority=request.priority,
-            session=request.session,
-            key=key,
-            state=State.QUEUED,
-            created=time.time(),
-        )
-        for index, (entry, (file_id, sha256)) in enumerate(zip(request.inputs, inputs, strict=True)):
-            self._insert_item(job, index, entry, file_id, sha256)
-        return job
-
     def restore(self, job: str, backup: Backup) -> None:
         """Record a job again that a lost journal had: open, and perhaps running somewhere."""
         with self._db.write():
             if not self.with_prefix(job):
-                self._new(backup.request, backup.key, backup.inputs, backup.limits, job)
+                insert_job(self._db, backup.request, backup.key, backup.inputs, backup.limits, job)
                 self._db.execute("UPDATE jobs SET state = ? WHERE id = ?", (State.RUNNING, job))
-
-    def _insert_item(self, job: str, index: int, entry: Input, file_id: FileId, sha256: str) -> None:
-        self._db.insert(
-            "items",
-            job=job,
-            idx=index,
-            source=os.fsencode(entry.source),
-            size=file_id.size,
-            mtime_ns=file_id.mtime_ns,
-            inode=file_id.inode,
-            sha256=sha256,
-            options=json.dumps(dict(entry.options)),
-        )
-        for number, (name, dest) in enumerate(entry.outputs.items()):
-            self._db.insert("outputs", job=job, idx=index, number=number, name=name, dest=os.fsencode(dest))
 
     def job(self, job: str) -> Job:
         """Read a job. Raises UsageError when there is none of that id."""
@@ -341,25 +281,3 @@ class Journal:
         with self._db.write_lightly():
             for index, amount in amounts.items():
                 self._db.execute("UPDATE items SET amount = ? WHERE job = ? AND idx = ?", (amount, job, index))
-
-    # Hashes
-
-    def known_hash(self, path: Path, file_id: FileId) -> str | None:
-        """The sha256 of a file that has not changed since it was hashed."""
-        row = self._db.row(
-            "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
-            (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode),
-        )
-        return str(row["sha256"]) if row else None
-
-    def remember_hash(self, path: Path, file_id: FileId, sha256: str) -> None:
-        """Remember a file's sha256."""
-        with self._db.write_lightly():  # it can be made again
-            self._db.execute(
-                "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
-                (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode, sha256),
-            )
-
-
-def _told(prepare: Preparation | None) -> dict[str, Any] | None:
-    return {"script": str(prepare.script), "params": dict(prepare.params)} if prepare else None

@@ -11,7 +11,7 @@ from broker.errors import OffloadError
 from broker.job import Attempt, Remains
 from broker.keeping import Keeping
 from broker.ledger import Ledger
-from broker.payloads import Payloads
+from broker.payloads import prepared
 from broker.settings import Settings
 from executors.base import Executor, ExecutorError
 
@@ -76,5 +76,5 @@ class Leaving:
             agent.gc(self._settings.keep_days, self._settings.keep_bytes)
             measure.recheck(self._ledger, agent, self._attempt.target)
             checkpoints.sweep(self._ledger.journal, self._settings.keep_days)
-            Payloads(self._settings.cache_dir / "prepared", self._ledger.journal).sweep(self._settings.keep_days)
+            prepared(self._settings, self._ledger.journal).sweep(self._settings.keep_days)
             Keeping(self._ledger, self._attempt, self._settings).tidy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from broker.agent import Agent
@@ -87,6 +87,16 @@ class Sheet:
     def finished(self) -> bool:
         """Whether it went through in one go."""
         return bool(self._done) and self.visits == 1 and self.whole
+
+
+@contextmanager
+def timed(timings: dict[str, float], phase: str) -> Iterator[None]:
+    """Add the seconds that a phase of an attempt takes to its `timings`."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        timings[phase] = round(timings.get(phase, 0.0) + time.monotonic() - started, 3)
 
 
 class Attempted(Protocol):

@@ -8,7 +8,6 @@ from typing import Any
 
 from broker import models, orphans
 from broker.errors import InputError, MissingHere
-from broker.hashes import identify
 from broker.job import Item, Job
 from broker.journal import Journal
 from broker.models.pin import Pin
@@ -39,7 +38,7 @@ def pins(wanted: Mapping[str, str], settings: Settings, journal: Journal, tell: 
     found, absent = {}, []
 
     def hashing(path: Path) -> str:
-        return identify(journal, path)[1]
+        return journal.hashes.identify(path)[1]
 
     for role, source in wanted.items():
         try:

@@ -18,12 +18,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from broker.errors import LimitError
-from broker.hashes import identify
 from broker.job import Item, Job, Payload
 from broker.journal import Journal
 from broker.scripts import bundle
+from broker.settings import Settings
 
 DAY_SECONDS = 86400.0
+
+
+def prepared(settings: Settings, journal: Journal) -> Payloads:
+    """The payloads that are kept here."""
+    return Payloads(settings.cache_dir / "prepared", journal)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Payloads:
             return None
         path = self._path(item.payload)
         with suppress(OSError):  # not here
-            found, sha256 = identify(self.journal, path)
+            found, sha256 = self.journal.hashes.identify(path)
             if sha256 == item.payload.sha256:
                 return replace(item, source=path, file_id=found, sha256=sha256)
         return None

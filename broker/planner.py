@@ -8,7 +8,6 @@ from pathlib import Path
 
 from broker import models, placement, rules, targets
 from broker.errors import InputError, OffloadError, UsageError
-from broker.hashes import identify
 from broker.job import FileId, Job, Request
 from broker.journal import Journal
 from broker.models import pinning
@@ -85,8 +84,19 @@ class Planner:
             raise UsageError(f"{why}, and none is asked while offline", "leave out --offline, or --when remote")
 
     def of(self, job: Job) -> list[Candidate]:
-        """The plan for what is left of a job. Raises as `allowed`."""
-        return self._placed(job, Work.of(job), job.offline)
+        """The plan for what is left of a job: where it runs comes first. Raises as `allowed`."""
+        attempts = self._journal.attempts(job.id)
+        if not job.open_items and all(attempt.state != "running" for attempt in attempts):
+            return []  # nobody needs to be asked
+        candidates = self._placed(job, Work.of(job), job.offline)
+        latest = [attempt for attempt in attempts if not attempt.prepares][-1:]
+        running = {attempt.target for attempt in latest if attempt.state == "running"}
+        return sorted(candidates, key=lambda candidate: candidate.target.name not in running)
+
+    def here(self) -> Candidate:
+        """This machine, where every job is prepared."""
+        target = self._targets[targets.LOCAL]
+        return Candidate(target, self._journal.health.probe(target), "preparing the inputs", 0)
 
     def preview(
         self, request: Request, amounts: Sequence[float | None], known: Mapping[Path, tuple[str, int]] | None = None
@@ -122,7 +132,7 @@ class Planner:
             return Load(source, *known[source], amount)
         try:
             if self._journal.history.any_sent():
-                file_id, sha256 = identify(self._journal, source)
+                file_id, sha256 = self._journal.hashes.identify(source)
             else:  # what lies nowhere need not be hashed to learn that
                 file_id, sha256 = FileId.of(source), str(source)
         except OSError as error:
@@ -138,7 +148,7 @@ class Planner:
         if not source.startswith(PATH):
             return pinning.known(source, self._settings)
         with suppress(OffloadError):  # the job itself will tell
-            return models.resolve(source, self._settings, hashing=lambda path: identify(self._journal, path)[1])
+            return models.resolve(source, self._settings, hashing=lambda path: self._journal.hashes.identify(path)[1])
         return None
 
     def _try_links(self, candidates: Iterable[Candidate]) -> None:

@@ -1,14 +1,30 @@
-"""Rows of the journal as values."""
+"""Rows of the journal: jobs and attempts as values read from them, and a new job written to them."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from broker.database import Database, Row
-from broker.job import Attempt, FileId, Item, Job, Output, Payload, Preparation, Remains, State
+from broker.job import (
+    ID_CHARS,
+    Attempt,
+    FileId,
+    Input,
+    Item,
+    Job,
+    Output,
+    Payload,
+    Preparation,
+    Remains,
+    Request,
+    State,
+)
 
 
 def read_job(database: Database, row: Row) -> Job:
@@ -84,3 +100,70 @@ def read_attempt(row: Row) -> Attempt:
     values |= {"prepares": bool(row["prepares"]), "forecast": json.loads(row["forecast"])}
     values |= {"items": tuple(found) if (found := json.loads(row["items"])) is not None else None}
     return Attempt(**values | {"remains": Remains(row["remains"])})
+
+
+def insert_job(
+    database: Database,
+    request: Request,
+    key: str,
+    inputs: Sequence[tuple[FileId, str]],
+    limits: Mapping[str, float],
+    job: str | None = None,
+) -> str:
+    """Write a new job with its items, under an id of its own unless it has one; returns the id. In a transaction."""
+    job = job or secrets.token_hex(ID_CHARS // 2)
+    database.insert(
+        "jobs",
+        id=job,
+        service=request.service,
+        script=str(request.script),
+        params=json.dumps(dict(request.params)),
+        limits=json.dumps(dict(limits)),
+        target=request.on,
+        fallback=int(request.fallback),
+        overwrite=int(request.overwrite),
+        keep=int(request.keep),
+        extras=json.dumps(request.extras),
+        prepare=json.dumps(_written(request.prepare)),
+        models=json.dumps(dict(request.models)),
+        digests=json.dumps(dict(request.digests)),
+        offline=int(request.offline),
+        command=json.dumps(request.command),
+        folder=os.fsencode(request.folder) if request.folder else None,
+        detached=int(request.detached),
+        contract=request.contract,
+        unit=request.unit,
+        cache=int(request.cache),
+        keeps_results=int(request.keeps_results),
+        spread=int(request.spread),
+        waits=request.waits,
+        deadline=request.deadline,
+        priority=request.priority,
+        session=request.session,
+        key=key,
+        state=State.QUEUED,
+        created=time.time(),
+    )
+    for index, (entry, (file_id, sha256)) in enumerate(zip(request.inputs, inputs, strict=True)):
+        _insert_item(database, job, index, entry, file_id, sha256)
+    return job
+
+
+def _written(prepare: Preparation | None) -> dict[str, Any] | None:
+    return {"script": str(prepare.script), "params": dict(prepare.params)} if prepare else None
+
+
+def _insert_item(database: Database, job: str, index: int, entry: Input, file_id: FileId, sha256: str) -> None:
+    database.insert(
+        "items",
+        job=job,
+        idx=index,
+        source=os.fsencode(entry.source),
+        size=file_id.size,
+        mtime_ns=file_id.mtime_ns,
+        inode=file_id.inode,
+        sha256=sha256,
+        options=json.dumps(dict(entry.options)),
+    )
+    for number, (name, dest) in enumerate(entry.outputs.items()):
+        database.insert("outputs", job=job, idx=index, number=number, name=name, dest=os.fsencode(dest))

@@ -9,7 +9,6 @@ from pathlib import Path
 from broker import staging
 from broker.backup import SHARED
 from broker.errors import InputError
-from broker.hashes import identify
 from broker.job import Item, Job, Output, Request, State
 from broker.journal import Journal
 from broker.keeping import results
@@ -62,7 +61,8 @@ class Shelf:
         items = []
         for index, entry in enumerate(request.inputs):
             outputs = tuple(Output(name, dest) for name, dest in entry.outputs.items())
-            items.append(Item(index, entry.source, *identify(self._journal, entry.source), entry.options, outputs))
+            known = self._journal.hashes.identify(entry.source)
+            items.append(Item(index, entry.source, *known, entry.options, outputs))
         about = {name: getattr(request, name) for name in SHARED} | {"digests": digests}
         limits = self._settings.limits
         return Job(id="", limits=limits, state=State.QUEUED, created=0.0, items=tuple(items), **about)

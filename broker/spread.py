@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from broker import policy
-from broker.attempt import Locks
+from broker.delivery import Locks
 from broker.errors import Interrupted
 from broker.events import Event, Note
 from broker.job import Item

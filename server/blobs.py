@@ -23,9 +23,7 @@ from broker.staging import sync
 from server import parts, schemas
 from server.parts import PIECE_BYTES, Part, explained
 from server.problems import NotFound, Refusal
-
-SILENT_SECONDS = 60.0
-"""A sender that says nothing for so long is given up: its connection may be dead, and it keeps the next one out."""
+from server.senders import heard
 
 DAY = 86400.0
 
@@ -238,18 +236,8 @@ async def _receive(part: Part, chunks: AsyncIterator[bytes]) -> None:
         await asyncio.to_thread(part.store, held)
 
 
-async def _heard(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What comes, until nothing does for too long."""
-    while True:
-        try:
-            async with asyncio.timeout(SILENT_SECONDS):
-                chunk = await anext(chunks, None)
-        except TimeoutError as error:
-            what = f"nothing came for {SILENT_SECONDS:.0f} s: what had come is kept"
-            raise Refusal(408, what, "go on where HEAD tells") from error
-        if chunk is None:
-            return
-        yield chunk
+def _heard(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    return heard(chunks, "go on where HEAD tells", ": what had come is kept")
 
 
 async def _nothing_more(told: schemas.Blob, offset: int, chunks: AsyncIterator[bytes]) -> None:

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from broker import settings
 from broker.errors import NoTarget, UsageError
 from broker.policy import Patience
-from server import access, running, schemas, transfers
+from server import access, running, schemas, transfers, wishes
 from server.wire import LONGEST_PAUSE, Again, ClientError, Wire, checked, events
 
 PATIENCE_SECONDS = 90.0
@@ -32,7 +32,7 @@ CHECKUP_SECONDS = 600.0
 
 T = TypeVar("T")
 
-Source = Path | schemas.Upload | schemas.Local
+Source = Path | wishes.Upload | wishes.Local
 """An input: a file to upload, one that was, or one on the server's machine."""
 
 __all__ = ["Client", "ClientError"]
@@ -92,13 +92,13 @@ class Client:
         key: str | None = None,
         **terms: Any,
     ) -> schemas.Job:
-        """Ask for a job; files that the server has not are uploaded. `terms` are the other fields of `schemas.Wish`.
+        """Ask for a job; files that the server has not are uploaded. `terms` are the other fields of `wishes.Wish`.
 
         The same `key` again finds the same job. Raises InputError for a file that cannot be read, and ValueError for
         terms that there are not.
         """
         sent = [self.upload(one) if isinstance(one, Path) else one for one in inputs]
-        wish = schemas.Wish(service=service, inputs=sent, params=dict(params or {}), **terms)
+        wish = wishes.Wish(service=service, inputs=sent, params=dict(params or {}), **terms)
         headers = {"Idempotency-Key": key or secrets.token_hex(16)}
         return self._read(schemas.Job, "POST", "/v1/jobs", json=wish.model_dump(mode="json"), headers=headers)
 
@@ -107,10 +107,10 @@ class Client:
     ) -> schemas.Plan:
         """Where such a job would run, and why. Nothing is uploaded or started. Raises InputError and ValueError."""
         told = [transfers.planned(one) if isinstance(one, Path) else one for one in inputs]
-        sketch = schemas.Sketch(service=service, inputs=told, params=dict(params or {}), **terms)
+        sketch = wishes.Sketch(service=service, inputs=told, params=dict(params or {}), **terms)
         return self._read(schemas.Plan, "POST", "/v1/plan", json=sketch.model_dump(mode="json"))
 
-    def upload(self, path: Path) -> schemas.Upload:
+    def upload(self, path: Path) -> wishes.Upload:
         """Send a file that is not known yet, to be an input of any number of jobs. Raises InputError."""
         return transfers.upload(self._wire, path)
 

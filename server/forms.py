@@ -17,12 +17,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from server.folders import stored
 from server.parts import PIECE_BYTES, check_room
 from server.problems import Refusal
+from server.senders import heard
 
 FIELD_BYTES = 64 * 1024
 """Of all that is not the file, names and values."""
-
-SILENT_SECONDS = 60.0
-"""A sender that says nothing for so long is given up."""
 
 
 @dataclass
@@ -69,20 +67,12 @@ def _boundary(content_type: str) -> bytes:
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """What comes, in pieces that are worth a step of their own."""
     held = bytearray()
-    while (chunk := await _next(chunks)) is not None:
+    async for chunk in heard(chunks, "send it again"):
         held += chunk
         if len(held) >= PIECE_BYTES:
             yield bytes(held)
             held.clear()
     yield bytes(held)
-
-
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(SILENT_SECONDS):
-            return await anext(chunks, None)
-    except TimeoutError as error:
-        raise Refusal(408, f"nothing came for {SILENT_SECONDS:.0f} s", "send it again") from error
 
 
 class _Reader:

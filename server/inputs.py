@@ -13,7 +13,7 @@ from broker.errors import InputError
 from broker.job import Input
 from broker.settings import Settings
 from broker.staging import NO_LINK, sync
-from server import parameters, schemas
+from server import parameters, wishes
 from server.blobs import Blobs
 from server.problems import NotFound, Refusal
 from services.base import inputs as select
@@ -23,7 +23,7 @@ from services.base.text import JOINERS, UNSEEN, plain
 NAME_BYTES = 200
 """Longest name of an input: there is room for what its outputs are called."""
 
-Sent = schemas.Upload | schemas.Local | schemas.Planned
+Sent = wishes.Upload | wishes.Local | wishes.Planned
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ def found(blobs: Blobs, settings: Settings, inputs: Sequence[Sent]) -> list[Sour
 
 
 def _found(blobs: Blobs, settings: Settings, entry: Sent) -> Source:
-    if isinstance(entry, schemas.Local):
+    if isinstance(entry, wishes.Local):
         return _here(settings, entry.path)
     name = cleaned(entry.name)
     try:
         blob = blobs.path(entry.blob) if entry.blob else None
     except NotFound as error:
-        if isinstance(entry, schemas.Upload):
+        if isinstance(entry, wishes.Upload):
             what = f"{plain(entry.name)}: no file of sha256 {entry.blob} was uploaded"
             raise Refusal(409, what, "upload it with /v1/blobs, and ask again") from error
         blob = None
-    if isinstance(entry, schemas.Planned):
+    if isinstance(entry, wishes.Planned):
         return Source(name, blob, None, entry.blob or "", entry.size)
     return Source(name, blob, None, entry.blob, blob.stat().st_size if blob else 0)
 
@@ -130,13 +130,13 @@ def _input(path: Path, out: Path, service: Service, params: Params) -> Input:
     return entry
 
 
-def command(asked: schemas.Asked, service: Service, paths: Sequence[Path], folder: Path) -> list[str]:
+def command(asked: wishes.Asked, service: Service, paths: Sequence[Path], folder: Path) -> list[str]:
     """What to type in a job's folder to have the same."""
     inputs = [str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in paths]
     return ["offload", service.name, *_params(asked, paths[0]), *_terms(asked), "-o", "out/", *inputs]
 
 
-def _params(asked: schemas.Asked, first: Path) -> Iterator[str]:
+def _params(asked: wishes.Asked, first: Path) -> Iterator[str]:
     for name, value in asked.params.items():
         flag = f"--{name.replace('_', '-')}"
         if value is True and name in parameters.PLACED:
@@ -147,11 +147,11 @@ def _params(asked: schemas.Asked, first: Path) -> Iterator[str]:
             yield f"{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"
 
 
-def _terms(asked: schemas.Asked) -> Iterator[str]:
+def _terms(asked: wishes.Asked) -> Iterator[str]:
     flags = {"--no-fallback": not asked.fallback, "--no-cache": not asked.cache, "--spread": asked.spread}
     yield from (flag for flag, given in flags.items() if given)
     if asked.deadline is not None:
         yield f"--deadline={asked.deadline:g}s"
     for name, value in (("on", asked.on), ("when", asked.when), ("priority", asked.priority)):
-        if value != schemas.Asked.model_fields[name].default:
+        if value != wishes.Asked.model_fields[name].default:
             yield f"--{name}={value}"

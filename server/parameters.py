@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from broker.errors import UsageError
 from broker.models import catalogue
-from server.schemas import Wish
+from server.wishes import Wish
 from services.base.options import mistake
 from services.base.service import Params, Service
 from services.base.text import plain

@@ -24,7 +24,7 @@ from server.desk import Desk
 from server.forms import Form
 from server.inputs import cleaned
 from server.problems import Refusal
-from server.schemas import Upload, Wish
+from server.wishes import Upload, Wish
 from services.base.text import plain
 from services.transcribe import LANGUAGES, SERVICE
 

@@ -21,7 +21,7 @@ from broker.errors import OffloadError, UsageError
 from broker.job import FileId, Job, Request
 from broker.settings import Settings
 from broker.staging import sync
-from server import folders, parameters, schemas
+from server import folders, parameters, schemas, wishes
 from server.desk import Desk
 from server.inputs import Source, command, destinations, found, laid, places
 from server.problems import Refusal
@@ -34,7 +34,7 @@ SESSION = "server"
 """Whose turn it is in the queue: the server's clients have one together, as the commands of a terminal do."""
 
 
-def submit(desk: Desk, broker: Broker, wish: schemas.Wish, key: str | None = None) -> tuple[Job, bool]:
+def submit(desk: Desk, broker: Broker, wish: wishes.Wish, key: str | None = None) -> tuple[Job, bool]:
     """The job of a wish, and whether it is new: not where the same was wished with this key before.
 
     Raises Refusal for another wish with the same key, for a file that was not uploaded or may not be named;
@@ -60,7 +60,7 @@ def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _checked(settings: Settings, asked: schemas.Asked) -> tuple[Service, Params, Terms]:
+def _checked(settings: Settings, asked: wishes.Asked) -> tuple[Service, Params, Terms]:
     try:
         service = services.find(asked.service)
     except LookupError as error:
@@ -71,7 +71,7 @@ def _checked(settings: Settings, asked: schemas.Asked) -> tuple[Service, Params,
         return service, params, _terms(asked)
 
 
-def _terms(asked: schemas.Asked) -> Terms:
+def _terms(asked: wishes.Asked) -> Terms:
     deadline = None if asked.deadline is None else time.time() + asked.deadline
     return Terms(
         on=asked.on,
@@ -95,7 +95,7 @@ def _in_fields(service: Service) -> Iterator[None]:
         raise type(error)(*said) from error
 
 
-def _check_same(folder: Path, wish: schemas.Wish) -> None:
+def _check_same(folder: Path, wish: wishes.Wish) -> None:
     try:
         before = (folder / "wish.json").read_text("utf-8")
     except FileNotFoundError:  # somebody deleted it: then the key alone tells
@@ -105,11 +105,11 @@ def _check_same(folder: Path, wish: schemas.Wish) -> None:
         raise Refusal(422, said, "a new job wants a new key; the same job, the same fields")
 
 
-def _told(wish: schemas.Wish) -> str:
+def _told(wish: wishes.Wish) -> str:
     return json.dumps(wish.model_dump(mode="json"), sort_keys=True)
 
 
-def _made(desk: Desk, wish: schemas.Wish, service: Service, params: Params, terms: Terms, folder: Path) -> Request:
+def _made(desk: Desk, wish: wishes.Wish, service: Service, params: Params, terms: Terms, folder: Path) -> Request:
     """The request for a wish, with its inputs in place and the folders of its outputs made."""
     sources = found(desk.blobs, desk.settings, wish.inputs)
     asked = _request(wish, service, params, terms, sources, folder)
@@ -124,7 +124,7 @@ def _made(desk: Desk, wish: schemas.Wish, service: Service, params: Params, term
 
 
 def _request(
-    asked: schemas.Asked,
+    asked: wishes.Asked,
     service: Service,
     params: Params,
     terms: Terms,
@@ -136,14 +136,14 @@ def _request(
     return request(service, params, inputs, terms, command(asked, service, paths, folder), folder, SESSION)
 
 
-def _remember(broker: Broker, asked: Request, wish: schemas.Wish) -> None:
+def _remember(broker: Broker, asked: Request, wish: wishes.Wish) -> None:
     """What was uploaded has been hashed."""
     for entry, sent in zip(asked.inputs, wish.inputs, strict=True):
-        if isinstance(sent, schemas.Upload):
-            broker.journal.remember_hash(entry.source, FileId.of(entry.source), sent.blob)
+        if isinstance(sent, wishes.Upload):
+            broker.journal.hashes.remember(entry.source, FileId.of(entry.source), sent.blob)
 
 
-def plan(desk: Desk, broker: Broker, sketch: schemas.Sketch) -> schemas.Plan:
+def plan(desk: Desk, broker: Broker, sketch: wishes.Sketch) -> schemas.Plan:
     """Where a job would run, and why. Nothing is recorded; inputs may be yet to come. Raises as `submit`."""
     service, params, terms = _checked(broker.settings, sketch)
     folder = folders.place(desk.settings) / f".plan-{secrets.token_hex(8)}"

@@ -14,7 +14,7 @@ from broker.lease import lock_now
 from broker.policy import Patience
 from broker.publication import link_new
 from broker.staging import file_sha256
-from server import schemas
+from server import schemas, wishes
 from server.wire import Again, ClientError, Wire, checked
 
 CHUNK_BYTES = 2**20
@@ -22,7 +22,7 @@ RESUMABLE = (404, 408, 409)
 """An upload that is not known any more, was silent for too long, or is still believed to be sent by us."""
 
 
-def upload(wire: Wire, path: Path) -> schemas.Upload:
+def upload(wire: Wire, path: Path) -> wishes.Upload:
     """Send a file, unless the server has it. Raises InputError for one that cannot be read, ClientError."""
     try:
         begin = schemas.Begin(size=path.stat().st_size, sha256=file_sha256(path))
@@ -40,13 +40,13 @@ def upload(wire: Wire, path: Path) -> schemas.Upload:
             wire.persist(send)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    return schemas.Upload(blob=begin.sha256, name=_sendable(path.name))
+    return wishes.Upload(blob=begin.sha256, name=_sendable(path.name))
 
 
-def planned(path: Path) -> schemas.Planned:
+def planned(path: Path) -> wishes.Planned:
     """What a plan needs to know of a file. Raises InputError for one that cannot be read."""
     try:
-        return schemas.Planned(name=_sendable(path.name), size=path.stat().st_size, blob=file_sha256(path))
+        return wishes.Planned(name=_sendable(path.name), size=path.stat().st_size, blob=file_sha256(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
 

@@ -16,19 +16,18 @@ import fcntl
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from executors.base import ExecutorError, NotInstalled, Refused, Unreachable
-from executors.colab import files
+from executors.colab import locks
 from executors.colab.address import Address
 from executors.colab.client import Client, Denied, ask, cgpu_config
 from executors.colab.places import LOGIN, RUNTIME
 
 CONNECT = "cgpu connect"
-TICK = 0.05
 WAIT_SECONDS = 120.0
 """The calls of others that are under way: a look at a job's events lasts half a minute."""
 
@@ -72,41 +71,26 @@ class CgpuLogin:
     @contextmanager
     def cold(self) -> Iterator[None]:
         """Let nobody else be the first to take a runtime. Raises Unreachable when somebody else is for very long."""
-        lock = self._open("cold")
-        try:
-            deadline = time.monotonic() + COLD_SECONDS
-            while not _try(lock, fcntl.LOCK_EX):
-                if time.monotonic() > deadline:
-                    said = f"{self._address.name}: another command has been taking a runtime through cgpu for very long"
-                    raise Unreachable(said, step=RUNTIME)
-                time.sleep(TICK)
+        said = f"{self._address.name}: another command has been taking a runtime through cgpu for very long"
+        with locks.alone(self._open("cold"), COLD_SECONDS, Unreachable(said, step=RUNTIME)):
             yield
-        finally:
-            os.close(lock)
 
     def _enter(self) -> int:
         if not (self._file.exists() or self._ours.exists()):
             raise self._not_logged_in()
         lock = self._open("lock")
         try:
-            self._come_in(lock)
+            said = f"{self._address.name}: other calls of cgpu have been failing for very long"
+            locks.wait(partial(self._is_in, lock), WAIT_SECONDS, Unreachable(said, step=LOGIN))
         except BaseException:
             os.close(lock)
             raise
         return lock
 
-    def _come_in(self, lock: int) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not self._is_in(lock):
-            if time.monotonic() > deadline:
-                said = f"{self._address.name}: other calls of cgpu have been failing for very long"
-                raise Unreachable(said, step=LOGIN)
-            time.sleep(TICK)
-
     def _is_in(self, lock: int) -> bool:
         """Whether the file is there, or could be put back; not while calls are under way that may do so."""
         if not self._file.exists():
-            if not _try(lock, fcntl.LOCK_EX):
+            if not locks.lock_now(lock, fcntl.LOCK_EX):
                 return False
             self._restore()  # by the copy of one that was killed in a call
             if not self._file.exists():
@@ -165,18 +149,13 @@ class CgpuLogin:
     def _leave(self, lock: int) -> None:
         """Who leaves last needs no copy any more: a file that is gone from now on was deleted by a person."""
         try:
-            if _try(lock, fcntl.LOCK_EX):
+            if locks.lock_now(lock, fcntl.LOCK_EX):
                 self._copy.unlink(missing_ok=True)
         finally:
             os.close(lock)
 
     def _open(self, name: str) -> int:
-        try:
-            files.own(self._ours)
-            return os.open(self._ours / name, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            said = f"{self._address.name}: {self._ours} cannot be used: {error.strerror}"
-            raise Refused(said, step=LOGIN) from error
+        return locks.opened(self._ours / name, self._address.name, LOGIN)
 
     def _not_logged_in(self) -> Refused:
         return Refused(f"{self._address.name}: cgpu is not logged in to Colab", step=LOGIN, hint=CONNECT)
@@ -190,11 +169,3 @@ def _draft(data: bytes, beside: Path) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return draft
-
-
-def _try(lock: int, how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -9,9 +9,7 @@ state/runtime.json    the hash that a runtime was or is being taken for: Colab f
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,14 +17,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from executors.base import Gone, NoMachine, NoQuota, Refused, Unreachable
-from executors.colab import files
+from executors.colab import files, locks
 from executors.colab.address import Address
 from executors.colab.places import QUOTA, RUNTIME, new_hash
 
 if TYPE_CHECKING:  # it needs httpx, and to remember needs nothing
     from executors.colab.control import Assigned, Control
 
-TICK = 0.1
 LOCK_SECONDS = 300.0
 """Somebody else may be taking the runtime, for as long as that takes."""
 
@@ -71,25 +68,10 @@ class Runtime:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let nobody else take, find or give back. Raises Unreachable when somebody else does for very long."""
-        lock = self._open_lock()
-        try:
-            deadline = time.monotonic() + LOCK_SECONDS
-            while not _try(lock):
-                if time.monotonic() > deadline:
-                    said = f"{self._address.name}: another command has been taking its runtime for very long"
-                    raise Unreachable(said, step=RUNTIME)
-                time.sleep(TICK)
+        name = self._address.name
+        late = Unreachable(f"{name}: another command has been taking its runtime for very long", step=RUNTIME)
+        with locks.alone(locks.opened(self._address.state / "runtime.lock", name, RUNTIME), LOCK_SECONDS, late):
             yield
-        finally:
-            os.close(lock)
-
-    def _open_lock(self) -> int:
-        try:
-            files.own(self._address.state)
-            return os.open(self._address.state / "runtime.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            said = f"{self._address.name}: {self._address.state} cannot be used: {error.strerror}"
-            raise Refused(said, step=RUNTIME) from error
 
     def find(self, control: Control) -> Assigned | None:
         """The runtime that was taken, if it is still ours; else it is forgotten. To be called under the lock."""
@@ -182,14 +164,6 @@ class Runtime:
 
     def _write(self, record: Record) -> None:
         files.write(self._address, self._file.name, asdict(record), RUNTIME)
-
-
-def _try(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _rank(gpu: str) -> tuple[int, str]:

@@ -16,7 +16,7 @@ from broker.broker import Broker
 from broker.errors import UsageError
 from broker.journal import OPEN
 from broker.lease import Held
-from server import files, folders, schemas, snapshots, submission
+from server import files, folders, schemas, snapshots, submission, wishes
 from server.desk import Desk, desk
 from server.problems import NotFound, Refusal, refusals
 from services.base.text import plain
@@ -70,7 +70,7 @@ FILE: dict[int | str, dict[str, Any]] = {
         **refusals(409, 413, 415, 424, 503, 507),
     },
 )
-def submit(wish: schemas.Wish, at: At, response: Response, key: Key = None) -> schemas.Job:
+def submit(wish: wishes.Wish, at: At, response: Response, key: Key = None) -> schemas.Job:
     """Ask for a job. It is recorded when this is answered, and done in the background.
 
     409: an input was not uploaded, or no target may have it. 422: it makes no sense as it stands, or another job was

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from server import schemas, submission
+from server import schemas, submission, wishes
 from server.desk import Desk, desk
 from server.problems import refusals
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["jobs"])
     summary="Where a job would run, and why",
     responses=refusals(409, 413, 415, 424, 503, 507),
 )
-def plan(sketch: schemas.Sketch, at: Annotated[Desk, Depends(desk)]) -> schemas.Plan:
+def plan(sketch: wishes.Sketch, at: Annotated[Desk, Depends(desk)]) -> schemas.Plan:
     """Where a job would run, and why. Nothing is done.
 
     Inputs need not be uploaded yet: a name and a size will do, and the plan is better once they are.

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_valid
 
 from broker.broker import Broker
 from broker.errors import InputError
-from broker.hashes import identify
 from broker.job import FileId, Item
 from services import tag
 from services.base.text import shell
@@ -182,7 +181,7 @@ def _read(broker: Broker, claim: _Claim) -> Tagged | LeftOut:
 
 def _is_same(broker: Broker, clip: Path, item: Item) -> bool:
     """Whether a clip is the file that was tagged, or has its content."""
-    return FileId.of(clip) == item.file_id or identify(broker.journal, clip)[1] == item.sha256
+    return FileId.of(clip) == item.file_id or broker.journal.hashes.identify(clip)[1] == item.sha256
 
 
 def _check(path: Path, found: Sequence[Tagged | LeftOut]) -> None:

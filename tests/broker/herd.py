@@ -77,7 +77,7 @@ def _one_job(journal: Journal, folder: Path, source: Path, key: str, durable: Co
     job = journal.submit(asked, key, [(file_id, "0" * 64)], {})
     durable["jobs"] += 1
     _drive(journal, folder, job.id, asked, durable)
-    journal.remember_hash(folder / key, file_id, sha256(key.encode()).hexdigest())
+    journal.hashes.remember(folder / key, file_id, sha256(key.encode()).hexdigest())
     journal.health.failed(Target(f"target-{key}", "nowhere", {}), "it is away")
     durable["hashes"] += 1
     durable["health"] += 1

@@ -276,29 +276,6 @@ def test_a_job_that_failed_may_be_queued_again_for_what_is_missing(path: Path) -
         assert (ending.ended, ending.error, ending.exit_code) == (None, "", None)
 
 
-# Hashes
-
-
-def test_a_hash_is_known_until_the_file_changes(path: Path) -> None:
-    source, before = Path(os.fsdecode(b"/\xff.dat")), FileId(1, 2, 3)
-    with Journal(path) as journal:
-        assert journal.known_hash(source, before) is None
-        journal.remember_hash(source, before, SHA)
-        assert journal.known_hash(source, before) == SHA
-        assert journal.known_hash(Path("/other.dat"), before) is None
-        for after in (FileId(9, 2, 3), FileId(1, 9, 3), FileId(1, 2, 9)):
-            assert journal.known_hash(source, after) is None
-        journal.remember_hash(source, FileId(9, 2, 3), "b" * 64)
-        assert journal.known_hash(source, FileId(9, 2, 3)) == "b" * 64
-
-
-def test_an_input_is_hashed_once(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = request(tmp_path / "media", b"one")
-    broker.submit(wanted)
-    monkeypatch.setattr("broker.hashes.file_sha256", lambda path: pytest.fail("hashed again"))
-    broker.submit(wanted)
-
-
 # The file
 
 

@@ -199,9 +199,11 @@ def test_offline_names_all_that_are_missing_at_once(
     hub.publish("owner/other", FILES)
     broker.submit(asked(tmp_path / "media", "local"))  # pinned, and not fetched
     before = len(hub.asked)
-    broker.settings = broker.settings.model_copy(update={"offline": True})
     both = {"model": "hf:owner/name", "second": "hf:owner/other"}
-    with pytest.raises(MissingHere, match=r"owner/other.*, owner/name") as error:
-        broker.submit(replace(asked(tmp_path / "media", "local"), models=both))
+    with (
+        Broker(broker.settings.model_copy(update={"offline": True})) as offline,
+        pytest.raises(MissingHere, match=r"owner/other.*, owner/name") as error,
+    ):
+        offline.submit(replace(asked(tmp_path / "media", "local"), models=both))
     assert error.value.hint == "offload models prefetch owner/other owner/name"
     assert len(hub.asked) == before

@@ -61,7 +61,7 @@ def test_a_released_journal_becomes_one_of_today_with_all_that_is_in_it(version:
         assert (second.target, second.state) == ("local", "running")
         (last,) = journal.attempts(done.id)
         assert (last.remains, journal.log(last)) == (Remains.NOTHING, "said")
-        assert journal.known_hash(running.items[0].source, running.items[0].file_id) == "a" * 64
+        assert journal.hashes.known(running.items[0].source, running.items[0].file_id) == "a" * 64
         assert [orphan.id for orphan in journal.orphans()] == [first.id]
     assert columns(old) == columns(new)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broker import shelf
 from broker.broker import Broker
+from broker.hashes import Hashes
 from broker.job import Request
 from tests.broker.again import elsewhere, kept, runs, unique
 from tests.broker.jobs import drive
@@ -63,7 +63,7 @@ def test_nor_what_is_not_there_any_more(broker: Broker, tmp_path: Path) -> None:
 def test_where_nothing_is_kept_nothing_is_hashed_for_it(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "identify", lambda *_: pytest.fail("it was hashed"))
+    monkeypatch.setattr(Hashes, "identify", lambda *_: pytest.fail("it was hashed"))
     assert broker.made_before(unique(tmp_path / "media", b"one")) == []
 
 

@@ -214,9 +214,9 @@ def test_who_is_not_fit_for_the_job_gets_no_share(
     box: Box, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = request(tmp_path / "media", *EIGHT, spread=True)
-    before = broker._where_it_runs_first
+    before = broker._planner.of
     unfit = lambda job: [replace(one, unfit="its disk is full" * (one.target.name == "box")) for one in before(job)]  # noqa: E731
-    monkeypatch.setattr(broker, "_where_it_runs_first", unfit)
+    monkeypatch.setattr(broker._planner, "of", unfit)
     told = drive(broker, asked)
     assert right(asked)
     assert not [line for line in notes(told) if line.startswith("shared among")]

@@ -23,8 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from broker.errors import IntegrityError, LimitError
 from broker.job import FileId
-from server import blobs as uploads
-from server import parts
+from server import parts, senders
 from server.blobs import DAY, Blobs
 from server.problems import NotFound, Refusal
 from tests.executors.test_local import tmpfs
@@ -291,7 +290,7 @@ def test_dropped_while_it_is_sent_and_begun_anew(store: Blobs, tmp_path: Path) -
 
 
 def test_a_silent_sender_does_not_keep_the_next_one_out(store: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(senders, "SILENT_SECONDS", 0.05)
     data = content(5000)
     upload = begin(store, data)
 

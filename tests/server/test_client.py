@@ -20,7 +20,7 @@ from broker import settings
 from broker.broker import Broker
 from broker.errors import InputError, IntegrityError, NoTarget, UsageError
 from broker.job import Job
-from server import schemas, transfers, wire
+from server import schemas, transfers, wire, wishes
 from server.client import Client, ClientError
 from tests import fakework, media
 from tests.broker import jobs
@@ -104,10 +104,10 @@ def test_a_refusal_has_the_servers_words(client: Client, tmp_path: Path) -> None
         client.plan("stabilize", [clip], {"smoothing": -7})
     assert refused.value.exit_code == UsageError.exit_code
     with pytest.raises(ClientError, match="no file") as refused:
-        client.submit("stabilize", [schemas.Upload(blob="0" * 64, name="clip.mp4")])
+        client.submit("stabilize", [wishes.Upload(blob="0" * 64, name="clip.mp4")])
     assert refused.value.hint
     with pytest.raises(ClientError) as refused:
-        client.submit("stabilize", [schemas.Local(path=str(clip))])
+        client.submit("stabilize", [wishes.Local(path=str(clip))])
     assert refused.value.status in (403, 409, 422)
 
 
@@ -220,7 +220,7 @@ def test_an_upload_goes_on_where_a_killed_server_had_come(
     rest = transfers._rest
     monkeypatch.setattr(transfers, "_rest", lambda file, there: map(passed, rest(file, there)))
     sent = client.upload(holding(tmp_path / "clip.mp4", content))
-    assert sent == schemas.Upload(blob=hashlib.sha256(content).hexdigest(), name="clip.mp4")
+    assert sent == wishes.Upload(blob=hashlib.sha256(content).hexdigest(), name="clip.mp4")
     assert (offload_dirs / "state/server/blobs" / sent.blob).read_bytes() == content
     with serving.http() as http:
         [line] = [
@@ -232,7 +232,7 @@ def test_an_upload_goes_on_where_a_killed_server_had_come(
 def test_what_is_known_is_not_sent(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.upload(holding(tmp_path / "clip.mp4"))
     monkeypatch.setattr(transfers, "_patch", None)
-    assert client.upload(holding(tmp_path / "other.mp4")) == schemas.Upload(blob=first.blob, name="other.mp4")
+    assert client.upload(holding(tmp_path / "other.mp4")) == wishes.Upload(blob=first.blob, name="other.mp4")
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1])
