@@ -126,7 +126,7 @@ def test_pieces_that_do_not_fit_are_made_again(clip: Path, whole: Run, tmp_path:
     watched, encoded = pieces(whole, "watch"), pieces(whole, "encode")
     (found / watched[1]).write_text('{"times": [1], "motions": [], "seams": {}, "tally": {}}')
     shutil.copy(other.folder / "out/0/checkpoints" / pieces(other, "encode")[0], found / encoded[0])
-    shutil.copy(found / encoded[3], found / encoded[1])
+    shutil.copy(found / encoded[2], found / encoded[1])
     (found / encoded[2]).write_bytes(b"none")
     assert counted(found / encoded[1]) != counted(whole.folder / "out/0/checkpoints" / encoded[1])
     done = run(folder, command(pair=PAIR))
