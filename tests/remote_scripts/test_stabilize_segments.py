@@ -120,7 +120,7 @@ def test_checkpoints_of_other_settings_are_left_alone(clip: Path, whole: Run, tm
 
 def test_pieces_that_do_not_fit_are_made_again(clip: Path, whole: Run, tmp_path: Path) -> None:
     """One of another encoder, one of another length, ones that are none: under names that say otherwise."""
-    other = run(job(tmp_path / "other", clip, preset="ultrafast"), command(pair=PAIR))
+    other = run(job(tmp_path / "other", clip, preset="medium"), command(pair=PAIR))
     folder = job(tmp_path / "job", clip)
     found = shutil.copytree(whole.folder / "out/0/checkpoints", folder / "in/checkpoints/0")
     watched, encoded = pieces(whole, "watch"), pieces(whole, "encode")
