@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import _ffmpeg
+import _passes
 from _job import BadInput, Item, LimitExceeded
 from _media import Media
 
@@ -73,7 +74,7 @@ def _length_said(path: Path) -> int:
     return end
 
 
-def check_whole(media: Media, tally: _ffmpeg.Tally) -> None:
+def check_whole(media: Media, tally: _passes.Tally) -> None:
     """Raise BadInput when what a pass over the clip counted tells that it is damaged or cut short."""
     again = "copy it again from where it came from"
     if tally.packets < media.indexed:

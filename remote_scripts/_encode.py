@@ -21,6 +21,7 @@ import _camera
 import _commands
 import _cut
 import _ffmpeg
+import _passes
 import av
 from _job import ItemError
 from _media import Media, open_input
@@ -88,7 +89,7 @@ def _run(index: _cut.Index, times: Sequence[int], first: int, stop: int) -> Run:
 
 def look(media: Media, params: dict[str, Any], pixels: int, folder: Path) -> Look:
     """What the second pass, done in one piece, would write of the picture, seen on its first frames."""
-    for _ in _ffmpeg.Pass(_commands.sample(media, params, pixels, "sample.mp4"), folder):
+    for _ in _passes.Pass(_commands.sample(media, params, pixels, "sample.mp4"), folder):
         pass
     with open_input(folder / _ffmpeg.SOURCE, pixels) as source:
         stream: Any = source.streams[media.index]
@@ -135,17 +136,17 @@ def _parameter_sets(header: bytes) -> list[bytes]:
     return found
 
 
-class Encoding(_ffmpeg.Pass):
+class Encoding(_passes.Pass):
     """Warps a run of `input` in `folder` for an encoder, which is to be finished: iterate for its progress."""
 
     def __init__(self, arguments: list[str], folder: Path, encoder: Encoder) -> None:
         super().__init__(arguments, folder)
         self._encoder = encoder
 
-    def _follow(self, process: Any) -> Generator[_ffmpeg.Tick, None, bool]:
+    def _follow(self, process: Any) -> Generator[_passes.Tick, None, bool]:
         for number, frame in enumerate(_pictures(process.stdout.fileno())):
             self._encoder.take(frame)
-            yield _ffmpeg.Tick(number + 1, 0.0)
+            yield _passes.Tick(number + 1, 0.0)
         return True
 
 

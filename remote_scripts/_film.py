@@ -23,6 +23,7 @@ from typing import Any
 
 import _ffmpeg
 import _join
+import _passes
 import _x264
 import av
 import numpy as np
@@ -205,7 +206,7 @@ def _decoded(arguments: list[str], folder: Path, times: Timetable) -> Iterator[A
         for number in range(len(times.stamps)):
             data = process.stdout.read(shape[0] * shape[1] * shape[2])
             if len(data) < shape[0] * shape[1] * shape[2]:
-                _ffmpeg.end_alike(process.wait())
+                _passes.end_alike(process.wait())
                 raise ItemError(f"frames were lost: {len(times.stamps)} decoded at first, then {number}")
             yield np.frombuffer(data, np.uint8).reshape(shape)
     finally:

@@ -19,9 +19,9 @@ from statistics import fmean, median
 from typing import Any
 
 from _camera import CameraPath, rms
-from _ffmpeg import Tick
 from _job import Missing
 from _media import open_input
+from _passes import Tick
 
 PACKAGES = {"cv2": "opencv-python-headless>=4.12", "matplotlib": "matplotlib>=3.10"}
 CORNERS = 200

@@ -21,6 +21,7 @@ import _cut
 import _encode
 import _ffmpeg
 import _join
+import _passes
 import _watch
 from _job import BadInput, Item, ItemError, Job, LimitExceeded, Missing
 from _media import Media
@@ -139,7 +140,7 @@ class Segmented:
         target = f"stabilized.{tracks.container}"
         finish = _commands.Finish(look.rate, look.disposition, look.range)
         arguments = _commands.mux(self._media, self._pixels, tracks, finish, joined.name, target)
-        for _ in _ffmpeg.Pass(arguments, self._folder):
+        for _ in _passes.Pass(arguments, self._folder):
             pass
         joined.unlink()
         written = _join.count(self._folder / target)

@@ -16,6 +16,7 @@ from typing import Any
 import _commands
 import _cut
 import _ffmpeg
+import _passes
 from _job import ItemError
 from _media import Media
 
@@ -26,7 +27,7 @@ class Watched:
 
     times: tuple[int, ...]
     motions: tuple[str, ...]
-    tally: _ffmpeg.Tally
+    tally: _passes.Tally
 
 
 class Unseamly(Exception):
@@ -45,15 +46,15 @@ def watch(
 ) -> Generator[float, None, Path]:
     """Watch a stretch of `input` in `folder`; yields the share done, returns the piece: JSON."""
     frames = max(1, index.count(stretch))
-    run = _ffmpeg.Pass(_commands.detect_stretch(media, params, index, stretch, pixels), folder)
+    run = _passes.Pass(_commands.detect_stretch(media, params, index, stretch, pixels), folder)
     for tick in run:
         yield min(1.0, tick.frame / frames)
-    for _ in _ffmpeg.Pass(_commands.sum_up(media, params), folder):
+    for _ in _passes.Pass(_commands.sum_up(media, params), folder):
         yield 1.0
     return _write(stretch, run.tally, folder)
 
 
-def _write(stretch: _cut.Stretch, tally: _ffmpeg.Tally, folder: Path) -> Path:
+def _write(stretch: _cut.Stretch, tally: _passes.Tally, folder: Path) -> Path:
     # Of a frame at which the segment starts with a cut, the segment before tells.
     skip = 0 if stretch.key is None else 1
     times = [int(line) for line in (folder / _commands.TIMES).read_text().split()]
@@ -75,7 +76,7 @@ def is_piece(path: Path) -> bool:
     """Whether a file is a piece as `watch` writes it. Whether it fits to its neighbours is seen at their seams."""
     try:
         found = json.loads(path.read_text("utf-8"))
-        tally = _ffmpeg.Tally(**found["tally"])
+        tally = _passes.Tally(**found["tally"])
         return len(found["times"]) == len(found["motions"]) <= tally.encoded and isinstance(found["seams"], dict)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
@@ -118,8 +119,8 @@ def put_together(pieces: Sequence[Path], cuts: Sequence[int], index: _cut.Index)
     return Watched(tuple(times), tuple(motions), _sum([part["tally"] for part in parts], index, len(times)))
 
 
-def _sum(tallies: Sequence[dict[str, Any]], index: _cut.Index, frames: int) -> _ffmpeg.Tally:
+def _sum(tallies: Sequence[dict[str, Any]], index: _cut.Index, frames: int) -> _passes.Tally:
     # Segments read packets around their cuts twice; those of the file were counted on their own.
-    found = [_ffmpeg.Tally(**tally) for tally in tallies]
+    found = [_passes.Tally(**tally) for tally in tallies]
     damage = next((tally.damage for tally in found if tally.damage), "")
-    return _ffmpeg.Tally(index.packets, frames, sum(tally.errors for tally in found), frames, damage)
+    return _passes.Tally(index.packets, frames, sum(tally.errors for tally in found), frames, damage)

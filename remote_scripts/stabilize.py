@@ -31,6 +31,7 @@ from typing import Any
 import _camera
 import _cut
 import _ffmpeg
+import _passes
 import _report
 import _tracks
 import av
@@ -106,11 +107,11 @@ def _two_passes(
 
 def _in_one(job: Job, item: Item, folder: Path, media: Media, tracks: _ffmpeg.Tracks, meter: Meter) -> Steadied:
     name, pixels, stages = f"stabilized.{tracks.container}", int(job.limits["pixels"]), _stages(job)
-    detect = _ffmpeg.Pass(_ffmpeg.detect(media, job.params, pixels), folder)
+    detect = _passes.Pass(_ffmpeg.detect(media, job.params, pixels), folder)
     seconds = meter.follow(detect, media.frames, stages[0])
     _check_whole(media, detect.tally, _camera.count_frames(folder / _ffmpeg.TRANSFORMS))
     _tell_hidden(job, item, media, detect.tally)
-    transform = _ffmpeg.Pass(_ffmpeg.transform(media, job.params, pixels, tracks, name), folder)
+    transform = _passes.Pass(_ffmpeg.transform(media, job.params, pixels, tracks, name), folder)
     meter.follow(transform, detect.tally.encoded, stages[1])
     _check_same(detect.tally, transform.tally)
     filmed = _camera.read_path(folder / _ffmpeg.MOTIONS)
@@ -158,7 +159,7 @@ class Meter:
         self._last = -EVENT_SECONDS
         self._fraction = self._earlier = 0.0
 
-    def follow(self, ticks: Iterable[_ffmpeg.Tick], frames: int, stop: float) -> float:
+    def follow(self, ticks: Iterable[_passes.Tick], frames: int, stop: float) -> float:
         """See a stage of about `frames` through, up to `stop` (0-1); returns the seconds of the clip it covered."""
         start, seconds = self._fraction, 0.0
         for tick in ticks:
@@ -197,7 +198,7 @@ def _check_disk(media: Media, folder: Path, crf: float) -> None:
     check_room(folder, needed)
 
 
-def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
+def _check_whole(media: Media, tally: _passes.Tally, found: int) -> None:
     check_whole(media, tally)
     if tally.encoded < 2:
         raise BadInput("the input has only one frame, so there is no motion to steady")
@@ -205,13 +206,13 @@ def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
         raise ItemError(f"frames were lost: {tally.decoded} decoded, {tally.encoded} watched, {found} recorded")
 
 
-def _tell_hidden(job: Job, item: Item, media: Media, tally: _ffmpeg.Tally) -> None:
+def _tell_hidden(job: Job, item: Item, media: Media, tally: _passes.Tally) -> None:
     hidden = tally.packets - tally.decoded - media.lead
     if hidden > 0:
         job.log(item, f"{hidden} of {tally.packets} packets show no picture (hidden, or cut by an edit list)")
 
 
-def _check_same(first: _ffmpeg.Tally, second: _ffmpeg.Tally) -> None:
+def _check_same(first: _passes.Tally, second: _passes.Tally) -> None:
     if first != second:
         raise ItemError(f"the two passes saw different frames: {first}, then {second}")
 

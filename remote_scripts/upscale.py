@@ -42,6 +42,7 @@ import _esrgan
 import _ffmpeg
 import _film
 import _join
+import _passes
 import _splice
 import _stills
 import _timetable
@@ -173,7 +174,7 @@ def _weights(job: Job) -> list[str]:
 
 def _looked_through(job: Job, item: Item, media: Media, tracks: _ffmpeg.Tracks, folder: Path) -> _timetable.Timetable:
     """Decode the whole clip once: what is damaged is told now, and not after hours of work."""
-    look = _ffmpeg.Pass(_film.watch(media, tracks, int(job.limits["pixels"])), folder)
+    look = _passes.Pass(_film.watch(media, tracks, int(job.limits["pixels"])), folder)
     for tick in look:
         check_seconds(tick.seconds, job.limits["seconds"])
     times = _timetable.timetable(folder, media, int(job.limits["pixels"]))
@@ -196,13 +197,13 @@ def _joined(
     name = f"upscaled.{tracks.container}"
     limit = max(pixels, math.prod(size))
     start = times.stamps[0] * times.unit
-    for _ in _ffmpeg.Pass(_splice.assemble(media, tracks, limit, start, times.rate, name), folder):
+    for _ in _passes.Pass(_splice.assemble(media, tracks, limit, start, times.rate, name), folder):
         pass
     measured = {"from": [times.width, times.height], "to": list(size), "frames": len(times.stamps)}
     return Result(((folder / name).replace(item.out / name),), measured | {"seconds": round(times.seconds, 3)})
 
 
-def _check_whole(media: Media, tally: _ffmpeg.Tally, found: int) -> None:
+def _check_whole(media: Media, tally: _passes.Tally, found: int) -> None:
     check_whole(media, tally)
     if not tally.decoded == tally.encoded == found or not found:
         raise ItemError(f"frames were lost: {tally.decoded} decoded, {tally.encoded} watched, {found} written down")

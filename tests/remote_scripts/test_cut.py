@@ -98,7 +98,7 @@ def detect_whole(source: Path, folder: Path) -> Path:
     folder.mkdir()
     (folder / "input").symlink_to(source)
     about = media_.probe(source, LIMITS["pixels"], LIMITS["seconds"])
-    assert list(ffmpeg.Pass(ffmpeg.detect(about, PARAMS, LIMITS["pixels"]), folder))
+    assert list(part("_passes").Pass(ffmpeg.detect(about, PARAMS, LIMITS["pixels"]), folder))
     return folder / "transforms.trf"
 
 

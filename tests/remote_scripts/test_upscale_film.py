@@ -195,7 +195,7 @@ def reeled(clip: Path, folder: Path, most: int = 10_000) -> tuple[Any, Any]:
     film, pixels = part("_film"), 10**7
     (folder / "input").symlink_to(clip)
     media_, tracks = part("_media").probe(folder / "input", pixels, 60), part("_ffmpeg").Tracks("mp4", (), {}, ())
-    for _ in part("_ffmpeg").Pass(film.watch(media_, tracks, pixels), folder):
+    for _ in part("_passes").Pass(film.watch(media_, tracks, pixels), folder):
         pass
     whole = part("_timetable").timetable(folder, media_, pixels)
     times_ = dataclasses.replace(whole, stamps=whole.stamps[:most])
