@@ -23,7 +23,7 @@ from broker.settings import Settings
 from broker.staging import sync
 from server import folders, parameters, schemas
 from server.desk import Desk
-from server.inputs import Source, command, destinations, found, laid, places
+from server.inputs import OUT, Source, command, destinations, found, laid, places
 from server.problems import Refusal
 from services.base.planned import check_services, row, why
 from services.base.request import Terms, request
@@ -132,8 +132,8 @@ def _request(
     folder: Path,
 ) -> Request:
     paths = places(sources, folder)
-    inputs = destinations(paths, folder / "out", service, params)
-    return request(service, params, inputs, terms, command(asked, service, paths, folder), folder, SESSION)
+    inputs = destinations(paths, folder / OUT, service, params)
+    return request(service, params, inputs, terms, command(asked, service, inputs, folder), folder, SESSION)
 
 
 def _remember(broker: Broker, asked: Request, wish: schemas.Wish) -> None:
