@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from fastapi import Request
 
@@ -36,6 +38,7 @@ class Desk:
         self.settings, self.access, self.port = settings, access, port
         self.blobs = Blobs(folder(settings), settings.serve_bytes, settings.keep_days)
         self.watcher = Watcher(settings)
+        self._first: deque[Callable[[Broker], object]] = deque()
         self._waits = threading.Event()
         self._over = False
 
@@ -45,8 +48,13 @@ class Desk:
         with opened(self.settings) as broker:
             yield broker
 
-    def look_after(self) -> None:
-        """Have what waits started, soon: a thousand jobs that come at once are seen to together."""
+    def look_after(self, first: Callable[[Broker], object] | None = None) -> None:
+        """Have what waits started, soon: a thousand jobs that come at once are seen to together.
+
+        What is to be done `first` is done in the background, too.
+        """
+        if first:
+            self._first.append(first)
         self._waits.set()
 
     @contextmanager
@@ -75,6 +83,8 @@ class Desk:
 
     def _see_to_jobs(self) -> None:
         with self.broker() as broker:
+            while self._first and not self._over:
+                _tried(partial(self._first.popleft(), broker))
             followers.revive(broker)
 
     def _sweep_jobs(self) -> None:

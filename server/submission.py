@@ -12,12 +12,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import services
 from broker.broker import Broker
-from broker.errors import OffloadError, UsageError
+from broker.errors import UsageError
 from broker.job import FileId, Job, Request
 from broker.settings import Settings
 from broker.staging import sync
@@ -28,7 +28,7 @@ from server.problems import Refusal
 from services.base.planned import check_services, row, why
 from services.base.request import Terms, request
 from services.base.service import Params, Service
-from services.base.weighing import amounts, weigh
+from services.base.weighing import estimated, weigh
 
 SESSION = "server"
 """Whose turn it is in the queue: the server's clients have one together, as the commands of a terminal do."""
@@ -50,9 +50,7 @@ def submit(desk: Desk, broker: Broker, wish: schemas.Wish, key: str | None = Non
             asked = _made(desk, wish, service, params, terms, folder)
             _remember(broker, asked, wish)
             job = broker.submit(asked)
-    with suppress(OffloadError):  # only plans are made of that
-        weigh(broker, job, service, params, detach=True)
-    desk.look_after()
+    desk.look_after(lambda broker: weigh(broker, job, service, params, detach=True))
     return broker.journal.job(job.id), True
 
 
@@ -159,8 +157,7 @@ def plan(desk: Desk, broker: Broker, sketch: schemas.Sketch) -> schemas.Plan:
                 for path, source in zip(paths, sources, strict=True)
                 if source.size is not None
             }
-            weights = [amounts(service, params, [path])[0] if path.exists() else None for path in paths]
-            ranked = broker.preview(asked, weights, known)
+            ranked = broker.preview(asked, estimated(service, params, paths), known)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return schemas.Plan(targets=[schemas.Place(**row(one)) for one in ranked], why=why(ranked))

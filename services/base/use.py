@@ -23,7 +23,7 @@ from services.base.request import Terms, request
 from services.base.service import Params, Service
 from services.base.text import complain, near, plain, shell, typed
 from services.base.through import opened, see_through
-from services.base.weighing import amounts, weigh
+from services.base.weighing import estimated, weigh
 
 NO_JOB: dict[str, Any] = {"job": None, "state": None, "error": None, "items": [], "attempts": []}
 """What stands in the document when there was nothing to do."""
@@ -200,7 +200,7 @@ class Use:
         self._check_folders(make=False)
         for entry in self._inputs:
             self._tell(f"{near(entry.source)} -> {', '.join(map(near, entry.outputs.values()))}")
-        weights = amounts(self._service, self._params, [entry.source for entry in self._inputs])
+        weights = estimated(self._service, self._params, [entry.source for entry in self._inputs])
         plan = broker.preview(self._request(), weights) if self._inputs else []
         made = broker.made_before(self._request()) if self._inputs else []
         stuck = len(made) < len(self._inputs) and not any(candidate.probe.reachable for candidate in plan)
