@@ -8,6 +8,7 @@ refuses one that has been overtaken.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -33,6 +34,11 @@ from broker.rows import read_attempt, read_job
 from broker.totals import Totals
 
 OPEN = (State.QUEUED, State.RUNNING)
+
+Place = tuple[float, str]
+"""Of a job in the list of all: when it was made, in seconds since the epoch, and its id."""
+
+NEWEST: Place = (math.inf, "")
 
 
 @dataclass(frozen=True)
@@ -180,13 +186,20 @@ class Journal:
             raise UsageError(f"no job {job}", "offload jobs ls")
         return row
 
-    def jobs(self, limit: int = 50, service: str | None = None, states: Collection[State] = ()) -> list[Job]:
-        """The latest jobs, newest first: of a service and in one of some states, if these are given."""
+    def jobs(
+        self,
+        limit: int = 50,
+        service: str | None = None,
+        states: Collection[State] = (),
+        before: Place | None = None,
+    ) -> list[Job]:
+        """The latest jobs, newest first: of a service, in one of some states, and after a place, if these are given."""
+        created, job = before or NEWEST
         rows = self._db.rows(
             "SELECT * FROM jobs WHERE service = COALESCE(:service, service)"
             " AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))"
-            " ORDER BY created DESC LIMIT :limit",
-            {"service": service, "states": json.dumps([*states]), "limit": limit},
+            " AND (created, id) < (:created, :job) ORDER BY created DESC, id DESC LIMIT :limit",
+            {"service": service, "states": json.dumps([*states]), "limit": limit, "created": created, "job": job},
         )
         return [read_job(self._db, row) for row in rows]
 

@@ -182,10 +182,11 @@ class Row(Told):
 
 
 class Jobs(Told):
-    """The latest jobs, newest first. `more` when there are older ones."""
+    """Jobs, newest first. `more` when there are older ones: asked for with `before` as it stands here."""
 
     jobs: list[Row]
     more: bool
+    before: str | None
 
 
 class Gone(Told):
