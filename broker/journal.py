@@ -79,6 +79,10 @@ class Journal:
         """Close the file."""
         self._db.close()
 
+    def set_aside(self) -> list[Path]:
+        """Damaged journals that were put aside here, ever, and that are still there."""
+        return self._db.damaged()
+
     # Jobs
 
     def submit(
@@ -202,6 +206,11 @@ class Journal:
             {"service": service, "states": json.dumps([*states]), "limit": limit, "created": created, "job": job},
         )
         return [read_job(self._db, row) for row in rows]
+
+    def folders(self) -> set[Path]:
+        """The folders that jobs were asked for in."""
+        rows = self._db.rows("SELECT DISTINCT folder FROM jobs WHERE folder IS NOT NULL")
+        return {Path(os.fsdecode(row["folder"])) for row in rows}
 
     def in_folder(self, folder: Path) -> Job | None:
         """The first job that was asked for in `folder`, None where none was."""

@@ -20,7 +20,8 @@ from server import folders
 from server.access import Access
 from server.access import folder as folder
 from server.blobs import Blobs
-from server.opening import opened
+from server.notices import notices
+from server.opening import opened, say
 from server.watcher import Watcher
 
 LOOK_AFTER_SECONDS = 30.0
@@ -90,6 +91,8 @@ class Desk:
     def _sweep_jobs(self) -> None:
         with self.broker() as broker:
             folders.sweep(broker)
+            for notice in notices(broker):
+                say(f"{notice.said}: `{notice.command}`")
 
 
 def _tried(do: Callable[[], object]) -> None:

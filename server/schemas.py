@@ -320,11 +320,19 @@ class Found(Told):
     left_out: list[str]
 
 
+class Notice(Told):
+    """What a person should see to, and the command that does it, or tells more."""
+
+    said: str
+    command: str
+
+
 class Health(Told):
-    """That the server serves: its version, and how many jobs are not over."""
+    """That the server serves: its version, how many jobs are not over, and what a person should see to."""
 
     version: str
     open_jobs: int
+    notices: list[Notice]
 
 
 class Code(Sent):
