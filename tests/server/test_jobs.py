@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from broker import settings
@@ -98,6 +99,12 @@ def test_what_fails_says_why_and_is_tried_again_in_the_background(http: httpx.Cl
     assert folders(offload_dirs) == []
     for answer in (http.get(f"/v1/jobs/{job}"), http.delete(f"/v1/jobs/{job}"), http.post(f"/v1/jobs/{job}/retry")):
         assert answer.status_code == 404
+
+
+def test_no_zombie_is_left_of_what_saw_to_a_job(http: httpx.Client, serving: Serving) -> None:
+    over(http, ask(http, wish(upload(http))).json()["job"])
+    server = psutil.Process(serving.pid)
+    until(lambda: not server.children(), "that the server has no child, dead or alive")
 
 
 def test_what_is_done_or_under_way_is_not_tried_again(http: httpx.Client, offload_dirs: Path, tmp_path: Path) -> None:
