@@ -283,10 +283,14 @@ class Place(Told):
 
 
 class Plan(Told):
-    """The targets in the order they would be tried, and the sentence why the first is first."""
+    """The targets in the order they would be tried, and the sentence why the first is first.
+
+    `cached` are the indices of inputs that were made before: the cache answers, unless `cache` is false.
+    """
 
     targets: list[Place]
     why: str
+    cached: list[int]
 
 
 class Model(Told):

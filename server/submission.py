@@ -20,6 +20,7 @@ from broker.broker import Broker
 from broker.errors import UsageError
 from broker.job import FileId, Job, Request
 from broker.settings import Settings
+from broker.shelf import Known
 from broker.staging import sync
 from server import folders, parameters, schemas
 from server.desk import Desk
@@ -152,12 +153,16 @@ def plan(desk: Desk, broker: Broker, sketch: schemas.Sketch) -> schemas.Plan:
             paths = [entry.source for entry in asked.inputs]
             with folders.stored(folder):
                 laid(sources, paths)
-            known = {
-                path: (source.sha256 or f"{path}", source.size)
-                for path, source in zip(paths, sources, strict=True)
-                if source.size is not None
-            }
+            known = _known(sources, paths)
             ranked = broker.preview(asked, estimated(service, params, paths), known)
+            made = set(broker.made_before(asked, known))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    return schemas.Plan(targets=[schemas.Place(**row(one)) for one in ranked], why=why(ranked))
+    cached = [index for index, path in enumerate(paths) if path in made]
+    return schemas.Plan(targets=[schemas.Place(**row(one)) for one in ranked], why=why(ranked), cached=cached)
+
+
+def _known(sources: Sequence[Source], paths: Sequence[Path]) -> Known:
+    """What was told of inputs that may be yet to come. Without a sha256, one is like no other."""
+    found = zip(sources, paths, strict=True)
+    return {path: (source.sha256 or f"{path}", source.size) for source, path in found if source.size is not None}
