@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from broker.plan import Candidate
 from broker.planner import Planner
 from broker.recall import Recall
 from broker.settings import Settings
+from broker.shelf import Known
 from broker.stop import Stop
 from broker.submission import Submission
 from broker.targets import Target
@@ -77,15 +78,13 @@ class Broker:
         """Where a job may run, by what was asked for and by the rules. Raises as `Planner.allowed`."""
         return self._planner.allowed(told)
 
-    def preview(
-        self, request: Request, amounts: Sequence[float | None], known: Mapping[Path, tuple[str, int]] | None = None
-    ) -> list[Candidate]:
+    def preview(self, request: Request, amounts: Sequence[float | None], known: Known | None = None) -> list[Candidate]:
         """The plan for a request of which nothing is recorded yet (see `Planner.preview`)."""
         return self._planner.preview(request, amounts, known)
 
-    def made_before(self, request: Request) -> list[Path]:
+    def made_before(self, request: Request, known: Known | None = None) -> list[Path]:
         """The inputs of a request that would be answered with what is kept (see `Planner.made_before`)."""
-        return self._planner.made_before(request)
+        return self._planner.made_before(request, known)
 
     def drive(self, job: Job, stop: Stop) -> Iterator[Event]:
         """See a job through, from wherever it is; while another process drives it, watch, and be ready to take over.

@@ -99,6 +99,10 @@ class Database:
                 if file.exists():
                     file.replace(self.aside.with_name(self.aside.name + tail))
 
+    def damaged(self) -> list[Path]:
+        """The files that were set aside, here or by another process, and that nobody has deleted since."""
+        return sorted(self._path.parent.glob(f"{self._path.stem}-damaged-*.sqlite3"))
+
     def _is_sound(self) -> bool:
         if not self._path.exists():
             return True

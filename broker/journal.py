@@ -8,6 +8,7 @@ refuses one that has been overtaken.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -32,6 +33,11 @@ from broker.rows import insert_job, read_attempt, read_job
 from broker.totals import Totals
 
 OPEN = (State.QUEUED, State.RUNNING)
+
+Place = tuple[float, str]
+"""Of a job in the list of all: when it was made, in seconds since the epoch, and its id."""
+
+NEWEST: Place = (math.inf, "")
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,10 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def set_aside(self) -> list[Path]:
+        """Damaged journals that were put aside here, ever, and that are still there."""
+        return self._db.damaged()
 
     # Jobs
 
@@ -120,15 +130,27 @@ class Journal:
             raise UsageError(f"no job {job}", "offload jobs ls")
         return row
 
-    def jobs(self, limit: int = 50, service: str | None = None, states: Collection[State] = ()) -> list[Job]:
-        """The latest jobs, newest first: of a service and in one of some states, if these are given."""
+    def jobs(
+        self,
+        limit: int = 50,
+        service: str | None = None,
+        states: Collection[State] = (),
+        before: Place | None = None,
+    ) -> list[Job]:
+        """The latest jobs, newest first: of a service, in one of some states, and after a place, if these are given."""
+        created, job = before or NEWEST
         rows = self._db.rows(
             "SELECT * FROM jobs WHERE service = COALESCE(:service, service)"
             " AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))"
-            " ORDER BY created DESC LIMIT :limit",
-            {"service": service, "states": json.dumps([*states]), "limit": limit},
+            " AND (created, id) < (:created, :job) ORDER BY created DESC, id DESC LIMIT :limit",
+            {"service": service, "states": json.dumps([*states]), "limit": limit, "created": created, "job": job},
         )
         return [read_job(self._db, row) for row in rows]
+
+    def folders(self) -> set[Path]:
+        """The folders that jobs were asked for in."""
+        rows = self._db.rows("SELECT DISTINCT folder FROM jobs WHERE folder IS NOT NULL")
+        return {Path(os.fsdecode(row["folder"])) for row in rows}
 
     def in_folder(self, folder: Path) -> Job | None:
         """The first job that was asked for in `folder`, None where none was."""

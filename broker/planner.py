@@ -14,7 +14,7 @@ from broker.models import pinning
 from broker.models.pin import PATH, Pin
 from broker.plan import Candidate, plan
 from broker.settings import Settings
-from broker.shelf import Shelf
+from broker.shelf import Known, Shelf
 from broker.targets import Target
 from broker.work import Load, Work
 from executors.base import ExecutorError
@@ -98,12 +98,9 @@ class Planner:
         target = self._targets[targets.LOCAL]
         return Candidate(target, self._journal.health.probe(target), "preparing the inputs", 0)
 
-    def preview(
-        self, request: Request, amounts: Sequence[float | None], known: Mapping[Path, tuple[str, int]] | None = None
-    ) -> list[Candidate]:
+    def preview(self, request: Request, amounts: Sequence[float | None], known: Known | None = None) -> list[Candidate]:
         """The plan for a request; `amounts` is how much work each input is.
 
-        `known` are the sha256 and size of inputs that need not be looked at: they may not be here yet.
         A link of which nothing is known is tried, unless its machine is rented: none is ever taken for that.
         Raises as `allowed`, and InputError.
         """
@@ -115,10 +112,11 @@ class Planner:
             self._try_links(self.plan(self.allowed(request), 0, offline))
         return self._placed(request, work, offline)
 
-    def made_before(self, request: Request) -> list[Path]:
+    def made_before(self, request: Request, known: Known | None = None) -> list[Path]:
         """The inputs of a request that would not be worked on: what is made of them is kept. Raises InputError."""
+        shelf = Shelf(self._settings, self._targets, self._journal)
         try:
-            return Shelf(self._settings, self._targets, self._journal).answers(request, self._digests(request))
+            return shelf.answers(request, self._digests(request), known or {})
         except OSError as error:
             raise InputError(f"{error.filename}: {error.strerror}") from error
 
@@ -127,7 +125,7 @@ class Planner:
         here = self._targets[targets.LOCAL]
         return placement.place(found, work, told.on, self._settings, self._journal.history, here, sources(told))
 
-    def _load(self, source: Path, amount: float | None, known: Mapping[Path, tuple[str, int]]) -> Load:
+    def _load(self, source: Path, amount: float | None, known: Known) -> Load:
         if source in known:
             return Load(source, *known[source], amount)
         try:

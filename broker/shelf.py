@@ -9,13 +9,16 @@ from pathlib import Path
 from broker import staging
 from broker.backup import SHARED
 from broker.errors import InputError
-from broker.job import Item, Job, Output, Request, State
+from broker.job import FileId, Item, Job, Output, Request, State
 from broker.journal import Journal
 from broker.keeping import results
 from broker.result_keys import ANYWHERE, Keys, here_now, latest
 from broker.result_rows import Result
 from broker.settings import Settings
 from broker.targets import LOCAL, Target, choose
+
+Known = Mapping[Path, tuple[str, int]]
+"""The sha256 and size of inputs that need not be looked at: they may not be here yet."""
 
 
 class Shelf:
@@ -44,25 +47,36 @@ class Shelf:
         """What was made of an item before."""
         with suppress(InputError):  # an input that is not what it was is for the attempt to tell of
             staging.check_unchanged(item)
-            found = (self.results.rows.find(keys.of(item, kind)) for kind in kinds)
-            return next((result for result in found if result), None)
+            return self._kept(item, keys, kinds)
         return None
 
-    def answers(self, request: Request, digests: Mapping[str, str]) -> list[Path]:
-        """The inputs of a request, of which nothing is recorded yet, that would be answered. Raises OSError."""
+    def _kept(self, item: Item, keys: Keys, kinds: Sequence[str]) -> Result | None:
+        found = (self.results.rows.find(keys.of(item, kind)) for kind in kinds)
+        return next((result for result in found if result), None)
+
+    def answers(self, request: Request, digests: Mapping[str, str], known: Known) -> list[Path]:
+        """The inputs of a request, of which nothing is recorded yet, that would be answered. Raises OSError.
+
+        Those that are `known` need not be here.
+        """
         if not self.may_answer(request) or not self.results.rows.any(request.service):
             return []  # and nothing need be hashed
-        job = self._provisional(request, digests)
+        job = self._provisional(request, digests, known)
         keys, kinds = Keys(job), self.kinds(job)
-        found = [(item, self.find(item, keys, kinds)) for item in job.items] if keys.known else []
+        found = [(item, self._kept(item, keys, kinds)) for item in job.items] if keys.known else []
         return [item.source for item, result in found if result and self.results.has(result)]
 
-    def _provisional(self, request: Request, digests: Mapping[str, str]) -> Job:
+    def _provisional(self, request: Request, digests: Mapping[str, str], known: Known) -> Job:
         items = []
         for index, entry in enumerate(request.inputs):
             outputs = tuple(Output(name, dest) for name, dest in entry.outputs.items())
-            known = self._journal.hashes.identify(entry.source)
-            items.append(Item(index, entry.source, *known, entry.options, outputs))
+            items.append(Item(index, entry.source, *self._identity(entry.source, known), entry.options, outputs))
         about = {name: getattr(request, name) for name in SHARED} | {"digests": digests}
         limits = self._settings.limits
         return Job(id="", limits=limits, state=State.QUEUED, created=0.0, items=tuple(items), **about)
+
+    def _identity(self, source: Path, known: Known) -> tuple[FileId, str]:
+        if source not in known:
+            return self._journal.hashes.identify(source)
+        sha256, size = known[source]
+        return FileId(size, 0, 0), sha256

@@ -18,6 +18,8 @@ from broker import followers, scripts, settings
 from broker.broker import Broker
 from broker.errors import MissingHere, OffloadError
 from executors.base import ExecutorError
+from server import notices
+from server.schemas import Notice
 from services.base.text import plain
 
 DISK_BYTES = 2 * 10**9
@@ -80,6 +82,8 @@ def _checks() -> Iterator[Check]:
     with Broker(config) as broker:
         followers.revive(broker)
         yield Check("journal", True, str(config.journal))
+        yield from (_to_delete("journal", notice) for notice in notices.journals(broker))
+        yield from (_to_delete("results", notice) for notice in notices.results(broker))
         yield from (_service(broker, name) for name in services.names())
         yield from _interrupted(broker)
         yield from (Reminder("orphans", True, line) for line in broker.notices)
@@ -102,6 +106,10 @@ def _service(broker: Broker, name: str) -> Check:
         hint = getattr(error, "hint", "")
         return Check(name, False, f"{error}: {hint}" if hint else str(error))
     return Check(name, True, "its packages are here, in the versions it asks for")
+
+
+def _to_delete(name: str, notice: Notice) -> Check:
+    return Reminder(name, True, f"{notice.said}; what you need no more: `{notice.command}`")
 
 
 def _interrupted(broker: Broker) -> Iterator[Check]:

@@ -115,8 +115,16 @@ class Client:
         return transfers.upload(self._wire, path)
 
     def jobs(self, **which: Any) -> schemas.Jobs:
-        """The latest jobs, newest first. `which` are the query parameters of the route."""
+        """The latest jobs, newest first, 200 at most. `which` are the query parameters of the route."""
         return self._read(schemas.Jobs, "GET", "/v1/jobs", params=which)
+
+    def all_jobs(self, **which: Any) -> Iterator[schemas.Row]:
+        """All jobs, newest first, asked for page by page. `which` as in `jobs`; `limit` is that of a page."""
+        more = True
+        while more:
+            page = self.jobs(**which)
+            yield from page.jobs
+            more, which = page.more, which | {"before": page.before}
 
     def job(self, job: str) -> schemas.Job:
         """A job as it is now."""

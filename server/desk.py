@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from fastapi import Request
 
@@ -18,7 +20,8 @@ from server import folders
 from server.access import Access
 from server.access import folder as folder
 from server.blobs import Blobs
-from server.opening import opened
+from server.notices import notices
+from server.opening import opened, say
 from server.watcher import Watcher
 
 LOOK_AFTER_SECONDS = 30.0
@@ -36,6 +39,7 @@ class Desk:
         self.settings, self.access, self.port = settings, access, port
         self.blobs = Blobs(folder(settings), settings.serve_bytes, settings.keep_days)
         self.watcher = Watcher(settings)
+        self._first: deque[Callable[[Broker], object]] = deque()
         self._waits = threading.Event()
         self._over = False
 
@@ -45,8 +49,13 @@ class Desk:
         with opened(self.settings) as broker:
             yield broker
 
-    def look_after(self) -> None:
-        """Have what waits started, soon: a thousand jobs that come at once are seen to together."""
+    def look_after(self, first: Callable[[Broker], object] | None = None) -> None:
+        """Have what waits started, soon: a thousand jobs that come at once are seen to together.
+
+        What is to be done `first` is done in the background, too.
+        """
+        if first:
+            self._first.append(first)
         self._waits.set()
 
     @contextmanager
@@ -75,11 +84,15 @@ class Desk:
 
     def _see_to_jobs(self) -> None:
         with self.broker() as broker:
+            while self._first and not self._over:
+                _tried(partial(self._first.popleft(), broker))
             followers.revive(broker)
 
     def _sweep_jobs(self) -> None:
         with self.broker() as broker:
             folders.sweep(broker)
+            for notice in notices(broker):
+                say(f"{notice.said}: `{notice.command}`")
 
 
 def _tried(do: Callable[[], object]) -> None:

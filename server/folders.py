@@ -94,6 +94,13 @@ def holds_results(folder: Path) -> bool:
     return any(file.is_file() and file.suffix != ".part" for file in folder.glob("out/**/*"))
 
 
+def lost(broker: Broker) -> list[Path]:
+    """Folders with results whose job is in no journal: it was lost with one, or the folder was set aside."""
+    jobs = place(broker.settings)
+    found = set(jobs.iterdir()) if jobs.is_dir() else set()  # first: the job of a folder may be recorded just now
+    return sorted(folder for folder in found - broker.journal.folders() if holds_results(folder))
+
+
 def remove(broker: Broker, job: Job) -> bool:
     """Forget a job that is over; returns whether its results went with it, in the folder that the server has for it.
 

@@ -7,6 +7,7 @@ import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from broker.errors import InputError
@@ -22,6 +23,9 @@ from services.base.text import JOINERS, UNSEEN, plain
 
 NAME_BYTES = 200
 """Longest name of an input: there is room for what its outputs are called."""
+
+OUT = "out"
+"""Where the outputs of a job go, in its folder."""
 
 Sent = wishes.Upload | wishes.Local | wishes.Planned
 
@@ -118,29 +122,26 @@ def _link(blob: Path, path: Path) -> None:
 
 def destinations(paths: Sequence[Path], out: Path, service: Service, params: Params) -> list[Input]:
     """The inputs with their outputs in `out`; each in a folder of its own there where two would be the same file."""
-    together = [_input(path, out, service, params) for path in paths]
+    assigned = partial(select.assign, paths, f"{out}{os.sep}", service, parameters.placed(params, out))
+    together = assigned()
     dests = [str(dest).casefold() for entry in together for dest in entry.outputs.values()]
-    if len(set(dests)) == len(dests):
-        return together
-    return [_input(path, out / f"{index}", service, params) for index, path in enumerate(paths)]
+    return together if len(set(dests)) == len(dests) else assigned(apart=True)
 
 
-def _input(path: Path, out: Path, service: Service, params: Params) -> Input:
-    (entry,) = select.assign([path], f"{out}{os.sep}", service, parameters.placed(params, path, out))
-    return entry
-
-
-def command(asked: wishes.Asked, service: Service, paths: Sequence[Path], folder: Path) -> list[str]:
+def command(asked: wishes.Asked, service: Service, inputs: Sequence[Input], folder: Path) -> list[str]:
     """What to type in a job's folder to have the same."""
-    inputs = [str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in paths]
-    return ["offload", service.name, *_params(asked, paths[0]), *_terms(asked), "-o", "out/", *inputs]
+    out = {dest.parent for entry in inputs for dest in entry.outputs.values()}
+    apart = [] if out == {folder / OUT} else ["--apart"]
+    sources = [entry.source for entry in inputs]
+    words = [str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in sources]
+    return ["offload", service.name, *_params(asked), *_terms(asked), "-o", f"{OUT}/", *apart, *words]
 
 
-def _params(asked: wishes.Asked, first: Path) -> Iterator[str]:
+def _params(asked: wishes.Asked) -> Iterator[str]:
     for name, value in asked.params.items():
         flag = f"--{name.replace('_', '-')}"
         if value is True and name in parameters.PLACED:
-            yield f"{flag}=out/{first.stem}{parameters.PLACED[name]}"
+            yield f"{flag}={OUT}/"
         elif value is True:
             yield flag
         elif value is not None and value is not False:

@@ -20,10 +20,11 @@ def opened(settings: Settings) -> Iterator[Broker]:
     """An open broker, for one thread."""
     with Broker(settings) as broker:
         for notice in broker.notices:
-            _say(notice)
+            say(notice)
         yield broker
 
 
 @lru_cache(MOST_SAID)
-def _say(notice: str) -> None:
+def say(notice: str) -> None:
+    """Have a sentence in the server's log, however often it comes up."""
     log.warning("%s", notice)

@@ -7,6 +7,7 @@ may on the command line, checked by the same class.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -26,8 +27,8 @@ from services.base.text import plain
 UNOFFERED = frozenset({"trust_remote_code", "extend"})
 """What is nobody's to ask for from afar: to run code of a model's own; and what only goes with a file here."""
 
-PLACED = {"report": ".report.png"}
-"""Files that are made on request: a client says whether, the server where."""
+PLACED = frozenset({"report"})
+"""Files that are made on request: a client says whether, the server in which folder."""
 
 FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 SAID = {"--no-fallback": "fallback: false", "--when remote": "when: remote", "--on local": "on: local"}
@@ -53,7 +54,8 @@ def _is_path(field: Schema) -> bool:
 
 def _field(service: Service, name: str, field: Schema) -> Schema:
     if _is_path(field):
-        return {"type": "boolean", "default": False, "description": field["description"]}
+        what, _, _ = field["description"].partition(";")  # then: where it goes
+        return {"type": "boolean", "default": False, "description": what}
     field = {key: value for key, value in field.items() if key not in ("title", "short")}
     choices = [one for one in field.pop("anyOf", ()) if one != {"type": "null"}]
     if field["default"] is None:
@@ -134,9 +136,9 @@ def _validated(service: Service, given: Mapping[str, Any]) -> Params:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A value as the class takes it: a list as it is typed, a file that is to be made as a file."""
+    """A value as the class takes it: a list as it is typed, a file that is to be made as a folder for it."""
     if name in PLACED:
-        return name + PLACED[name]
+        return f".{os.sep}"
     words = isinstance(value, list) and all(isinstance(word, str) for word in value)
     return ",".join(value) if words else value
 
@@ -161,7 +163,6 @@ def _name(found: re.Match[str], known: Iterable[str]) -> str:
     return name if name in known else found[0]
 
 
-def placed(params: Params, source: Path, out: Path) -> Params:
-    """The parameters for one input: the files that are made of it on request go to `out`."""
-    wanted = [name for name in PLACED if getattr(params, name, None) is not None]
-    return params.model_copy(update={name: out / f"{source.stem}{PLACED[name]}" for name in wanted})
+def placed(params: Params, out: Path) -> Params:
+    """The parameters with the folder that files go to which are made on request."""
+    return params.model_copy(update={name: out for name in PLACED if getattr(params, name, None) is not None})

@@ -119,10 +119,11 @@ class Row(Told):
 
 
 class Jobs(Told):
-    """The latest jobs, newest first. `more` when there are older ones."""
+    """Jobs, newest first. `more` when there are older ones: asked for with `before` as it stands here."""
 
     jobs: list[Row]
     more: bool
+    before: str | None
 
 
 class Gone(Told):
@@ -219,10 +220,14 @@ class Place(Told):
 
 
 class Plan(Told):
-    """The targets in the order they would be tried, and the sentence why the first is first."""
+    """The targets in the order they would be tried, and the sentence why the first is first.
+
+    `cached` are the indices of inputs that were made before: the cache answers, unless `cache` is false.
+    """
 
     targets: list[Place]
     why: str
+    cached: list[int]
 
 
 class Model(Told):
@@ -256,11 +261,19 @@ class Found(Told):
     left_out: list[str]
 
 
+class Notice(Told):
+    """What a person should see to, and the command that does it, or tells more."""
+
+    said: str
+    command: str
+
+
 class Health(Told):
-    """That the server serves: its version, and how many jobs are not over."""
+    """That the server serves: its version, how many jobs are not over, and what a person should see to."""
 
     version: str
     open_jobs: int
+    notices: list[Notice]
 
 
 class Code(Sent):

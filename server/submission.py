@@ -12,23 +12,24 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import services
 from broker.broker import Broker
-from broker.errors import OffloadError, UsageError
+from broker.errors import UsageError
 from broker.job import FileId, Job, Request
 from broker.settings import Settings
+from broker.shelf import Known
 from broker.staging import sync
 from server import folders, parameters, schemas, wishes
 from server.desk import Desk
-from server.inputs import Source, command, destinations, found, laid, places
+from server.inputs import OUT, Source, command, destinations, found, laid, places
 from server.problems import Refusal
 from services.base.planned import check_services, row, why
 from services.base.request import Terms, request
 from services.base.service import Params, Service
-from services.base.weighing import amounts, weigh
+from services.base.weighing import estimated, weigh
 
 SESSION = "server"
 """Whose turn it is in the queue: the server's clients have one together, as the commands of a terminal do."""
@@ -50,9 +51,7 @@ def submit(desk: Desk, broker: Broker, wish: wishes.Wish, key: str | None = None
             asked = _made(desk, wish, service, params, terms, folder)
             _remember(broker, asked, wish)
             job = broker.submit(asked)
-    with suppress(OffloadError):  # only plans are made of that
-        weigh(broker, job, service, params, detach=True)
-    desk.look_after()
+    desk.look_after(lambda broker: weigh(broker, job, service, params, detach=True))
     return broker.journal.job(job.id), True
 
 
@@ -132,8 +131,8 @@ def _request(
     folder: Path,
 ) -> Request:
     paths = places(sources, folder)
-    inputs = destinations(paths, folder / "out", service, params)
-    return request(service, params, inputs, terms, command(asked, service, paths, folder), folder, SESSION)
+    inputs = destinations(paths, folder / OUT, service, params)
+    return request(service, params, inputs, terms, command(asked, service, inputs, folder), folder, SESSION)
 
 
 def _remember(broker: Broker, asked: Request, wish: wishes.Wish) -> None:
@@ -154,13 +153,16 @@ def plan(desk: Desk, broker: Broker, sketch: wishes.Sketch) -> schemas.Plan:
             paths = [entry.source for entry in asked.inputs]
             with folders.stored(folder):
                 laid(sources, paths)
-            known = {
-                path: (source.sha256 or f"{path}", source.size)
-                for path, source in zip(paths, sources, strict=True)
-                if source.size is not None
-            }
-            weights = [amounts(service, params, [path])[0] if path.exists() else None for path in paths]
-            ranked = broker.preview(asked, weights, known)
+            known = _known(sources, paths)
+            ranked = broker.preview(asked, estimated(service, params, paths), known)
+            made = set(broker.made_before(asked, known))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    return schemas.Plan(targets=[schemas.Place(**row(one)) for one in ranked], why=why(ranked))
+    cached = [index for index, path in enumerate(paths) if path in made]
+    return schemas.Plan(targets=[schemas.Place(**row(one)) for one in ranked], why=why(ranked), cached=cached)
+
+
+def _known(sources: Sequence[Source], paths: Sequence[Path]) -> Known:
+    """What was told of inputs that may be yet to come. Without a sha256, one is like no other."""
+    found = zip(sources, paths, strict=True)
+    return {path: (source.sha256 or f"{path}", source.size) for source, path in found if source.size is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,15 +41,24 @@ class Stabilize(Params):
         bool, Field(description="convert 10-bit or HDR video to 8-bit SDR, which the stabiliser needs")
     ] = False
     report: Annotated[
-        Path | None, Field(description="PNG with both camera paths and figures measured on the result")
+        Path | None,
+        Field(
+            description="PNG with both camera paths and figures measured on the result; FOLDER/ for one of each input"
+        ),
     ] = None
 
-    @field_validator("report")
+    @field_validator("report", mode="before")  # of a path, the slash at its end is gone
     @classmethod
-    def _report_is_png(cls, report: Path | None) -> Path | None:
-        if report is not None and report.suffix.lower() != ".png":
-            raise ValueError("it must end in .png")
-        return report and report.absolute()
+    def _report_is_png(cls, report: Any) -> Any:
+        if not isinstance(report, str | os.PathLike):
+            return report
+        path, word = Path(report).absolute(), os.fspath(report)
+        if path.suffix.lower() == ".png":
+            if word.endswith(os.sep):
+                raise ValueError("a folder of reports must not end in .png")
+        elif not word.endswith(os.sep) and not path.is_dir():
+            raise ValueError("it must end in .png, or in / for a folder")
+        return str(path)
 
     def for_script(self) -> dict[str, Any]:
         """The script is told whether to draw a report, not where it goes, and the preset that is meant."""
@@ -58,7 +68,14 @@ class Stabilize(Params):
 
 def _outputs(dest: Path, params: Stabilize) -> Mapping[str, Path]:
     video = {f"stabilized{dest.suffix.lower()}": dest}
-    return video | ({"report.png": params.report} if params.report else {})
+    return video | ({"report.png": _report(dest, params.report)} if params.report else {})
+
+
+def _report(dest: Path, named: Path) -> Path:
+    """Where a clip's report goes: the file that was named, or into that folder."""
+    if named.suffix.lower() == ".png":
+        return named
+    return named / f"{dest.stem.removesuffix('.stabilized')}.report.png"
 
 
 def _options(dest: Path) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import { html, useState } from "./vendor/preact.js";
 import { ask, at } from "./api.js";
 import { bytes, many } from "./format.js";
+import { forget } from "./live.js";
 import { Act, Confirm, Trouble } from "./parts.js";
 
 const AGAIN = new Set(["failed", "partly", "cancelled", "interrupted"]);
@@ -14,9 +15,13 @@ export function Actions({ job, kind = "", onRemoved }) {
   const named = (words) => html`${words}<span class="unseen"> ${job.service} ${job.first}</span>`;
   const retry = () => ask("POST", at(job.job, "retry"));
   const cancel = () => ask("DELETE", `${at(job.job)}?while=open`); // what ended meanwhile must not be removed
+  const removed = () => {
+    forget(job.job);
+    onRemoved?.();
+  };
   const answered = (yes) => {
     setAsking(false);
-    if (yes) ask("DELETE", at(job.job)).then(() => onRemoved?.(), setProblem);
+    if (yes) ask("DELETE", at(job.job)).then(removed, setProblem);
   };
   return html`<div class="row actions">
     ${!job.over && html`<${Act} kind=${kind} act=${cancel} onProblem=${setProblem}>${named("Cancel")}<//>`}

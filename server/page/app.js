@@ -1,7 +1,7 @@
 // The page: who is let in, which view is shown, how the link to the server is.
 
 import { html, render, useEffect, useLayoutEffect, useState } from "./vendor/preact.js";
-import { known, login, logout, recognise, version } from "./api.js";
+import { known, login, logout, read, recognise, version } from "./api.js";
 import { New } from "./compose.js";
 import { DropAnywhere } from "./dropping.js";
 import { JobView } from "./job.js";
@@ -10,7 +10,8 @@ import { follow, jobs, leave, link } from "./live.js";
 import { Later } from "./later.js";
 import { Door } from "./login.js";
 import { Targets } from "./targets.js";
-import { useValue, Value } from "./value.js";
+import { Command, minute } from "./parts.js";
+import { useAnswer, useValue, Value } from "./value.js";
 
 const search = () => import("./search.js").then(({ Search }) => Search);
 const SearchView = () => html`<${Later} load=${search} />`;
@@ -84,6 +85,25 @@ function Lost() {
   </div>`;
 }
 
+/** What a person should see to. It may come up while the page is open. */
+function Notices() {
+  const state = useValue(link);
+  const clock = useValue(minute);
+  const [hidden, setHidden] = useState("");
+  const { told } = useAnswer((signal) => (state === "live" ? read("/v1/health", signal) : Promise.resolve()), [state, clock]);
+  const found = told?.notices ?? [];
+  const all = JSON.stringify(found);
+  if (!found.length || hidden === all) return null;
+  return html`<section class="notices" aria-label="To be seen to" role="status">
+    ${found.map(({ said, command }) => html`<div class="notice" key=${said}><p>${sentence(said)}</p><${Command} text=${command} /></div>`)}
+    <button type="button" class="plain small" onClick=${() => setHidden(all)}>Hide</button>
+  </section>`;
+}
+
+function sentence(said) {
+  return `${said.charAt(0).toUpperCase()}${said.slice(1)}.`;
+}
+
 function Inside() {
   const [view, id] = useRoute();
   useEffect(() => {
@@ -100,6 +120,7 @@ function Inside() {
     <${Bar} view=${view} />
     <${Lost} />
     <${DropAnywhere} />
+    <${Notices} />
     <main id="main" tabindex="-1" key=${`${view}/${id ?? ""}`}><${View} id=${id} /></main>
     <${Foot} />
   </div>`;

@@ -1,6 +1,6 @@
 // All jobs, live.
 
-import { html, useState } from "./vendor/preact.js";
+import { html, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { Actions } from "./actions.js";
 import { many, percent } from "./format.js";
 import { jobs, link, older, tellOlder } from "./live.js";
@@ -17,17 +17,30 @@ export function Jobs() {
   const which = useValue(shown);
   const all = [...useValue(jobs).values()].sort((one, other) => other.created - one.created);
   const [most, setMost] = useState(STEP);
+  const [first, setFirst] = useState(null); // of those that were asked for last
+  const list = useRef(null);
+  const unseen = useValue(older);
   const told = which === "open" ? all.filter((job) => !job.over) : all;
+  const shows = first !== null && told.length > first && most > first;
+  useLayoutEffect(() => {
+    if (!shows) return;
+    list.current.children[first].querySelector("a").focus(); // the button has gone further down, or away
+    setFirst(null);
+  }, [shows]);
+  const more = (from) => {
+    setMost(from + STEP);
+    setFirst(from);
+  };
   return html`<div class="head"><${Title}>Jobs<//>
       <div class="choice push" role="group" aria-label="Which jobs">
         ${WHICH.map(([value, words]) => html`<button type="button" key=${value} aria-pressed=${which === value} onClick=${() => shown.set(value)}>
-          ${words} <span class="muted">${value === "open" ? all.filter((job) => !job.over).length : all.length}</span></button>`)}
+          ${words} <span class="muted">${value === "open" ? all.filter((job) => !job.over).length : `${all.length}${unseen ? "+" : ""}`}</span></button>`)}
       </div>
     </div>
-    ${told.length ? html`<ul class="panel jobs">${told.slice(0, most).map((job) => html`<${Line} key=${job.job} job=${job} />`)}</ul>` : html`<${None} which=${which} />`}
+    ${told.length ? html`<ul class="panel jobs" ref=${list}>${told.slice(0, most).map((job) => html`<${Line} key=${job.job} job=${job} />`)}</ul>` : html`<${None} which=${which} />`}
     ${told.length > most
-      ? html`<button type="button" onClick=${() => setMost(most + STEP)}>Show ${Math.min(told.length - most, STEP)} more</button>`
-      : which === "all" && html`<${Older} />`}`;
+      ? html`<button type="button" onClick=${() => more(most)}>Show ${Math.min(told.length - most, STEP)} more</button>`
+      : which === "all" && unseen && html`<${Older} onTold=${() => more(told.length)} />`}`;
 }
 
 function Line({ job }) {
@@ -56,8 +69,7 @@ function None({ which }) {
   </div>`;
 }
 
-function Older() {
+function Older({ onTold }) {
   const [problem, setProblem] = useState(null);
-  if (!useValue(older)) return null;
-  return html`<div class="row"><${Act} act=${tellOlder} onProblem=${setProblem}>Show older jobs<//><${Trouble} problem=${problem} /></div>`;
+  return html`<div class="row"><${Act} act=${() => tellOlder().then(onTold)} onProblem=${setProblem}>Show older jobs<//><${Trouble} problem=${problem} /></div>`;
 }

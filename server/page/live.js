@@ -20,12 +20,13 @@ const TOGETHER_MS = 50;
 const AGAIN_MS = 1000;
 const FIRST = 50;
 const SILENCE_MS = 40_000; // the server says every 15 s that it is alive
-const MOST = 200; // the server tells no more at once
+const STEP = 200; // the server tells no more at once
 
 let tabs = null;
 let stream = null; // of the tab that leads
 let silence = null;
-let asked = FIRST;
+let pages = 1; // of the list, that are told
+let next = null; // where the page after those begins
 let changes = [];
 let due = null;
 
@@ -49,14 +50,22 @@ export function follow() {
 export function leave() {
   tabs?.leave();
   tabs = null;
+  pages = 1;
   jobs.set(new Map());
   link.set("connecting");
 }
 
-/** Have the older jobs told, too, as many as the server tells. Throws a Problem. */
+/** Have more of the older jobs told, too. Throws a Problem. */
 export async function tellOlder() {
-  asked = MOST;
-  await list();
+  const told = await page(next);
+  pages += 1;
+  listed(told);
+  change((all) => told.jobs.forEach((row) => put(all, row)));
+}
+
+/** Forget a job that was removed: of one that was told long ago, the server does not say so. */
+export function forget(id) {
+  tell("gone", JSON.stringify({ job: id }));
 }
 
 /** Have one job told in whole. Throws a Problem. */
@@ -129,14 +138,34 @@ function broken() {
 
 /** What was removed while nobody was told is not in the list any more. */
 async function list() {
-  const told = await read(`/v1/jobs?limit=${asked}`);
-  older.set(told.more && asked < MOST);
+  let told = await page(null);
+  const rows = [...told.jobs];
+  for (let left = pages - 1; left > 0 && told.more; left -= 1) {
+    told = await page(told.before);
+    rows.push(...told.jobs);
+  }
+  listed(told);
   change((all) => {
-    const since = told.jobs.at(-1)?.created ?? 0;
-    const listed = new Set(told.jobs.map((row) => row.job));
-    for (const [id, job] of all) if (!listed.has(id) && (job.created > since || !told.more)) all.delete(id);
-    for (const row of told.jobs) if (!all.get(row.job)?.revision) all.set(row.job, row);
+    const since = rows.at(-1)?.created ?? 0;
+    const there = new Set(rows.map((row) => row.job));
+    for (const [id, job] of all) if (!there.has(id) && (job.created > since || !told.more)) all.delete(id);
+    for (const row of rows) put(all, row);
   });
+}
+
+function page(before) {
+  return read(before ? `/v1/jobs?limit=${STEP}&before=${encodeURIComponent(before)}` : `/v1/jobs?limit=${FIRST}`);
+}
+
+/** That page is the last one that was told. */
+function listed({ more, before }) {
+  older.set(more);
+  next = before;
+}
+
+/** What is known in whole is newer than its row. */
+function put(all, row) {
+  if (!all.get(row.job)?.revision) all.set(row.job, row);
 }
 
 function keep(all, job) {

@@ -96,7 +96,8 @@ export function Fold({ title, open = false, children }) {
   </details>`;
 }
 
-const minute = new Value(0);
+/** A clock that ticks twice a minute. */
+export const minute = new Value(0);
 setInterval(() => minute.set(Date.now()), 30_000);
 
 /** How long ago something was; it goes on with the clock. */

@@ -15,6 +15,13 @@ export function called(target) {
   return target === "local" ? "this machine" : target;
 }
 
+/** What the cache answers of so many files, in a sentence; empty where it answers nothing. */
+export function before({ cached }, count) {
+  if (!cached.length) return "";
+  const which = count === 1 ? "This was" : cached.length === count ? "All were" : `${cached.length} of ${count} were`;
+  return `${which} made before: the cache answers.`;
+}
+
 /** The plan in a sentence: "colab, about 40 s, 12 MB to send; here 9 min". */
 export function sentence(plan) {
   const [first] = plan.targets.filter(({ state }) => state === "ready");
@@ -34,10 +41,17 @@ export function PlanView({ chosen }) {
   const { told, problem, asking } = useAnswer((signal) => tell("POST", "/v1/plan", { json: wish(input), signal }), [asked, useValue(returns)]);
   return html`<div class="stack plan" aria-busy=${asking}>
     <h2>Plan</h2>
-    <div role="status">${told ? html`<p class="sentence">${sentence(told)}</p>` : !problem && html`<p class="muted sentence">Asking the targets</p>`}</div>
+    <div role="status">${told ? html`<${Told} plan=${told} count=${chosen.length} />` : !problem && html`<p class="muted sentence">Asking the targets</p>`}</div>
     <${Trouble} problem=${problem} />
     ${told && html`<${Fold} title="All targets"><${Table} plan=${told} /><//>`}
   </div>`;
+}
+
+/** What is made before needs no target. */
+function Told({ plan, count }) {
+  const made = before(plan, count);
+  return html`${made && html`<p class="sentence">${made}</p>`}
+    ${plan.cached.length < count && html`<p class="sentence">${sentence(plan)}</p>`}`;
 }
 
 /** A file that is not sent yet is planned for by its name and size. */

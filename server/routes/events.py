@@ -40,9 +40,13 @@ class EventStream(StreamingResponse):
         super().__init__(self._events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream until the end, or until the client is gone."""
+        """Stream until the end, or until the client is gone. To HEAD nothing is streamed."""
         async with aclosing(self._events):
-            await super().__call__(scope, receive, send)
+            if scope["method"] != "HEAD":
+                await super().__call__(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
 
 
 async def _events(heard: AsyncGenerator[News]) -> AsyncGenerator[bytes]:

@@ -14,9 +14,8 @@ from broker import job as jobs
 from broker.again import again
 from broker.broker import Broker
 from broker.errors import UsageError
-from broker.journal import OPEN
 from broker.lease import Held
-from server import files, folders, schemas, snapshots, submission, wishes
+from server import files, folders, listing, schemas, snapshots, submission, wishes
 from server.desk import Desk, desk
 from server.problems import NotFound, Refusal, refusals
 from services.base.text import plain
@@ -39,6 +38,10 @@ Key = Annotated[
 Only = Annotated[
     Literal["open", "queued", "running", "done", "partly", "failed", "cancelled"] | None,
     Query(alias="state", description="those in one state; open: not over"),
+]
+Before = Annotated[
+    str | None,
+    Query(pattern=listing.MARK, description="those older than the last of a page, which tells this as its `before`"),
 ]
 
 While = Annotated[
@@ -83,18 +86,27 @@ def submit(wish: wishes.Wish, at: At, response: Response, key: Key = None) -> sc
         return snapshots.snapshot(broker, job)
 
 
-@router.get("", response_model=schemas.Jobs, operation_id="list_jobs", summary="The latest jobs", responses=refusals())
+@router.get(
+    "",
+    response_model=schemas.Jobs,
+    operation_id="list_jobs",
+    summary="The latest jobs",
+    responses={200: listing.PAGE, **refusals()},
+)
 def latest(
     at: At,
+    request: Request,
+    response: Response,
     limit: Annotated[int, Query(ge=1, le=200, description="how many at most")] = 50,
     service: Annotated[str | None, Query(max_length=100, description="those of one service")] = None,
     only: Only = None,
+    before: Before = None,
 ) -> schemas.Jobs:
-    """The latest jobs, newest first, whoever asked for them, here or on the command line."""
-    states = OPEN if only == "open" else (jobs.State(only),) if only else ()
+    """The latest jobs, newest first, whoever asked for them, here or on the command line, in pages."""
     with at.broker() as broker:
-        found = broker.journal.jobs(limit + 1, service, states)
-        return schemas.Jobs(jobs=[snapshots.row(broker, job) for job in found[:limit]], more=len(found) > limit)
+        found = listing.page(broker, limit, service, only, before)
+    response.headers.update(listing.links(request.url, found))
+    return found
 
 
 @router.get(

@@ -116,6 +116,7 @@ def _common() -> list[click.Option]:
         "--json": "print the receipt as one JSON document",
         "--overwrite": "replace outputs that exist",
         "--skip-existing": "leave inputs alone whose outputs exist",
+        "--apart": "with -o FOLDER/: the outputs of each input in a folder of their own there, 0/, 1/, ...",
         "--keep": "leave the job's folder on the target, to look into it",
         "--no-cache": "make it anew, though the same was made before",
         "--spread": "share the inputs among all targets that help to be done sooner",

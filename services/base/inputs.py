@@ -6,7 +6,7 @@ import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broker.errors import UsageError
@@ -82,12 +82,17 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def assign(paths: Sequence[Path], output: str | None, service: Service, params: Params) -> list[Input]:
-    """Give every input its destinations.
+def assign(
+    paths: Sequence[Path], output: str | None, service: Service, params: Params, apart: bool = False
+) -> list[Input]:
+    """Give every input its destinations; `apart`, in folders of its own, named 0, 1, ..., below where they would be.
 
     Raises UsageError when `output` cannot take them, or one would be an input's.
     """
+    if apart and (output is None or not _is_folder(output)):
+        raise UsageError("--apart makes a folder for each input in one that is named", "name it: -o FOLDER/")
     inputs = [_input(path, _destination(path, output, service), service, params) for path in paths]
+    inputs = [_in_folder(f"{index}", entry) for index, entry in enumerate(inputs)] if apart else inputs
     if inputs and output is not None and not _is_folder(output):
         _is_made(Path(output), inputs[0], params)
     for dest in (dest for entry in inputs for dest in entry.outputs.values()):
@@ -107,6 +112,10 @@ def _is_folder(output: str) -> bool:
 
 def _input(path: Path, dest: Path, service: Service, params: Params) -> Input:
     return Input(path, service.outputs(dest, params), service.options(dest))
+
+
+def _in_folder(name: str, entry: Input) -> Input:
+    return replace(entry, outputs={key: dest.parent / name / dest.name for key, dest in entry.outputs.items()})
 
 
 def _destination(path: Path, output: str | None, service: Service) -> Path:
@@ -157,7 +166,7 @@ def distinct(inputs: Sequence[Input]) -> tuple[list[Input], list[Rejected]]:
     if clashes and not kept:
         path, other, dest = clashes[0]
         both = f"{near(other)} and {near(path)} would both become {near(dest)}"
-        raise UsageError(both, "do them one by one, each with an output of its own")
+        raise UsageError(both, "-o FOLDER/ --apart makes a folder for each; or do them one by one")
     return kept, [Rejected(path, error) for path, error in why.items()]
 
 
@@ -217,14 +226,14 @@ def _half(entry: Input, taken: Sequence[Path], params: Params) -> tuple[str, str
     return what, f"{narrow} makes what is missing, {anew}" if narrow else anew
 
 
-def check_folders(inputs: Sequence[Input], output: str | None, make: bool) -> None:
-    """Make sure results can be stored: a folder asked for as FOLDER/ may be new, any other must be there.
+def check_folders(inputs: Sequence[Input], output: str | None, make: bool, apart: bool = False) -> None:
+    """Make sure results can be stored: a folder asked for as FOLDER/ may be new, and what is `apart` there.
 
     With `make`, the new one is made. Raises UsageError when a destination's folder cannot be written.
     """
-    new = Path(output).absolute() if output is not None and output.endswith(os.sep) else None
+    new = Path(output).absolute() if output is not None and (apart or output.endswith(os.sep)) else None
     for folder in dict.fromkeys(dest.parent for entry in inputs for dest in entry.outputs.values()):
-        if folder == new and not os.path.lexists(folder):
+        if new == (folder.parent if apart else folder) and not os.path.lexists(folder):
             if not make:
                 continue
             _make(folder)

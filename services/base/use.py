@@ -23,7 +23,7 @@ from services.base.request import Terms, request
 from services.base.service import Params, Service
 from services.base.text import complain, near, plain, shell, typed
 from services.base.through import opened, see_through
-from services.base.weighing import amounts, weigh
+from services.base.weighing import estimated, weigh
 
 NO_JOB: dict[str, Any] = {"job": None, "state": None, "error": None, "items": [], "attempts": []}
 """What stands in the document when there was nothing to do."""
@@ -44,6 +44,7 @@ class Choices:
     overwrite: bool
     keep: bool
     skip_existing: bool
+    apart: bool
     no_cache: bool
     spread: bool
     when: str
@@ -82,7 +83,7 @@ class Use:
         self._words, self._typed, self._terms = words, typed, choices.terms
         paths, rejected = select.expand(words, service)
         select.check_one_file(choices.output, len(paths) + len(rejected))
-        self._inputs, clashing = select.distinct(select.assign(paths, choices.output, service, params))
+        self._inputs, clashing = select.distinct(select.assign(paths, choices.output, service, params, choices.apart))
         self._rejected = [*rejected, *clashing]
         self._skipped: list[Input] = []
 
@@ -112,8 +113,11 @@ class Use:
                 self._tell(f"going on with job {left.id}, which {what}")
             return self._anew(broker, left)
         self._respect_existing()
-        select.check_folders(self._inputs, self._choices.output, make=True)
+        self._check_folders(make=True)
         return broker.submit(self._request(), seen) if self._inputs else None
+
+    def _check_folders(self, make: bool) -> None:
+        select.check_folders(self._inputs, self._choices.output, make, self._choices.apart)
 
     def _anew(self, broker: Broker, job: Job) -> Job:
         """A job that was typed before, to run when it is said now; how it does that was said then."""
@@ -193,10 +197,10 @@ class Use:
     def _preview(self, broker: Broker) -> int:
         """Say what would be done. Nothing is: no folder is made, no job recorded."""
         self._respect_existing()
-        select.check_folders(self._inputs, self._choices.output, make=False)
+        self._check_folders(make=False)
         for entry in self._inputs:
             self._tell(f"{near(entry.source)} -> {', '.join(map(near, entry.outputs.values()))}")
-        weights = amounts(self._service, self._params, [entry.source for entry in self._inputs])
+        weights = estimated(self._service, self._params, [entry.source for entry in self._inputs])
         plan = broker.preview(self._request(), weights) if self._inputs else []
         made = broker.made_before(self._request()) if self._inputs else []
         stuck = len(made) < len(self._inputs) and not any(candidate.probe.reachable for candidate in plan)

@@ -177,6 +177,20 @@ def test_who_may_is_let_in(access: Access, routes: list[Asked]) -> None:
                 assert client.request(method, path, headers=headers | more).status_code == 200, (method, path)
 
 
+def test_head_is_answered_as_get_is_without_a_body(client: TestClient, routes: list[Asked]) -> None:
+    gets = {path for method, path in routes if method == "GET"}
+    assert {path for method, path in routes if method == "HEAD"} == gets
+    for path in gets:
+        head = client.head(path, headers=LET_IN)
+        assert head.status_code != 405 and head.content == b"", path
+        if path in ("/v1/events", "/metrics"):  # the one has no end, and the other counts this
+            assert head.status_code == 200
+            continue
+        get = client.get(path, headers=LET_IN)
+        assert (head.status_code, head.headers.items()) == (get.status_code, get.headers.items()), path
+    assert client.head("/v1/health").status_code == 401
+
+
 def test_localhost_is_a_name_of_ours(client: TestClient) -> None:
     name = {"Host": f"localhost:{PORT}"}
     assert client.get("/", headers=name).status_code == 200

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from broker import settings
@@ -16,6 +17,7 @@ from tests.broker.jobs import ledger
 from tests.media import clip
 from tests.offload.background import until
 from tests.server.asking import WAITING, ask, away, folders, http, over, upload, wish
+from tests.server.serving import Serving
 from tests.services.typed import FAKEWORK, offload, type_
 
 __all__ = ["http"]
@@ -53,6 +55,34 @@ def test_the_latest_come_first_by_service_and_state(http: httpx.Client, offload_
     assert offload(Path.cwd(), "jobs", "ls", "--json").document[0]["job"] == third
 
 
+def test_the_list_goes_on_page_by_page_whatever_is_removed_meanwhile(
+    http: httpx.Client, serving: Serving, offload_dirs: Path
+) -> None:
+    away(offload_dirs)
+    sha256 = upload(http)
+    made = [ask(http, wish(sha256, **WAITING)).json()["job"] for _ in range(5)]
+    with sqlite3.connect(settings.load().journal) as db:
+        db.execute("UPDATE jobs SET created = 1000.5 WHERE rowid < 4")  # at one moment
+    db.close()
+    whole = [row["job"] for row in http.get("/v1/jobs").json()["jobs"]]
+    assert sorted(whole) == sorted(made) and "Link" not in http.get("/v1/jobs").headers
+    first = http.get("/v1/jobs", params={"limit": 2, "state": "open", "service": "stabilize"})
+    for method in ("cancel", "remove"):
+        with serving.client() as client:
+            getattr(client, method)(whole[1])
+    second = http.get(first.links["next"]["url"])
+    assert second.url.params["before"] == first.json()["before"]
+    assert {"limit": "2", "state": "open", "service": "stabilize"}.items() <= dict(second.url.params).items()
+    third = http.get(second.links["next"]["url"])
+    assert [[row["job"] for row in page.json()["jobs"]] for page in (second, third)] == [whole[2:4], whole[4:]]
+    assert "next" not in third.links and third.json()["before"] is None
+    for odd in ("", "x", "1.5", f"1.5-{'g' * 12}", f"-1.5-{made[0]}", f"1e9-{made[0]}", f"{'9' * 13}.5-{made[0]}"):
+        assert http.get("/v1/jobs", params={"before": odd}).status_code == 422, odd
+    with serving.client() as client:
+        assert [row.job for row in client.all_jobs(limit=1)] == [whole[0], *whole[2:]]
+        assert [row.job for row in client.all_jobs(state="cancelled")] == []
+
+
 def test_what_fails_says_why_and_is_tried_again_in_the_background(http: httpx.Client, offload_dirs: Path) -> None:
     job = ask(http, wish(upload(http))).json()["job"]
     told = over(http, job)
@@ -69,6 +99,12 @@ def test_what_fails_says_why_and_is_tried_again_in_the_background(http: httpx.Cl
     assert folders(offload_dirs) == []
     for answer in (http.get(f"/v1/jobs/{job}"), http.delete(f"/v1/jobs/{job}"), http.post(f"/v1/jobs/{job}/retry")):
         assert answer.status_code == 404
+
+
+def test_no_zombie_is_left_of_what_saw_to_a_job(http: httpx.Client, serving: Serving) -> None:
+    over(http, ask(http, wish(upload(http))).json()["job"])
+    server = psutil.Process(serving.pid)
+    until(lambda: not server.children(), "that the server has no child, dead or alive")
 
 
 def test_what_is_done_or_under_way_is_not_tried_again(http: httpx.Client, offload_dirs: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def figures(serving: Serving) -> dict[str, Figures]:
 
 def test_health_tells_the_version_and_what_is_open(serving: Serving, broker: Broker, tmp_path: Path) -> None:
     with serving.http() as http:
-        assert http.get("/v1/health").json() == {"version": __version__, "open_jobs": 0}
+        assert http.get("/v1/health").json() == {"version": __version__, "open_jobs": 0, "notices": []}
         broker.submit(jobs.request(tmp_path / "work", b"a"))
         assert http.get("/v1/health").json()["open_jobs"] == 1
 

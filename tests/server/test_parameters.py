@@ -123,11 +123,10 @@ def test_null_is_as_not_given_and_a_list_as_it_is_typed() -> None:
 def test_a_report_goes_where_the_outputs_go(tmp_path: Path) -> None:
     stabilize = services.find("stabilize")
     asked = parameters.check(stabilize, {"report": True})
-    placed = parameters.placed(asked, Path("/in/clip.mov"), tmp_path)
-    assert stabilize.outputs(tmp_path / "x.mp4", placed)["report.png"] == tmp_path / "clip.report.png"
-    assert (
-        parameters.placed(parameters.check(stabilize, {"report": False}), Path("/in/clip.mov"), tmp_path).report is None
-    )
+    placed = parameters.placed(asked, tmp_path)
+    made = stabilize.outputs(tmp_path / "clip.stabilized.mp4", placed)
+    assert made["report.png"] == tmp_path / "clip.report.png"
+    assert parameters.placed(parameters.check(stabilize, {"report": False}), tmp_path).report is None
 
 
 def test_commands_in_a_hint_stay_what_they_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from broker import settings
 from broker.broker import Broker
 from tests.media import clip
 from tests.server.asking import folders, http, upload, wish
+from tests.server.serving import Serving
 
 __all__ = ["http"]
 
@@ -73,6 +75,30 @@ def test_a_plan_refuses_what_the_job_would_be_refused_for(http: httpx.Client, of
         answer = http.post("/v1/plan", json=sent)
         assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json"), sent
     assert folders(offload_dirs) == []
+
+
+def test_what_the_cache_would_answer_is_told_as_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.services.typed import stabilize
+
+    monkeypatch.setenv("OFFLOAD_RESULT_BYTES", str(10**8))
+    data = clip(tmp_path / "clip.mp4", 0.5).read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    yet = {"name": "a.mp4", "size": len(data), "blob": sha256}
+    with Serving(tmp_path) as serving, serving.http() as http:
+        assert plan(http, yet)["cached"] == []
+        assert stabilize(tmp_path, "clip.mp4", "--on", "local").code == 0
+        typed = stabilize(tmp_path, "clip.mp4", "-o", "again.mp4", "--dry-run", "--json").document["cached"]
+        assert typed == [str(tmp_path / "clip.mp4")]
+        others = {"name": "a.mp4", "size": len(data)}, yet | {"blob": "0" * 64}, yet | {"name": "a.mov"}
+        assert plan(http, yet, *others)["cached"] == [0]
+        upload(http, data)
+        there = {"name": "there.mp4", "blob": sha256}
+        assert plan(http, others[0], there, yet)["cached"] == [1, 2]
+        assert plan(http, there, cache=False)["cached"] == plan(http, there, params={"crf": 30})["cached"] == []
+        with serving.client() as client:
+            assert client.plan("stabilize", [tmp_path / "clip.mp4"]).cached == [0]
 
 
 def test_more_than_there_is_room_for_is_planned_all_the_same(http: httpx.Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from server import folders as places
 from server import submission
 from tests.server.asking import NOISE, WAITING, ask, away, end_all, folders, http, upload, wish
 from tests.server.serving import REPO, Serving
+from tests.services.typed import offload
 
 __all__ = ["http"]
 
@@ -176,7 +178,7 @@ def test_the_job_is_what_a_person_would_type_in_its_folder(http: httpx.Client) -
     ask(http, wish(upload(http), deadline=3600, **how, **WAITING))
     [job] = recorded()
     assert job.command == (
-        *("offload", "stabilize", "--smoothing=7", "--fast", "--report=out/clip.report.png"),
+        *("offload", "stabilize", "--smoothing=7", "--fast", "--report=out/"),
         *("--no-cache", "--deadline=3600s", "--when=remote", "--priority=3", "-o", "out/", "in/clip.mp4"),
     )
     assert job.params["smoothing"] == 7 and job.params["fast"] is True and job.params["report"] is True
@@ -187,6 +189,26 @@ def test_the_job_is_what_a_person_would_type_in_its_folder(http: httpx.Client) -
     assert out.is_dir() and job.session == submission.SESSION
     told = http.get(f"/v1/jobs/{job.id}").json()["command"]
     assert told.startswith(f"cd {job.folder} && offload stabilize ") and told.endswith(" -o out/ in/clip.mp4")
+
+
+SEVERAL: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "several, with reports": (["a.mp4", "b.mp4"], {"report": True}),
+    "outputs of one name": (["clip.avi", "clip.webm"], {}),
+    "inputs of one name, with reports": (["clip.mp4", "CLIP.mp4", "-x.mp4"], {"report": True, "fast": True}),
+}
+
+
+@pytest.mark.parametrize("several", SEVERAL)
+def test_the_told_command_is_one_that_the_command_line_takes_for_the_same_job(
+    http: httpx.Client, tmp_path: Path, several: str
+) -> None:
+    names, params = SEVERAL[several]
+    job = ask(http, wish(upload(http), *names, params=params, **WAITING)).json()
+    assert ("--apart" in job["command"]) == ("one name" in several)
+    _, _, command = job["command"].partition(" && offload ")
+    typed = offload(recorded()[0].folder or tmp_path, *shlex.split(command))
+    assert (typed.code, typed.lines) == (0, [job["job"]]), typed.err
+    assert [one.id for one in recorded()] == [job["job"]]
 
 
 def test_the_rest_of_how_is_honoured_too(http: httpx.Client) -> None:

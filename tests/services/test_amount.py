@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from services import caption, stabilize, tag, transcribe, upscale
-from services.base import amount
+from services.base import amount, weighing
 from tests import media
 from tests.services.typed import PYTHON, type_
 from tests.services.typed import stabilize as typed_stabilize
@@ -129,3 +130,26 @@ def test_a_detached_job_is_weighed_before_it_is_left_alone(here: Path, clip: Pat
     job = said.lines[0]
     shown = type_([PYTHON, "-m", "offload", "jobs", "attach", job, "--json"], here)
     assert json.loads(shown.out)["state"] == "done"
+
+
+def test_of_many_some_are_looked_at_and_their_sizes_tell_of_the_rest(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Path] = []
+    monkeypatch.setattr(weighing, "amounts", lambda service, params, some: looked.extend(some) or known(some))
+
+    def known(some: Sequence[Path]) -> list[float | None]:
+        return [None if "odd" in source.name else float(source.stat().st_size) for source in some]
+
+    sources = [tmp_path / f"{number}{suffix}" for number in range(100) for suffix in (".mp4", ".MOV")]
+    for number, source in enumerate(sources):
+        source.write_bytes(bytes(1000 + number % 7))
+    gone, odd = tmp_path / "gone.mp4", tmp_path / "odd.avi"
+    odd.touch()
+    found = weighing.estimated(upscale.SERVICE, upscale.Upscale(), [*sources, gone, odd])
+    assert found[-2:] == [None, None]
+    assert sum(filter(None, found)) == pytest.approx(sum(source.stat().st_size for source in sources), rel=0.001)
+    assert len(looked) <= 2 * weighing.LOOKED_AT + 1
+    looked.clear()
+    assert weighing.estimated(upscale.SERVICE, upscale.Upscale(), sources[:9]) == known(sources[:9])
+    assert len(looked) == 9

@@ -72,6 +72,8 @@ def test_help_is_the_same_both_ways(here: Path, help_text: str) -> None:
         ("--zoom", "nan", "auto or a number, -50 to 100"),
         ("--preset", "placebo", "medium"),
         ("--report", "plot.jpg", "must end in .png"),
+        ("--report", "plots", "or in / for a folder"),
+        ("--report", "plot.png/", "must not end in .png"),
         ("--on", "mars", "local"),
         ("--priority", "1001", "-1000<=x<=1000"),
         ("--priority", "-99999999999999999999", "-1000<=x<=1000"),

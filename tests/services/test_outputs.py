@@ -10,6 +10,7 @@ import pytest
 
 from broker.errors import UsageError
 from services.base.inputs import assign, by_existing, distinct, existing
+from services.base.options import parse
 from services.stabilize import SERVICE, Stabilize
 from services.tag import SERVICE as TAG
 from services.tag import Tag
@@ -140,6 +141,32 @@ def test_one_report_cannot_take_several_clips(here: Path, clip_here: Path) -> No
     shutil.copy(clip_here, here / "other.mp4")
     said = stabilize(here, "clip.mp4", "other.mp4", "--report", "plot.png")
     refused(said, here, "clip.mp4", "other.mp4", "plot.png")
+
+
+def test_a_folder_takes_the_report_of_each(here: Path, clip_here: Path) -> None:
+    shutil.copy(clip_here, here / "other.mp4")
+    (here / "plots").mkdir()
+    for named in ("plots", "plots/"):
+        params = parse(Stabilize, {"report": f"{here}/{named}"})
+        inputs = assign([here / "clip.mp4", here / "other.mp4"], None, SERVICE, params)
+        reports = [entry.outputs["report.png"] for entry in inputs]
+        assert reports == [here / "plots" / f"{name}.report.png" for name in ("clip", "other")]
+    refused(stabilize(here, "clip.mp4", "--report=none/"), here, "there is no folder none", "mkdir -p ")
+
+
+def test_apart_each_input_has_a_folder_for_what_becomes_of_it(here: Path) -> None:
+    for folder in ("x", "y"):
+        (here / folder).mkdir()
+        (here / folder / "a.dat").write_text(folder)
+    refused(fake(here, "x", "y", "--apart"), here, "--apart", "-o FOLDER/")
+    refused(fake(here, "x/a.dat", "--apart", "-o", "b.bin"), here, "--apart", "-o FOLDER/")
+    assert fake(here, "x", "y", "--apart", "-o", "out/", "--dry-run").code == 0
+    assert not (here / "out").exists()
+    said = fake(here, "x", "y", "--apart", "-o", "out/")
+    assert said.lines == [str(here / "out" / place / "a.worked.bin") for place in "01"]
+    (here / "there").mkdir()
+    assert fake(here, "x", "y", "--apart", "-o", "there").code == 0
+    assert [*(here / "there").glob("*/*")] == [here / "there" / place / "a.worked.bin" for place in "01"]
 
 
 @pytest.mark.parametrize("way", ["itself", "dots", "hard", "symbolic", "folder"])

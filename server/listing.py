@@ -1,0 +1,46 @@
+"""The list of jobs in pages: each tells where the next one begins, whatever is removed or made in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.datastructures import URL
+
+from broker.broker import Broker
+from broker.job import ID_CHARS, Job, State
+from broker.journal import OPEN, Place
+from server import schemas, snapshots
+
+MARK = rf"^[0-9]{{1,12}}\.[0-9]{{1,12}}-[0-9a-f]{{{ID_CHARS}}}$"
+"""What a place in the list looks like."""
+
+PAGE: dict[str, Any] = {
+    "description": "A page of them",
+    "headers": {
+        "Link": {"schema": {"type": "string"}, "description": "where the next page is (RFC 8288), if there is one"}
+    },
+}
+
+
+def page(broker: Broker, limit: int, service: str | None, only: str | None, before: str | None) -> schemas.Jobs:
+    """The latest jobs, or those that come after the place `before`: `limit` at most."""
+    states = OPEN if only == "open" else (State(only),) if only else ()
+    found = broker.journal.jobs(limit + 1, service, states, _place(before) if before else None)
+    told, more = found[:limit], len(found) > limit
+    rows = [snapshots.row(broker, job) for job in told]
+    return schemas.Jobs(jobs=rows, more=more, before=_mark(told[-1]) if more else None)
+
+
+def links(asked: URL, page: schemas.Jobs) -> dict[str, str]:
+    """The headers that lead from a page to the next."""
+    after = asked.include_query_params(before=page.before)
+    return {"Link": f'<{after.path}?{after.query}>; rel="next"'} if page.more else {}
+
+
+def _mark(job: Job) -> str:
+    return f"{job.created!r}-{job.id}"
+
+
+def _place(mark: str) -> Place:
+    created, _, job = mark.partition("-")
+    return float(created), job

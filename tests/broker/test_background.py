@@ -1,0 +1,28 @@
+"""Processes in the background: no zombie is left of them, and nobody else's child is taken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from broker import background
+from tests.offload.background import until
+
+
+def zombies() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if one.status() == psutil.STATUS_ZOMBIE]
+
+
+def test_one_that_has_ended_leaves_no_zombie_and_takes_no_exit_code(tmp_path: Path) -> None:
+    waited = [subprocess.Popen(["sh", "-c", f"exit {code}"]) for code in (7, 8)]
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        background.spawn("broker.standing", tmp_path / "log", "x", lock)  # which has no `main`
+    finally:
+        os.close(lock)
+    until(lambda: b"ImportError" in (tmp_path / "log").read_bytes(), "its last words")
+    until(lambda: {one.pid for one in zombies()} == {one.pid for one in waited}, "its end")
+    assert [one.wait() for one in waited] == [7, 8]
