@@ -34,13 +34,16 @@ def desk() -> Desk:
 
 @pytest.fixture
 def seen(offload_dirs: Path) -> Iterator[list[int]]:
-    """How many jobs are driven at a time, looked at all the while. A driver that is done may take long to be gone."""
+    """How many jobs are driven at a time, looked at all the while.
+
+    A driver that is done may take long to be gone: those of jobs that are over are not counted.
+    """
     counts, enough = [0], threading.Event()
 
     def look() -> None:
         with Broker(settings.load()) as broker:
             while not enough.wait(0.05):
-                counts.append(len(broker.drivers()))
+                counts.append(sum(not broker.journal.job(job).state.over for job in broker.drivers()))
 
     looking = threading.Thread(target=look)
     looking.start()

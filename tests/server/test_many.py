@@ -11,7 +11,7 @@ import pytest
 
 from broker import followers, settings
 from broker.database import Database
-from server import schemas, submission
+from server import submission, wishes
 from server.access import Access
 from server.desk import Desk
 from services.base import amount
@@ -78,7 +78,7 @@ def test_a_plan_looks_at_some_and_asks_the_journal_no_more_for_many(
 ) -> None:
     counted, seconds = Counted(monkeypatch), []
     for several in (inputs[:FEW], inputs):
-        sketch = schemas.Sketch.model_validate({"service": "stabilize", "inputs": several, "on": "local"})
+        sketch = wishes.Sketch.model_validate({"service": "stabilize", "inputs": several, "on": "local"})
         with desk.broker() as broker:
             counted.taken()
             [place] = submission.plan(desk, broker, sketch).targets
@@ -93,7 +93,7 @@ def test_a_job_is_recorded_first_and_looked_at_in_the_background(
 ) -> None:
     monkeypatch.setattr(followers, "revive", lambda broker: None)
     counted = Counted(monkeypatch)
-    wish = schemas.Wish.model_validate({"service": "stabilize", "inputs": inputs, **WAITING})
+    wish = wishes.Wish.model_validate({"service": "stabilize", "inputs": inputs, **WAITING})
     with desk.broker() as broker:
         counted.taken()
         job, _ = submission.submit(desk, broker, wish)
