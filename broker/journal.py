@@ -37,8 +37,6 @@ OPEN = (State.QUEUED, State.RUNNING)
 Place = tuple[float, str]
 """Of a job in the list of all: when it was made, in seconds since the epoch, and its id."""
 
-NEWEST: Place = (math.inf, "")
-
 
 @dataclass(frozen=True)
 class Ending:
@@ -131,14 +129,10 @@ class Journal:
         return row
 
     def jobs(
-        self,
-        limit: int = 50,
-        service: str | None = None,
-        states: Collection[State] = (),
-        before: Place | None = None,
+        self, limit: int = 50, service: str | None = None, states: Collection[State] = (), before: Place | None = None
     ) -> list[Job]:
         """The latest jobs, newest first: of a service, in one of some states, and after a place, if these are given."""
-        created, job = before or NEWEST
+        created, job = before or (math.inf, "")
         rows = self._db.rows(
             "SELECT * FROM jobs WHERE service = COALESCE(:service, service)"
             " AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))"
