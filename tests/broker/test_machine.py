@@ -346,7 +346,7 @@ QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too
 def test_no_order_of_events_loses_doubles_or_half_publishes_an_item() -> None:
     run_state_machine_as_test(
         Drivers,
-        settings=settings(max_examples=40, stateful_step_count=50, deadline=None, suppress_health_check=QUIET),
+        settings=settings(max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=QUIET),
     )
 
 
