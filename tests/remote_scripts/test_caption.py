@@ -114,7 +114,8 @@ from transformers.image_processing_backends import TorchvisionBackend
 
 TorchvisionBackend.preprocess = None
 said["by PIL"] = asked(Image.new("RGB", (8, 8), "white"))
-for name, trusted in [*((name, 0) for name in ("cut", "lacking", "misshapen", "absent", "poisoned", "own")), ("own", 1)]:
+strangers = ("cut", "lacking", "misshapen", "absent", "poisoned", "own")
+for name, trusted in [*((name, 0) for name in strangers), ("own", 1)]:
     try:
         captioner = _captions.load(root / name, device, bool(trusted))
         said[f"{name} {trusted}"] = captioner(Image.new("RGB", (8, 8), "white"))
