@@ -15,7 +15,7 @@ demo: $(VENV)/.stabilize
 	@$(BIN)/python -m services.stabilize $(SAMPLE) --overwrite
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -26,6 +26,17 @@ hypothesis.settings.register_profile("busy", deadline=None, suppress_health_chec
 hypothesis.settings.load_profile("busy")
 
 
+LONGEST = ("ssh", "colab", "remote_scripts", "sweep", "kill")
+"""The folders whose files take minutes: they come first, or one process would be at work alone in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; pytest-xdist would put those with the most tests there, unless told not to."""
+    tests = Path(__file__).parent
+    order = {tests / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: next((order[path] for path in item.path.parents if path in order), len(order)))
+
+
 @pytest.fixture(autouse=True)
 def offload_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees the user's configuration, jobs or cache. Returns the folder that holds this test's own."""

@@ -1,4 +1,4 @@
-"""Models to caption with, sound ones and others, each a folder: `python -m tests.checkpoints.captioners FOLDER`.
+"""Models to caption with, sound ones and others, each a folder.
 
 blip  git (its weights a pickle)  llava  wordless (of empty captions)  own (brings code, as Moondream does)
 poisoned (its pickle runs a command)  cut (a file that ends too soon)  lacking, misshapen (in one weight)
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,3 @@ def _save_own(folder: Path) -> None:
     (folder / "own.py").write_text(OWN)
     weights = {"layer.weight": torch.ones(1, 3), "layer.bias": torch.zeros(1)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-if __name__ == "__main__":
-    sys.modules["torchvision"] = None  # type: ignore[assignment]  # often broken, and of no use here
-    save(Path(sys.argv[1]))

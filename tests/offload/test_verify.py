@@ -22,6 +22,7 @@ from offload import verified
 from services import stabilize
 from services.base import inputs as select
 from tests import media
+from tests.remote_scripts.upscaled import made_networks
 from tests.services.test_lazy import HEAVY, LATER, imported
 from tests.services.typed import PYTHON, Said, Word, environment, offload, type_
 
@@ -346,9 +347,7 @@ def test_each_service_is_a_verb_with_its_own_options(here: Path) -> None:
 
 def test_a_photo_made_larger_there_as_here(here: Path, box: Path, tmp_path: Path) -> None:
     """A service with a model, and with pictures."""
-    from tests.checkpoints import esrgan
-
-    weights = esrgan.compact(tmp_path / "tiny.pth")
+    weights = shutil.copy(made_networks() / "compact.pth", tmp_path / "tiny.pth")
     media.ffmpeg("-f", "lavfi", "-i", "testsrc=s=32x24", "-frames:v", "1", here / "photo.png")
     words = ("photo.png", "--model", weights, "--threads", "1", *HERE_AND_THERE, "--json")
     said = offload(here, "verify", "upscale", *words)

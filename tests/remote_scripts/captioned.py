@@ -12,20 +12,26 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.once import once_apart
+
 from .runs import Run, part
 from .scripted import SCRIPTS, start
 
-ROOT = Path(__file__).parents[2]
 PARAMS = {"model": "tiny", "frames": 3, "format": ["json"], "trust_remote_code": False, "threads": 1}
 
 
+MAKE = """
+import sys
+sys.modules["torchvision"] = None  # often broken, and of no use here
+from tests.checkpoints import captioners
+captioners.save(folder)
+"""
+
+
 @pytest.fixture(scope="session")
-def captioners(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def captioners() -> Path:
     """The folder of the models of `tests.checkpoints.captioners`."""
-    folder = tmp_path_factory.mktemp("captioners")
-    command = [sys.executable, "-m", "tests.checkpoints.captioners", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return folder
+    return once_apart("captioners", MAKE)
 
 
 def frames(path: Path, *pictures: Image.Image) -> Path:

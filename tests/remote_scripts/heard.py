@@ -41,6 +41,12 @@ from tests.checkpoints.whisper import UNSURE, convert, write
 
 for name, how in {"tiny": {"language": "de"}, "unsure": {"sure": UNSURE}, "english": {"english": True}}.items():
     convert(write(folder / f"{name}.pt", **how), folder / name)
+
+import torch
+
+other = torch.load(folder / "tiny.pt", weights_only=True)
+other["dims"]["n_audio_layer"] = 3
+torch.save(other, folder / "sizes.pt")
 """
 ALONE = """
 import socket, sys
@@ -57,7 +63,10 @@ for name in {missing!r}:
 
 @pytest.fixture(scope="session")
 def models() -> Path:
-    """Models, each as NAME.pt and as a folder NAME: `tiny`, which takes all for German, `unsure` and `english`."""
+    """Models, each as NAME.pt and as a folder NAME: `tiny`, which takes all for German, `unsure` and `english`.
+
+    And sizes.pt, whose weights are of other sizes than it states.
+    """
     return once_apart("whisper-models", MAKE)
 
 

@@ -95,13 +95,6 @@ def test_git_from_the_older_file_of_weights_where_there_is_no_torchvision(
     assert len({entry["text"] for entry in document(run)["captions"]}) > 1
 
 
-def test_code_in_a_file_of_weights_does_not_run(captioners: Path, clip: Path, tmp_path: Path) -> None:
-    run = caption(tmp_path / "job", captioners / "poisoned", clip, env={"RAN": str(tmp_path / "ran")})
-    kind, error = run.failure()
-    assert kind == "failed" and "holds code" in error
-    assert not (tmp_path / "ran").exists()
-
-
 def test_a_frame_that_the_model_finds_no_word_for_is_no_caption(captioners: Path, clip: Path, tmp_path: Path) -> None:
     run = caption(tmp_path / "job", captioners / "wordless", clip)
     assert run.failure() == ("failed", "the model has no word for the frame at 0.500 s")
@@ -121,7 +114,8 @@ from transformers.image_processing_backends import TorchvisionBackend
 
 TorchvisionBackend.preprocess = None
 said["by PIL"] = asked(Image.new("RGB", (8, 8), "white"))
-for name, trusted in (("cut", 0), ("lacking", 0), ("misshapen", 0), ("absent", 0), ("own", 0), ("own", 1)):
+strangers = ("cut", "lacking", "misshapen", "absent", "poisoned", "own")
+for name, trusted in [*((name, 0) for name in strangers), ("own", 1)]:
     try:
         captioner = _captions.load(root / name, device, bool(trusted))
         said[f"{name} {trusted}"] = captioner(Image.new("RGB", (8, 8), "white"))
@@ -134,29 +128,7 @@ import torch
 Path(sys.argv[2]).unlink()
 torch.load(root / "poisoned/pytorch_model.bin", weights_only=False)
 said["poison bites"] = Path(sys.argv[2]).exists()
-print(json.dumps(said))
-"""
 
-
-def test_a_model_that_cannot_be_whole_is_refused_and_one_with_code_of_its_own_unless_it_is_trusted(
-    captioners: Path, tmp_path: Path
-) -> None:
-    env = {"RAN": str(tmp_path / "ran"), "HF_HOME": str(tmp_path / "home")}
-    said = inside(LOADS, captioners, tmp_path / "ran", env=env)
-    assert said["by PIL"], "it fails where torchvision is asked to prepare a picture"
-    assert said["cut 0"].startswith("the model cannot be loaded: ")
-    weight = "such as vision_model.embeddings.patch_embedding.weight"
-    assert said["lacking 0"] == said["misshapen 0"] == f"the model's file lacks 1 of its weights, {weight}"
-    assert "no config.json" in said["absent 0"]
-    assert "--trust-remote-code" in said["own 0"] and not said["own 0 ran"]
-    assert said["own 1"] == "short 0 765.000" and said["own 1 ran"]
-    assert said["poison bites"], "or a test that it does not would show nothing"
-
-
-EASE = """
-import json
-from pathlib import Path
-import _captions, _torch, torch
 from _job import Job
 import caption
 
@@ -165,12 +137,38 @@ torch.cuda.is_available = lambda: True
 caption._versions = lambda device: {}
 spec = {"params": {"threads": 1, "trust_remote_code": False}, "models": ["model"], "items": []}
 jobs = [Job({**spec, "ease": ease}, open("/dev/null", "w")) for ease in (0, 1, 2)]
-print(json.dumps([caption._captioner(job) for job in jobs]))
+said["eased"] = [caption._captioner(job) for job in jobs]
+print(json.dumps(said))
 """
 
 
-def test_where_memory_ran_out_the_processor_is_next() -> None:
-    assert inside(EASE) == ["cuda", "cpu", "cpu"]
+@pytest.fixture(scope="module")
+def said(captioners: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What became of loading each, in one process: to load torch takes longer than all of them."""
+    folder = tmp_path_factory.mktemp("loads")
+    env = {"RAN": str(folder / "ran"), "HF_HOME": str(folder / "home")}
+    return dict(inside(LOADS, captioners, folder / "ran", env=env))
+
+
+def test_a_model_that_cannot_be_whole_is_refused_and_one_with_code_of_its_own_unless_it_is_trusted(
+    said: dict[str, Any],
+) -> None:
+    assert said["by PIL"], "it fails where torchvision is asked to prepare a picture"
+    assert said["cut 0"].startswith("the model cannot be loaded: ")
+    weight = "such as vision_model.embeddings.patch_embedding.weight"
+    assert said["lacking 0"] == said["misshapen 0"] == f"the model's file lacks 1 of its weights, {weight}"
+    assert "no config.json" in said["absent 0"]
+    assert "--trust-remote-code" in said["own 0"] and not said["own 0 ran"]
+    assert said["own 1"] == "short 0 765.000" and said["own 1 ran"]
+
+
+def test_code_in_a_file_of_weights_does_not_run(said: dict[str, Any]) -> None:
+    assert "holds code" in said["poisoned 0"] and not said["poisoned 0 ran"]
+    assert said["poison bites"], "or a test that it does not would show nothing"
+
+
+def test_where_memory_ran_out_the_processor_is_next(said: dict[str, Any]) -> None:
+    assert said["eased"] == ["cuda", "cpu", "cpu"]
 
 
 @pytest.mark.parametrize(

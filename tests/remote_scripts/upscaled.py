@@ -52,10 +52,15 @@ sys.exit(_job.run(upscale.upscale))
 """
 
 
-@pytest.fixture(scope="session")
-def networks() -> Path:
+def made_networks() -> Path:
     """A folder of checkpoints: rrdb, compact, other (compact, too), nearest, poisoned, cut, strange."""
     return once_apart("networks", "from tests.checkpoints import esrgan; esrgan.each_kind(folder)")
+
+
+@pytest.fixture(scope="session")
+def networks() -> Path:
+    """The folder of checkpoints."""
+    return made_networks()
 
 
 def job(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 from PIL import Image
 
 from tests import media
-from tests.checkpoints import esrgan
 from tests.once import once
+from tests.remote_scripts.upscaled import made_networks
 from tests.services.typed import Said, type_
 from tests.ssh.jobs import tried
 
-KINDS = {"rrdb": esrgan.rrdb, "compact": esrgan.compact}
+KINDS = ("rrdb", "compact")
 OUTPUTS = ("clip.upscaled.mp4", "photo.upscaled.png")
 
 
@@ -24,9 +25,9 @@ def enlarge(folder: Path, kind: str, target: str) -> Said:
 
 
 def prepare(folder: Path, kind: str) -> None:
-    """Make a network, a clip of two segments and a photo."""
+    """Lay out a network, a clip of two segments and a photo."""
     folder.mkdir(exist_ok=True)
-    KINDS[kind](folder / f"{kind}.pth")
+    shutil.copy(made_networks() / f"{kind}.pth", folder)
     media.clip(folder / "clip.mp4", 2.4, (64, 48))
     Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(folder / "photo.png")
 

@@ -120,7 +120,7 @@ def bare_machine(tmp_path: Path, offload_dirs: Path, bare_python: Path) -> Itera
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a Python that has no package of ours."""
     bare = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", bare], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
     return bare / "bin"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,8 +13,8 @@ import pytest
 
 from broker.journal import Journal
 from tests import media
-from tests.checkpoints import esrgan
 from tests.executors.sshd import needs_sshd
+from tests.remote_scripts.upscaled import made_networks
 from tests.services.typed import STABILIZE, Said, Word
 from tests.ssh.conftest import Machine
 from tests.ssh.jobs import configure, tried, typed
@@ -72,7 +73,7 @@ def test_stabilise_goes_on_here_with_the_same_bytes(machine: Machine, offload_di
 @pytest.mark.usefixtures("impatience")
 def test_upscale_goes_on_here_with_the_same_bytes(machine: Machine, offload_dirs: Path, tmp_path: Path) -> None:
     media.clip(tmp_path / "clip.mp4", 6, (64, 48), video=KEYFRAMES)
-    esrgan.compact(tmp_path / "tiny.pth")
+    shutil.copy(made_networks() / "compact.pth", tmp_path / "tiny.pth")
     command = (*UPSCALE, "clip.mp4", "--model", "tiny.pth", "--threads", "1")
     assert_gone_on_with(interrupted(machine, offload_dirs, command, tmp_path, after=1), pieces=4)
     assert_same_as_whole(offload_dirs, command, tmp_path)

@@ -22,7 +22,7 @@ from tests.sweep.processes import CASES, OPERATIONS, Round, Seam
 
 ERRORS = (errno.EIO, errno.ENOSPC)
 GRACE = 60.0
-STRIDE = 3
+STRIDE = 5
 
 
 @dataclass
