@@ -36,8 +36,8 @@ def loop(folder: Path, role: str, kills: int, at_a_time: int) -> None:
 
 
 @roles
-def test_three_kills(role: str, tmp_path: Path) -> None:
-    loop(tmp_path, role, 3, at_a_time=2)
+def test_five_kills(role: str, tmp_path: Path) -> None:
+    loop(tmp_path, role, 5, at_a_time=2)
 
 
 @pytest.mark.soak

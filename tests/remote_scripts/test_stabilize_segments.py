@@ -89,7 +89,7 @@ def saved(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "number", [*range(3), *(pytest.param(number, marks=pytest.mark.soak) for number in range(3, 40))]
+    "number", [*range(5), *(pytest.param(number, marks=pytest.mark.soak) for number in range(5, 40))]
 )
 def test_killed_again_and_again_it_ends_with_the_same_bytes(
     number: int, clip: Path, whole: Run, tmp_path: Path

@@ -71,7 +71,7 @@ def interrupted(make: Make, names: list[str], folder: Path, chance: random.Rando
     return done
 
 
-@pytest.mark.parametrize("number", [*range(3), *(pytest.param(number, marks=pytest.mark.soak) for number in (3, 4))])
+@pytest.mark.parametrize("number", range(5))
 def test_who_is_killed_goes_on_and_makes_the_same_bytes(number: int, clip: Path, whole: Run, tmp_path: Path) -> None:
     def make(folder: Path, **more: Any) -> list[str]:
         return quick_job(folder, clip, segment=12, preset="medium", **more)
