@@ -126,8 +126,11 @@ class Stretch:
 
 
 def reading(stretch: Stretch, index: Index, pixels: int) -> dict[str, Any]:
-    """The options before the input that read a stretch, with the clip's own clock."""
-    options: dict[str, Any] = dict(guards(pixels))
+    """The options before the input that read a stretch, with the clip's own clock.
+
+    One thread decodes: other stretches use the other cores, and each thread would hold frames.
+    """
+    options: dict[str, Any] = {**guards(pixels), "threads": 1}
     if stretch.key is not None:
         options |= {"noaccurate_seek": None, "seek_timestamp": 1, "ss": f"{index.target(stretch.key):.6f}"}
     return options
