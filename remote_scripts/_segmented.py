@@ -28,14 +28,14 @@ from _media import Media
 from _segments import Do, Owns, Segment, hands, usable, work_through
 
 SCHEME = 3  # counted up when the same names would mean other pieces
-WORKER_BYTES = 60e6  # what a worker takes, and for each pixel of a frame; by measure (416 MB at 1920x1080, medium)
+WORKER_BYTES = 60e6  # what a worker takes, and for each pixel of a frame; by measure (400 MB at 1920x1080, medium)
 PIXEL_BYTES = {
     "ultrafast": 60,
     "superfast": 105,
     "veryfast": 125,
     "faster": 160,
-    "fast": 175,
-    "medium": 175,
+    "fast": 165,
+    "medium": 165,
     "slow": 180,
     "slower": 200,
     "veryslow": 300,

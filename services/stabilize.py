@@ -35,7 +35,7 @@ class Stabilize(Params):
     preset: Annotated[Preset, Field(description="x264 speed: slower makes smaller files")] = "medium"
     fast: Annotated[
         bool,
-        Field(description="analyse at half size, and with preset medium use veryfast: a coarser result, much sooner"),
+        Field(description="analyse at half size, and with preset medium use superfast: coarser, in half of the time"),
     ] = False
     to_sdr: Annotated[
         bool, Field(description="convert 10-bit or HDR video to 8-bit SDR, which the stabiliser needs")
@@ -62,7 +62,7 @@ class Stabilize(Params):
 
     def for_script(self) -> dict[str, Any]:
         """The script is told whether to draw a report, not where it goes, and the preset that is meant."""
-        preset = "veryfast" if self.fast and self.preset == "medium" else self.preset
+        preset = "superfast" if self.fast and self.preset == "medium" else self.preset
         return super().for_script() | {"report": self.report is not None, "preset": preset}
 
 
