@@ -38,7 +38,7 @@ def join(pieces: Sequence[Path], stamps: Sequence[int], last: int, unit: Fractio
         raise ItemError(f"frames were lost: {len(stamps)} to join, {len(order)} encoded")
     spans = [*(after - before for before, after in pairwise(stamps)), last]
     decoded = decoding_times(stamps, order)
-    with av.open(str(pieces[0])) as first, av.open(str(folder / JOINED), "w", options=_timing(unit)) as target:
+    with opened_piece(pieces[0]) as first, av.open(str(folder / JOINED), "w", options=_timing(unit)) as target:
         stream = target.add_stream_from_template(first.streams.video[0])
         stream.time_base = unit
         for number, packet in enumerate(_all_packets(pieces)):
