@@ -229,18 +229,18 @@ def _half(entry: Input, taken: Sequence[Path], params: Params) -> tuple[str, str
 def check_folders(inputs: Sequence[Input], output: str | None, make: bool, apart: bool = False) -> None:
     """Make sure results can be stored: a folder asked for as FOLDER/ may be new, and what is `apart` there.
 
-    With `make`, the new one is made. Raises UsageError when a destination's folder cannot be written.
+    With `make`, the new one is made, when all others are there. Raises UsageError when one cannot be written.
     """
     new = Path(output).absolute() if output is not None and (apart or output.endswith(os.sep)) else None
-    for folder in dict.fromkeys(dest.parent for entry in inputs for dest in entry.outputs.values()):
-        if new == (folder.parent if apart else folder) and not os.path.lexists(folder):
-            if not make:
-                continue
-            _make(folder)
+    folders = dict.fromkeys(dest.parent for entry in inputs for dest in entry.outputs.values())
+    missing = {at for at in folders if new == (at.parent if apart else at) and not os.path.lexists(at)}
+    for folder in (at for at in folders if at not in missing):
         if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path's, this never raises
             raise UsageError(f"there is no folder {near(folder)}", f"mkdir -p {shell([str(folder)])}")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise UsageError(f"the folder {near(folder)} cannot be written", "name another one with -o FOLDER/")
+    for folder in missing if make else ():
+        _make(folder)
 
 
 def _make(folder: Path) -> None:

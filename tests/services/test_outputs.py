@@ -151,7 +151,8 @@ def test_a_folder_takes_the_report_of_each(here: Path, clip_here: Path) -> None:
         inputs = assign([here / "clip.mp4", here / "other.mp4"], None, SERVICE, params)
         reports = [entry.outputs["report.png"] for entry in inputs]
         assert reports == [here / "plots" / f"{name}.report.png" for name in ("clip", "other")]
-    refused(stabilize(here, "clip.mp4", "--report=none/"), here, "there is no folder none", "mkdir -p ")
+    refused(stabilize(here, "clip.mp4", "-o", "new/", "--report=none/"), here, "there is no folder none", "mkdir -p ")
+    assert not (here / "new").exists()
 
 
 def test_apart_each_input_has_a_folder_for_what_becomes_of_it(here: Path) -> None:
