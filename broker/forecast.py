@@ -148,20 +148,21 @@ class Forecasts:
 
     def _out(self, places: Sequence[Place]) -> float:
         """Bytes that come back. They are the same wherever they were made."""
-        return self._bytes("out", (place.target.name for place in (*places, self._here))) * self._work.amount
+        return self._bytes("out", (place.target.name for place in (*places, self._here)), self._work.amount)
 
     def _to_send(self, place: Place) -> float:
         if place.shared:
             return 0
         there = set(self._there(place.target))
-        payloads = self._bytes("payload", [self._here.target.name]) * self._work.unprepared
+        payloads = self._bytes("payload", [self._here.target.name], self._work.unprepared)
         return payloads + sum(size for sha256, size in self._work.blobs.items() if sha256 not in there)
 
-    def _bytes(self, what: str, targets: Iterable[str]) -> float:
-        for name in targets:
+    def _bytes(self, what: str, targets: Iterable[str], amount: float) -> float:
+        """The bytes that so much of the work makes."""
+        for name in targets if amount else ():
             if found := self._of(name).best(what):
-                return speeds.seconds(found[0], 1.0)
-        return priors.per_unit(self._work, what) or (1.0 if self._work.kind.unit == BYTES else 0.0)
+                return speeds.seconds(found[0], amount)
+        return amount * (priors.per_unit(self._work, what) or (1.0 if self._work.kind.unit == BYTES else 0.0))
 
     def _moved(self, place: Place, way: str, size: float) -> Phase:
         if not size:

@@ -16,7 +16,6 @@ from broker import policy
 from broker.delivery import Locks
 from broker.errors import Interrupted
 from broker.events import Event, Note
-from broker.job import Item
 from broker.journal import Journal
 from broker.leaving import HURRY_SECONDS
 from broker.ledger import Ledger
@@ -24,6 +23,7 @@ from broker.plan import Candidate
 from broker.settings import Settings
 from broker.shares import Hand, divide, take_over
 from broker.stop import Stop
+from broker.work import Load, weighed
 
 LOOK_SECONDS = 0.5
 """How often an idle target looks whether there is something to take over."""
@@ -51,7 +51,8 @@ class Spread:
     ) -> None:
         self._ledger, self._attempt, self._settings = ledger, attempt, settings
         self._stop = Stop(within=stop)
-        self._amounts = {item.index: _amount(item) for item in ledger.job.items}
+        _, amounts = weighed(ledger.job.unit, [Load.of(item) for item in ledger.job.items])
+        self._amounts = {item.index: max(amount, 1.0) for item, amount in zip(ledger.job.items, amounts, strict=True)}
         self._locks = [Lock() for _ in self._amounts]
         self._hands = [Hand(candidate, self._amounts) for candidate in plan]
         self._told: SimpleQueue[tuple[Hand, Event | _Ended]] = SimpleQueue()
@@ -167,7 +168,3 @@ class Spread:
     def _alone(self, hand: Hand, at_work: Sequence[Hand]) -> list[int]:
         others = {index for other in at_work if other is not hand for index in other.items}
         return [index for index in self._open(hand.items) if index not in others]
-
-
-def _amount(item: Item) -> float:
-    return max(float(item.amount or item.file_id.size), 1.0)

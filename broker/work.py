@@ -15,7 +15,7 @@ from broker.job import Item, Job, Payload, Request
 from broker.models import catalogue
 
 BYTES = "bytes"
-"""The unit of an item whose amount nobody could tell: the size of its file."""
+"""The unit of work of which nobody could tell the amount: the size of its files."""
 
 
 def _pixels(measured: Mapping[str, Any]) -> float:
@@ -104,10 +104,8 @@ class Work:
     @classmethod
     def made(cls, told: Job | Request, loads: Sequence[Load], digests: Mapping[str, str]) -> Work:
         """The work of some inputs of a job or a request."""
-        unit, amounts = told.unit, [load.amount for load in loads]
-        if not unit or None in amounts:
-            unit, amounts = BYTES, [float(load.size) for load in loads]
-        found = [(load, amount or 0.0) for load, amount in zip(loads, amounts, strict=True)]
+        unit, amounts = weighed(told.unit, loads)
+        found = list(zip(loads, amounts, strict=True))
         waiting = [amount for load, amount in found if told.prepare is not None and load.payload is None]
         entries = [catalogue.about(source) for source in told.models.values()]
         return cls(
@@ -120,6 +118,28 @@ class Work:
             weights=sum(entry.size_bytes or 0 for entry in entries) or None,
             memory=max((entry.memory_bytes or 0 for entry in entries), default=0) or None,
         )
+
+
+def weighed(unit: str, loads: Sequence[Load]) -> tuple[str, list[float]]:
+    """How much work each input is, and in which unit: `unit`, or the bytes of the files where it is known of none.
+
+    One of which it is not known, a broken file say, counts by its size, as the others do that end alike.
+    """
+    known = [load for load in loads if load.amount is not None]
+    if not unit or not known:
+        return BYTES, [float(load.size) for load in loads]
+    endings = {_ending(load) for load in loads}
+    rates = {end: _rate([load for load in known if _ending(load) == end] or known) for end in endings}
+    return unit, [rates[_ending(load)] * load.size if load.amount is None else load.amount for load in loads]
+
+
+def _ending(load: Load) -> str:
+    return load.source.suffix.lower()
+
+
+def _rate(known: Sequence[Load]) -> float:
+    """Units of work a byte."""
+    return sum(load.amount or 0.0 for load in known) / max(sum(load.size for load in known), 1)
 
 
 def _blobs(prepared: bool, loads: Iterable[Load]) -> dict[str, int]:

@@ -27,11 +27,10 @@ def amounts(service: Service, params: Params, sources: Sequence[Path]) -> list[f
 
 
 def estimated(service: Service, params: Params, sources: Sequence[Path]) -> list[float | None]:
-    """How much work each input is, as `amounts`; of many that end alike some are looked at, and their sizes tell."""
+    """As `amounts`, for a plan: of many that end alike only some are looked at. How large they are tells the rest."""
     there = sorted((source for source in sources if source.is_file()), key=_suffix)
-    found: dict[Path, float] = {}
-    for _, alike in groupby(there, key=_suffix):
-        found |= _estimated(service, params, list(alike))
+    some = [source for _, alike in groupby(there, key=_suffix) for source in _some(list(alike))]
+    found = dict(zip(some, amounts(service, params, some), strict=True))
     return [found.get(source) for source in sources]
 
 
@@ -39,15 +38,8 @@ def _suffix(source: Path) -> str:
     return source.suffix.lower()
 
 
-def _estimated(service: Service, params: Params, sources: Sequence[Path]) -> dict[Path, float]:
-    some = sources[:: math.ceil(len(sources) / LOOKED_AT)]
-    found = zip(some, amounts(service, params, some), strict=True)
-    known = {source: amount for source, amount in found if amount is not None}
-    if len(known) < len(set(some)):  # with one that nobody can tell, nothing is told of them all
-        return known
-    sizes = {source: source.stat().st_size for source in sources}
-    each = sum(known.values()) / max(sum(sizes[source] for source in known), 1)
-    return {source: each * size for source, size in sizes.items()} | known
+def _some(sources: Sequence[Path]) -> Sequence[Path]:
+    return sources[:: math.ceil(len(sources) / LOOKED_AT)]
 
 
 def weigh(broker: Broker, job: Job, service: Service, params: Params, detach: bool) -> None:

@@ -60,13 +60,22 @@ def errors(history: History, pasts: Sequence[Past]) -> list[float]:
 # Simulated histories
 
 
-def past(amount: float, start: float, run: float, up: float, size: int, kind: Kind = KIND) -> Past:
-    """A job as `broker.measure` would have seen it."""
+def past(
+    amount: float,
+    start: float,
+    run: float,
+    up: float,
+    size: int,
+    kind: Kind = KIND,
+    out: float = 0.0,
+    down: float = 0.0,
+) -> Past:
+    """A job as `broker.measure` would have seen it. Times in seconds; `size` bytes went there and `out` came back."""
     about = {"kind": str(kind), "service": "stabilize"}
-    moved = [Observation("up", size, up)] if up else []
+    moved = [Observation(way, most, took) for way, most, took in (("up", size, up), ("down", out, down)) if took]
     seen = (Observation("start", 1, start, **about), Observation("run", amount, run, **about), *moved)
-    out = Observation("out", amount, 0.0, **about)
-    return Past(work(amount, kind, size if up else 0), "box", start + run + up, (*seen, out))
+    made = Observation("out", amount, out, **about)
+    return Past(work(amount, kind, size if up else 0), "box", start + run + up + down, (*seen, made))
 
 
 def steady(chance: random.Random, noise: float) -> Iterator[Past]:
@@ -102,6 +111,14 @@ def sizes(chance: random.Random, noise: float) -> Iterator[Past]:
         yield past(amount, 2, (6 + amount / 5e6) * chance.gauss(1, noise), amount / 1e7, max(int(amount / 10), 10**6))
 
 
+def outputs(chance: random.Random, noise: float) -> Iterator[Past]:
+    """Long and short clips, whose results take as long to come back as to be made, and are not all equally dense."""
+    for _ in range(JOBS):
+        amount = 10 ** chance.uniform(7.5, 8.5)
+        out = amount / 20 * chance.gauss(1, noise)
+        yield past(amount, 2, amount / 5e6, 1.0, 10**7, out=out, down=out / 250_000)
+
+
 def accidents(chance: random.Random, noise: float) -> Iterator[Past]:
     """Now and then something else is going on there, and it takes ten times as long."""
     for number in range(JOBS):
@@ -110,7 +127,7 @@ def accidents(chance: random.Random, noise: float) -> Iterator[Past]:
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.2])
-@pytest.mark.parametrize("shape", [steady, warm_up, slows, two_kinds, sizes, accidents])
+@pytest.mark.parametrize("shape", [steady, warm_up, slows, two_kinds, sizes, outputs, accidents])
 @pytest.mark.parametrize("seed", range(5))
 def test_after_five_jobs_a_forecast_is_within_30_percent_in_simulated_histories(
     seed: int, shape: Callable[[random.Random, float], Iterator[Past]], noise: float, history: History

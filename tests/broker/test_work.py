@@ -56,3 +56,16 @@ def test_it_is_remembered_of_a_job_that_nobody_weighed(
     assert [item.amount for item in broker.journal.job(job.id).items] == [3, 5, 70]
     (run,) = [one for one in broker.journal.history.of(broker.targets["local"], "fake") if one.what == "run"]
     assert (run.amount, run.kind.partition("/")[0]) == (78, "letters")
+
+
+def test_what_nobody_could_weigh_counts_by_its_size_as_its_like_do() -> None:
+    def load(name: str, size: int, amount: float | None = None) -> work.Load:
+        return work.Load(Path(name), name, size, amount)
+
+    clips = [load("a.mp4", 10, 100), load("b.MP4", 30, 500), load("broken.mp4", 20)]
+    photos = [load("c.png", 10, 1000), load("d.jpg", 50)]
+    assert work.weighed("pixels", clips) == ("pixels", [100, 500, 20 * 600 / 40])
+    assert work.weighed("pixels", [*clips, *photos]) == ("pixels", [100, 500, 300, 1000, 50 * 1600 / 50])
+    assert work.weighed("pixels", [load("a.mp4", 10), load("b.mp4", 20)]) == (work.BYTES, [10, 20])
+    assert work.weighed("", clips) == (work.BYTES, [10, 30, 20])
+    assert work.weighed("pixels", [load("empty.mp4", 0, 7), load("e.mp4", 0)]) == ("pixels", [7, 0])
