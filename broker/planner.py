@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from broker import models, placement, rules, targets
@@ -17,7 +18,7 @@ from broker.settings import Settings
 from broker.shelf import Known, Shelf
 from broker.targets import Target
 from broker.work import Load, Work
-from executors.base import ExecutorError
+from executors.base import ExecutorError, Probe
 from executors.unasked import OFFLINE
 
 
@@ -32,6 +33,10 @@ def _files(path: Path) -> list[Path]:
     with suppress(OSError):  # what cannot be read, the job itself tells
         return [path, *pinning.own_files(path).values()]
     return [path]
+
+
+def _closed(target: Target, why: str) -> Candidate:
+    return Candidate(target, Probe(False, why, exit_code=UsageError.exit_code), why, 0)
 
 
 class Planner:
@@ -102,7 +107,7 @@ class Planner:
         """The plan for a request; `amounts` is how much work each input is.
 
         A link of which nothing is known is tried, unless its machine is rented: none is ever taken for that.
-        Raises as `allowed`, and InputError.
+        Targets that may not have it come last, unasked, with why. Raises as `allowed`, and InputError.
         """
         self.check(request)
         inputs, offline = [entry.source for entry in request.inputs], request.offline or self._settings.offline
@@ -110,7 +115,21 @@ class Planner:
         work = Work.made(request, loads, self._digests(request))
         if self._settings.worth and not offline:
             self._try_links(self.plan(self.allowed(request), 0, offline))
-        return self._placed(request, work, offline)
+        barred = self._barred(request)
+        found = [one for one in self._placed(request, work, offline) if one.target.name not in barred]
+        if len(found) == 1 and barred:
+            found = [replace(found[0], reason="no other target may have it")]
+        return found + [_closed(self._targets[name], why) for name, why in barred.items()]
+
+    def _barred(self, request: Request) -> dict[str, str]:
+        """The targets that `--on` means but may not have a request, each with why."""
+        names = [target.name for target in targets.choose(self._targets, request.on)]
+        every = self._settings.rules
+        numbers = rules.forbidden(every, names, request.service, sources(request))
+        found = {name: rules.sentence(number, every[number - 1], name, self._file) for name, number in numbers.items()}
+        if request.waits and targets.LOCAL in names:
+            found.setdefault(targets.LOCAL, "--when remote waits for another machine than this one")
+        return found
 
     def made_before(self, request: Request, known: Known | None = None) -> list[Path]:
         """The inputs of a request that would not be worked on: what is made of them is kept. Raises InputError."""

@@ -115,20 +115,26 @@ def allowed(
 
     Raises Forbidden where none is left, and where one was named that may not be.
     """
-    left = list(names)
-    for number, rule in enumerate(rules, 1):
-        if rule.allowed is None or not rule.concerns(service, sources):
-            continue
-        forbidden = [name for name in left if name not in rule.allowed]
-        left = [name for name in left if name in rule.allowed]
-        if forbidden and (not left or on not in ("auto", "remote")):
-            raise Forbidden(
-                _sentence(number, rule, forbidden[0], file), f"--on {','.join(rule.allowed)}, or edit {file}"
-            )
+    barred = forbidden(rules, names, service, sources)
+    left = [name for name in names if name not in barred]
+    if barred and (not left or on not in ("auto", "remote")):
+        name, number = next(iter(barred.items()))
+        may = ",".join(rules[number - 1].allowed or ())
+        raise Forbidden(sentence(number, rules[number - 1], name, file), f"--on {may}, or edit {file}")
     return left
 
 
-def _sentence(number: int, rule: Rule, name: str, file: Path) -> str:
+def forbidden(rules: Sequence[Rule], names: Sequence[str], service: str, sources: Collection[Path]) -> dict[str, int]:
+    """Those of the targets `names` that a job may not go to, each with the number of the first rule that says so."""
+    found: dict[str, int] = {}
+    for number, rule in enumerate(rules, 1):
+        if rule.allowed is not None and rule.concerns(service, sources):
+            found |= {name: number for name in names if name not in rule.allowed and name not in found}
+    return found
+
+
+def sentence(number: int, rule: Rule, name: str, file: Path) -> str:
+    """What a rule says of a job that it keeps from the target `name`."""
     what = "never leaves this machine" if rule.on else f"goes to {', '.join(rule.allowed or ())} only"
     return f"rule {number} in {file} ({rule}) says that this {what}: it may not go to {name}"
 

@@ -28,7 +28,7 @@ def row(candidate: Candidate) -> dict[str, Any]:
 
 
 def state(candidate: Candidate) -> str:
-    """One word for a target: ready, away (it cannot be reached), closed (a person has to mend it) or unfit."""
+    """One word for a target: ready, away (it cannot be reached), closed (a person has to mend or allow it) or unfit."""
     if candidate.probe.reachable:
         return "unfit" if candidate.unfit else "ready"
     return "away" if candidate.probe.away else "closed"

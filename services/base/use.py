@@ -204,7 +204,8 @@ class Use:
         plan = broker.preview(self._request(), weights) if self._inputs else []
         made = broker.made_before(self._request()) if self._inputs else []
         stuck = len(made) < len(self._inputs) and not any(candidate.probe.reachable for candidate in plan)
-        failure = NoTarget("no target can be reached") if stuck else None
+        waits = stuck and bool(self._terms.waits)
+        failure = NoTarget("no target can be reached") if stuck and not waits else None
         outcome = Outcome(self._rejected, self._skipped, (), failure, self._inputs)
         rows = [row(candidate) for candidate in plan]
         if self._choices.json:
@@ -213,6 +214,8 @@ class Use:
             print("".join(f"{line(one)}\n" for one in rows), end="", flush=True)
             self._tell_why(plan)
             self._tell_made(made)
+            if waits:
+                self._tell("no other machine can take it now: it would wait for one")
         if failure:
             complain(failure, "offload targets ls")
         return outcome.code

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.executors.sshd import Server, needs_sshd
-from tests.services.typed import FAKEWORK, PYTHON, fake, offload, stabilize, type_
+from tests.services.typed import FAKEWORK, PYTHON, Said, fake, offload, stabilize, type_
 
 WORTH = {"OFFLOAD_WORTH": "1.2"}
 
@@ -22,18 +23,25 @@ def far(here: Path, offload_dirs: Path) -> Path:
     return here / "far"
 
 
+def rows(said: Said) -> list[dict[str, Any]]:
+    """A plan's rows."""
+    assert said.code == 0, said.err
+    found: list[dict[str, Any]] = said.document["plan"]
+    return found
+
+
 def test_every_target_is_told_of_with_how_long_each_phase_takes(here: Path, clip_here: Path, far: Path) -> None:
     said = type_([PYTHON, "-m", "offload", "plan", "stabilize", "clip.mp4", "--json"], here, WORTH)
     assert said.code == 0, said.err
-    rows = {row["target"]: row for row in said.document["plan"]}
-    assert rows.keys() == {"far", "gone", "local"}
-    assert {name: row["state"] for name, row in rows.items()} == {"far": "ready", "gone": "away", "local": "ready"}
-    assert rows["far"]["send_bytes"] == clip_here.stat().st_size
+    of = {row["target"]: row for row in rows(said)}
+    assert of.keys() == {"far", "gone", "local"}
+    assert {name: row["state"] for name, row in of.items()} == {"far": "ready", "gone": "away", "local": "ready"}
+    assert of["far"]["send_bytes"] == clip_here.stat().st_size
     for name in ("far", "local"):
-        assert rows[name]["phases"].keys() == {"upload", "start", "prepare", "run", "download"}
-        assert rows[name]["seconds"] == pytest.approx(sum(rows[name]["phases"].values()), abs=0.01)
-        assert rows[name]["known"]["run"] == "estimated"
-    assert rows["far"]["link"] == "a sample"
+        assert of[name]["phases"].keys() == {"upload", "start", "prepare", "run", "download"}
+        assert of[name]["seconds"] == pytest.approx(sum(of[name]["phases"].values()), abs=0.01)
+        assert of[name]["known"]["run"] == "estimated"
+    assert of["far"]["link"] == "a sample"
     assert said.document["plan"][0]["target"] == "local"  # so short a clip is not worth sending
     assert re.search("; far (about|less)", said.document["plan"][0]["reason"])
     assert said.document["planned"][0]["input"] == str(clip_here)
@@ -53,9 +61,9 @@ def test_it_is_what_a_dry_run_says(here: Path, clip_here: Path, far: Path) -> No
 def test_after_a_job_it_is_measured_and_the_file_is_there(here: Path, clip_here: Path, far: Path) -> None:
     assert stabilize(here, "clip.mp4", "--on", "far").code == 0
     said = type_([PYTHON, "-m", "offload", "plan", "stabilize", "clip.mp4", "--overwrite", "--json"], here, WORTH)
-    rows = {row["target"]: row for row in said.document["plan"]}
-    assert (rows["far"]["send_bytes"], rows["far"]["known"]["run"]) == (0, "measured once")
-    assert rows["local"]["known"]["run"] == "measured on far, and scaled"
+    of = {row["target"]: row for row in rows(said)}
+    assert (of["far"]["send_bytes"], of["far"]["known"]["run"]) == (0, "measured once")
+    assert of["local"]["known"]["run"] == "measured on far, and scaled"
 
 
 @pytest.mark.parametrize(
@@ -83,9 +91,25 @@ def test_a_rule_is_heard_by_a_plan_and_by_a_job_alike(here: Path, data: Path, fa
         said = fake(here, "a.dat", "--on", "far", *words)
         assert said.code == 2, said.err
         assert "rule 1 in " in said.err and "may not go to far" in said.err
-    assert [line.split("\t")[0] for line in fake(here, "a.dat", "--dry-run").lines] == ["local"]
+    mine, *others = rows(fake(here, "a.dat", "--dry-run", "--json"))
+    assert (mine["target"], mine["state"], mine["reason"]) == ("local", "ready", "no other target may have it")
+    assert [(row["target"], row["state"]) for row in others] == [("far", "closed"), ("gone", "closed")]
+    assert all("rule 1 in " in row["reason"] and "never leaves this machine" in row["reason"] for row in others)
     assert fake(here, "a.dat").code == 0
     assert not far.exists()
+
+
+def test_what_waits_for_another_machine_is_not_planned_here(here: Path, data: Path, far: Path) -> None:
+    said = fake(here, "a.dat", "--when", "remote", "--dry-run", "--json")
+    assert [(row["target"], row["state"]) for row in rows(said)] == [
+        ("far", "ready"),
+        ("gone", "away"),
+        ("local", "closed"),
+    ]
+    assert "--when remote waits for another machine" in rows(said)[-1]["reason"]
+    waits = fake(here, "a.dat", "--when", "remote", "--dry-run", "--on", "gone,local")
+    assert (waits.code, [line.split("\t")[4] for line in waits.lines]) == (0, ["away", "closed"])
+    assert "it would wait for one" in waits.err
 
 
 @pytest.mark.parametrize("rule", ['service = "stabilise"\non = "local"', 'service = "fake"'])
