@@ -95,7 +95,8 @@ def test_a_file_among_the_models_is_as_private_as_an_input(
             with pytest.raises(Forbidden, match="never leaves this machine"):
                 broker.preview(wanted, [None])
             return
-        assert [candidate.target.name for candidate in broker.preview(wanted, [None])] == ["local"]
+        planned = {candidate.target.name: candidate.probe.reachable for candidate in broker.preview(wanted, [None])}
+        assert planned == {"local": True, "box": False}
         job = broker.submit(wanted)
         assert [target.name for target in broker.allowed(job)] == ["local"]
         drive(broker, job)

@@ -99,7 +99,7 @@ def test_a_rule_is_heard_by_a_plan_and_by_a_job_alike(here: Path, data: Path, fa
     assert not far.exists()
 
 
-def test_what_waits_for_another_machine_is_not_planned_here(here: Path, data: Path, far: Path) -> None:
+def test_what_waits_for_another_machine_is_not_planned_here(here: Path, data: Path, clip_here: Path, far: Path) -> None:
     said = fake(here, "a.dat", "--when", "remote", "--dry-run", "--json")
     assert [(row["target"], row["state"]) for row in rows(said)] == [
         ("far", "ready"),
