@@ -25,8 +25,6 @@ from executors.base import ExecutorError
 DAY_SECONDS = 86400.0
 SPARE = 1.2
 """Room asked for, times what a job is known to bring: there are its environment and its own files, too."""
-MOST_HOURS = {"colab": 12.0}
-"""How long a machine can be had at once: of Colab's free tier, by its own FAQ, 12 hours at most."""
 WORTH_SAYING = 1_000_000
 
 
@@ -80,7 +78,7 @@ def _oldest(target: Target, days: float) -> float:
 
 def unfit(candidate: Candidate, work: Work, expected: Forecast) -> str:
     """Why a target had better not have the job; empty where nothing speaks against it. This machine always may."""
-    probe, most = candidate.probe, MOST_HOURS.get(candidate.target.kind)
+    probe = candidate.probe
     if candidate.target.name == LOCAL:
         return ""
     if work.memory and probe.gpu_memory_bytes and probe.gpu_memory_bytes < work.memory:
@@ -88,8 +86,8 @@ def unfit(candidate: Candidate, work: Work, expected: Forecast) -> str:
     room = SPARE * (expected.send_bytes + (work.weights or 0))
     if not candidate.shared and probe.disk_free_bytes is not None and probe.disk_free_bytes < room:
         return f"its disk has {size(probe.disk_free_bytes)} left; the job needs about {size(room)}"
-    if most and expected.total is not None and expected.total > most * 3600:
-        return f"it would take {told(expected.total)}, and a machine can be had there for {most:g} h"
+    if probe.hours is not None and expected.total is not None and expected.total > probe.hours * 3600:
+        return f"it would take {told(expected.total)}, and a machine can be had there for {told(probe.hours * 3600)}"
     return ""
 
 

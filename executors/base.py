@@ -129,7 +129,8 @@ class Probe:
     """What is known of a target without entering it. `None` means not known, never "no".
 
     `steps` are what entering takes, in order. Of a target that is not reachable, `reason` says why (without its name),
-    `step`, `hint` and `exit_code` are those of the error that entering would raise.
+    `step`, `hint` and `exit_code` are those of the error that entering would raise. `hours` is how long a rented
+    machine can be had from now on, at most.
     """
 
     reachable: bool
@@ -139,6 +140,7 @@ class Probe:
     memory_bytes: int | None = None
     disk_free_bytes: int | None = None
     gpu_memory_bytes: int | None = None
+    hours: float | None = None
     steps: tuple[str, ...] = ("reach",)
     step: str = ""
     hint: str = ""

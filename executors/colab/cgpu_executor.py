@@ -29,7 +29,7 @@ from executors.base import (
     check_span,
     checked,
 )
-from executors.colab import files
+from executors.colab import files, hours
 from executors.colab.address import Address
 from executors.colab.places import COLAB, LOGIN, QUOTA, RUNTIME
 from executors.colab.runtime import BEST, SESSIONS
@@ -72,7 +72,8 @@ class CgpuExecutor(Rented):
             if not kinds:
                 raise NoQuota(f"{self.name}: Colab offers this account no GPU at present", step=QUOTA)
             gpu = next((kind for kind in BEST if kind in kinds), kinds[0])
-            return Probe(True, gpu=gpu, steps=STEPS)
+            held = self.held()
+            return Probe(True, gpu=gpu, hours=hours.left(None, held.taken if held else None), steps=STEPS)
         except ExecutorError as error:
             return Probe.failed(self.name, error, STEPS)
 

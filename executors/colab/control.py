@@ -44,12 +44,15 @@ class Bearer(Protocol):
 
 @dataclass(frozen=True)
 class Usage:
-    """What the account may have. `refill` is when free quota comes again, in seconds since the epoch."""
+    """What the account may have. `balance` is in Colab's units, `free` in thousandths of one, `rate` in units an hour,
+    for what the account has now; `refill` is when free quota comes again, in seconds since the epoch.
+    """
 
     gpus: tuple[str, ...]
     balance: float
     free: float | None
     refill: float | None
+    rate: float = 0.0
 
     @property
     def paid(self) -> bool:
@@ -101,6 +104,7 @@ class Control:
             balance=_number(found.get("currentBalance")) or 0.0,
             free=_number(free.get("remainingTokens")),
             refill=_number(free.get("nextRefillTimestampSec")),
+            rate=_number(found.get("consumptionRateHourly")) or 0.0,
         )
 
     def assignments(self) -> list[Assigned]:

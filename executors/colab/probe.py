@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from executors.base import ExecutorError, Probe, Unreachable
+from executors.colab import hours
 from executors.colab.address import Address
 from executors.colab.places import COLAB
-from executors.colab.runtime import Runtime
+from executors.colab.runtime import Record, Runtime
 from executors.jupyter.probe import in_time, not_installed
 
 if TYPE_CHECKING:
@@ -33,16 +34,17 @@ def _look(address: Address, deadline: float) -> Probe:
 
     control = Control(address.name, address.places, Login(replace(address, timeout=deadline)), deadline)
     try:
-        return Probe(True, gpu=_gpu(Runtime(address), control), steps=STEPS)
+        runtime, usage = Runtime(address), control.usage()
+        held = _held(runtime, control)
+        gpu = held.gpu if held else runtime.kinds(control, usage)[0]
+        return Probe(True, gpu=gpu, hours=hours.left(usage, held.taken if held else None), steps=STEPS)
     except ExecutorError as error:
         return Probe.failed(address.name, error, STEPS)
     finally:
         control.close()
 
 
-def _gpu(runtime: Runtime, control: Control) -> str:
-    """The GPU of the runtime there is, or of the one that would be asked for. Raises what taking it would."""
+def _held(runtime: Runtime, control: Control) -> Record | None:
+    """The runtime there is."""
     record = runtime.record
-    if record and record.endpoint in (one.endpoint for one in control.assignments()):
-        return record.gpu
-    return runtime.kinds(control)[0]
+    return record if record and record.endpoint in (one.endpoint for one in control.assignments()) else None

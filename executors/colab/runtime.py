@@ -22,7 +22,7 @@ from executors.colab.address import Address
 from executors.colab.places import QUOTA, RUNTIME, new_hash
 
 if TYPE_CHECKING:  # it needs httpx, and to remember needs nothing
-    from executors.colab.control import Assigned, Control
+    from executors.colab.control import Assigned, Control, Usage
 
 LOCK_SECONDS = 300.0
 """Somebody else may be taking the runtime, for as long as that takes."""
@@ -91,7 +91,7 @@ class Runtime:
 
     def take(self, control: Control) -> Assigned:
         """Take a runtime. To be called under the lock. Raises NoQuota or Refused."""
-        kinds = self.kinds(control)
+        kinds = self.kinds(control, control.usage())
         for kind in kinds[:-1]:
             with suppress(NoMachine):  # of that kind at present: a lesser one may do
                 return self._take(control, kind)
@@ -109,9 +109,8 @@ class Runtime:
         self._write(replace(record, endpoint=found.endpoint))
         return found
 
-    def kinds(self, control: Control) -> Sequence[str]:
+    def kinds(self, control: Control, usage: Usage) -> Sequence[str]:
         """The kinds of GPU to ask for, one after the other. Raises Refused or NoQuota."""
-        usage = control.usage()
         if usage.used_up:
             raise control.used_up(usage)
         name, wanted, offered = self._address.name, self._address.gpu, sorted(usage.gpus, key=_rank)

@@ -161,7 +161,7 @@ def test_a_job_that_is_longer_than_a_machine_can_be_had(broker: Broker, monkeypa
     about = {"kind": str(KIND), "service": "stabilize"}
     broker.journal.history.observe(COLAB, [Observation("run", 1e8, 3600, **about)])
     broker.journal.history.observe(HERE, [Observation("run", 1e8, 36000, **about)])
-    found = [Candidate(COLAB, Probe(True), "", 0), Candidate(HERE, WELL, "", 0, shared=True)]
+    found = [Candidate(COLAB, Probe(True, hours=12.0), "", 0), Candidate(HERE, WELL, "", 0, shared=True)]
 
     def placed(hours: float) -> list[Candidate]:
         work = Work("stabilize", KIND, hours * 1e8, 1, {})
@@ -169,7 +169,7 @@ def test_a_job_that_is_longer_than_a_machine_can_be_had(broker: Broker, monkeypa
 
     assert order(placed(11)) == ["colab", "local"]
     assert order(placed(13)) == ["local", "colab"]
-    assert placed(13)[1].reason == "not fit: it would take about 13 h, and a machine can be had there for 12 h"
+    assert placed(13)[1].reason == "not fit: it would take about 13 h, and a machine can be had there for about 12 h"
 
 
 # The whole way

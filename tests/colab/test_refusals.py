@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from executors.base import ExecutorError, NoQuota, Refused, Unreachable
 from executors.colab import ColabExecutor
+from executors.colab.hours import T4_RATE
 from executors.colab.places import new_hash
 from tests.colab.double import Double, double
 
@@ -146,6 +148,29 @@ def test_a_probe_takes_nothing(google: Double) -> None:
     probe = ColabExecutor("colab", google.options()).probe(DEADLINE)
     assert (probe.reachable, probe.gpu) == (True, "T4")
     assert not {"assign", "assign-token"} & google.faults.calls.keys()
+
+
+@pytest.mark.parametrize(
+    ("quota", "balance", "hours"),
+    [(36_000, 0.0, 12), (4000, 0.0, 4 / T4_RATE), (0, 99.0, 24)],
+    ids=["the free tier", "little quota", "paid"],
+)
+def test_a_probe_tells_how_long_a_machine_could_be_had(
+    google: Double, quota: int, balance: float, hours: float
+) -> None:
+    google.control.quota, google.control.balance = quota, balance
+    assert ColabExecutor("colab", google.options()).probe(DEADLINE).hours == hours
+
+
+def test_of_a_machine_that_is_held_it_tells_how_long_it_still_can_be(google: Double) -> None:
+    with ColabExecutor("colab", google.options()) as colab:
+        assert colab.probe(DEADLINE).hours == pytest.approx(12, abs=0.1)
+        google.control.price, google.control.quota = 3000, 6000
+        assert colab.probe(DEADLINE).hours == pytest.approx(2)
+        google.control.quota, record = 36_000, google.folder / "state/runtime.json"
+        taken = json.loads(record.read_text())
+        record.write_text(json.dumps(taken | {"taken": taken["taken"] - 10.5 * 3600}))
+        assert colab.probe(DEADLINE).hours == pytest.approx(1.5, abs=0.1)
 
 
 @pytest.mark.parametrize(
