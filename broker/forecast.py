@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from broker import priors, speeds
-from broker.history import History, Observation
+from broker.history import COLD, History, Observation
 from broker.priors import Machine
 from broker.targets import Target
 from broker.work import BYTES, Work
@@ -70,11 +70,15 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Place:
-    """A target that a job might run on, what its probe told, and whether it shares our files."""
+    """A target that a job might run on, what its probe told, and whether it shares our files.
+
+    One that is `cold` has a machine taken first.
+    """
 
     target: Target
     probe: Probe
     shared: bool
+    cold: bool = False
 
     @property
     def machine(self) -> Machine:
@@ -115,7 +119,8 @@ class Forecasts:
         )
 
     def _start(self, place: Place) -> Phase:
-        found = self._of(place.target.name).best("start")
+        measured, ways = self._of(place.target.name), (COLD, "start") if place.cold else ("start", COLD)
+        found = measured.best(ways[0]) or measured.best(ways[1])
         if found is None:
             return Phase(priors.start(self._work, place.machine), PRIOR)
         points, known = found

@@ -20,13 +20,16 @@ KEPT_OF_A_SERVICE = 256
 ASKED = 500
 """Blobs asked about in one query: SQLite takes so many values and more."""
 
+COLD = "cold"
+"""A start for which a machine was taken first."""
+
 
 @dataclass(frozen=True)
 class Observation:
     """Something that took `seconds` for an `amount`; of `out` and `payload`, that came to so many bytes.
 
-    `what` is run, start, prepare, out, payload, up or down. `kind` is what decides its speed, apart from the machine
-    (see `broker.work`); the links' have none, and no service.
+    `what` is run, start, cold, prepare, out, payload, up or down. `kind` is what decides its speed, apart from the
+    machine (see `broker.work`); the links' have none, and no service.
     """
 
     what: str

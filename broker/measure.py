@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from broker.agent import Agent
 from broker.errors import OffloadError
 from broker.events import Event
-from broker.history import ASKED, Observation
+from broker.history import ASKED, COLD, Observation
 from broker.job import Item, Job
 from broker.ledger import Ledger
 from broker.reports import Done, Models, Report
@@ -18,6 +18,7 @@ from broker.targets import LOCAL, Target
 from broker.wheels import Wants
 from broker.work import Work
 from executors.base import ExecutorError
+from executors.rented import Holding
 
 BIG = 1_000_000
 """Bytes from which on a transfer tells of the link's speed; what takes time of a smaller one is mostly the way."""
@@ -38,7 +39,7 @@ class Sheet:
         self.visits = self.staged = 0
         self.items: tuple[Item, ...] = ()
         self.blobs: list[str] = []
-        self.whole = True
+        self.whole, self.cold = True, False
         self.curious, self.facts = False, dict[str, Any]()
         self.heard_done = set[int]()
         self._started = self._ready = self._done = 0.0
@@ -112,10 +113,11 @@ def measured(run: Attempted, ledger: Ledger, target: Target, again: bool, prepar
     """Drive an attempt, and remember what it tells of its target. One that was taken up `again` tells no times."""
     history, health = ledger.journal.history, ledger.journal.health
     run.sheet.curious = target.name != LOCAL and health.known(target).cpus is None
-    run.sheet.began = time.monotonic()
+    run.sheet.began, before = time.monotonic(), target.holding()
     try:
         yield from run
     finally:
+        run.sheet.cold = _name(target.holding()) not in ("", _name(before))
         with suppress(OffloadError):  # a full disk, say: the next one is measured
             history.note_sent(target, run.sheet.blobs)
             if run.sheet.facts:
@@ -149,10 +151,14 @@ def _observed(run: Attempted, job: Job, target: Target) -> list[Observation]:
     rest -= sheet.tail if any(one.what == "down" for one in moved) else 0.0
     if any(item.done and item.index not in sheet.heard_done for item in items):
         return moved  # another was quicker: what it was at in vain is in its time, too
-    found = [Observation("start", 1.0, max(rest, 0.0), **about), *moved]
+    found = [Observation(COLD if sheet.cold else "start", 1.0, max(rest, 0.0), **about), *moved]
     if work.amount and all(item.done for item in items):
         found += [Observation("run", work.amount, sheet.work, **about), Observation("out", work.amount, out, **about)]
     return found
+
+
+def _name(holding: Holding | None) -> str:
+    return holding.name if holding else ""
 
 
 def _moved(run: Attempted, out: float) -> list[Observation]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from broker.plan import Candidate, said_away
 from broker.settings import Settings
 from broker.targets import LOCAL, Target
 from broker.work import Work
-from executors.base import ExecutorError
 
 DAY_SECONDS = 86400.0
 SPARE = 1.2
@@ -56,7 +54,7 @@ def forecast(
 
     local = next((one for one in candidates if one.target.name == LOCAL), None)
     probe = local.probe if local else here.executor().probe(1.0)
-    places = [Place(one.target, one.probe, one.shared) for one in candidates]
+    places = [Place(one.target, one.probe, one.shared, _is_cold(one.target)) for one in candidates]
     found = Forecasts(work, history, Place(here, probe, True), there).on(places)
     pairs = [(one, expected, unfit(one, work, expected)) for one, expected in zip(candidates, found, strict=True)]
     return [
@@ -65,15 +63,16 @@ def forecast(
     ]
 
 
+def _is_cold(target: Target) -> bool:
+    return target.rented() is not None and target.holding() is None
+
+
 def _oldest(target: Target, days: float) -> float:
     """When a blob that is still on a target must have been brought there, in seconds since the epoch, or later."""
-    oldest, rented = time.time() - days * DAY_SECONDS, target.rented()
-    if rented is None:
-        return oldest
-    with suppress(ExecutorError):  # what is wrong with its login, its use tells
-        if holding := rented.held():
-            return max(oldest, holding.taken)
-    return time.time() + DAY_SECONDS
+    oldest, holding = time.time() - days * DAY_SECONDS, target.holding()
+    if holding:
+        return max(oldest, holding.taken)
+    return time.time() + DAY_SECONDS if target.rented() else oldest
 
 
 def unfit(candidate: Candidate, work: Work, expected: Forecast) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,7 +21,7 @@ from broker.errors import ConfigError, UsageError
 from broker.settings import Settings
 from executors import executor_class
 from executors.base import Executor, ExecutorError
-from executors.rented import Rented
+from executors.rented import Holding, Rented
 from executors.unasked import OFFLINE, Unasked
 
 LOCAL = "local"
@@ -55,6 +56,13 @@ class Target:
         except ConfigError:  # its use tells; what is about other targets, or removes this one, need not fail
             return None
         return executor if isinstance(executor, Rented) else None
+
+    def holding(self) -> Holding | None:
+        """The machine that is held there, if it is rented. None, too, where that cannot be told: its use tells why."""
+        rented = self.rented()
+        with suppress(ExecutorError):
+            return rented.held() if rented else None
+        return None
 
 
 def load(settings: Settings) -> dict[str, Target]:

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -257,6 +258,17 @@ def test_what_is_there_already_is_not_sent(history: History) -> None:
 def test_a_target_that_shares_files_is_sent_nothing_and_sends_nothing_back(history: History) -> None:
     found = forecast(history, work(blobs=10**9), AT_HOME)
     assert (found.send_bytes, found.upload.seconds, found.download.seconds) == (0, 0, 0)
+
+
+def test_where_a_machine_is_taken_first_such_starts_tell(history: History) -> None:
+    def starts(cold: bool) -> float | None:
+        return forecast(history, work(), replace(THERE, cold=cold)).start.seconds
+
+    about = {"kind": str(KIND), "service": "stabilize"}
+    history.observe(BOX, [Observation("cold", 1, 60, **about)])
+    assert (starts(True), starts(False)) == (60, 60)
+    history.observe(BOX, [Observation("start", 1, 2, **about)])
+    assert (starts(True), starts(False)) == (60, 2)
 
 
 def test_what_will_be_prepared_here_is_what_travels(history: History) -> None:

@@ -24,7 +24,9 @@ from broker.measure import BIG, Sheet
 from broker.reports import Done
 from broker.scripts import bundle, runner
 from broker.stop import Stop
+from broker.targets import Target
 from executors.base import Lost, OutOfMemory, Probe
+from executors.rented import Holding
 from tests.broker.faulty import Fault, FaultyExecutor
 from tests.broker.jobs import drive, ledger, only_job, request
 
@@ -67,6 +69,19 @@ def test_a_forecast_and_what_was_measured_add_up_to_the_attempt(boxed: Broker, t
     assert last.ended is not None
     took = last.ended - last.started  # what comes after the last output, longer on a busy machine, is nobody's
     assert 0.2 < total <= took + 0.05
+
+
+def test_a_start_for_which_a_machine_was_taken_is_told_apart(
+    boxed: Broker, box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(target: Target) -> Holding | None:
+        entered = any(one[0] == "enter" for one in box.asked)
+        return Holding("m-1", "a machine", 0, 0, 0, 0) if entered else None
+
+    monkeypatch.setattr(Target, "holding", held)
+    for number, what in enumerate(("cold", "start")):
+        drive(boxed, request(tmp_path / f"{number}", b"one"))
+        assert seen(boxed, "box").keys() == {"run", "out", "cold", *[what]}
 
 
 def test_here_nothing_travels(broker: Broker, tmp_path: Path) -> None:
