@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -118,6 +120,26 @@ def test_a_heart_that_beats_keeps_a_lease_for_ever(journal: Journal, tmp_path: P
             time.sleep(0.05)
         with pytest.raises(lease.Held), lease.hold(journal, leases, job, 5 * lease.BEAT_SECONDS):
             pytest.fail("two drivers")
+
+
+def test_a_beat_that_cannot_be_written_is_made_up_for_by_the_next(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, write, missed = submit(journal), os.pwrite, list[int]()
+
+    def missing(lock: int, beat: bytes, offset: int) -> int:
+        if len(missed) < 3:
+            missed.append(lock)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(lock, beat, offset)
+
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
+    with lease.hold(journal, tmp_path, job, LONG):
+        monkeypatch.setattr(os, "pwrite", missing)
+        first, deadline = (tmp_path / f"{job}.lease").read_text(), time.monotonic() + 60
+        while len(missed) < 3 or (tmp_path / f"{job}.lease").read_text() == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_a_lease_is_not_taken_on_a_file_that_its_last_holder_removed(
