@@ -222,6 +222,27 @@ def test_a_driven_job_is_watched_until_it_is_free_and_then_taken_over(broker: Br
     assert only_job(broker).state is State.DONE
 
 
+def test_a_job_that_has_just_ended_is_removed_as_soon_as_its_driver_lets_go_of_it(
+    broker: Broker, tmp_path: Path
+) -> None:
+    job, ended, let_go = broker.submit(request(tmp_path / "media", b"one")), threading.Event(), threading.Event()
+
+    def end() -> None:
+        with Broker(broker.settings) as other, other.driving(job, Stop()) as ledger:
+            other.close_cancelled(ledger)
+            ended.set()
+            let_go.wait()
+
+    driver = threading.Thread(target=end)
+    driver.start()
+    ended.wait()
+    later = threading.Timer(0.5, let_go.set)
+    later.start()
+    broker.remove(job)
+    assert let_go.is_set() and broker.journal.jobs() == []
+    driver.join()
+
+
 def test_who_only_watches_may_leave_and_the_job_goes_on(broker: Broker, tmp_path: Path) -> None:
     job, stop = broker.submit(request(tmp_path / "media", b"one")), Stop()
     with lease.hold(broker.journal, broker.settings.state_dir / "leases", job.id, LONG):
