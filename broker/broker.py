@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,8 +29,12 @@ from broker.targets import Target
 from broker.turns import Late, Turn, Yields
 from broker.watch import watch
 
+LOOK_SECONDS = 0.05
 HEED_SECONDS = 0.5
 """How often a driver looks whether somebody asked for its job's end."""
+
+LETTING_GO_SECONDS = 10.0
+"""How long the driver of a job that has just ended may take to let go of it, before the job counts as being driven."""
 
 DEPTH = 16
 """How many jobs of a session and kind are looked at for one that can start, where rules part them."""
@@ -260,11 +265,18 @@ class Broker:
 
         Raises UsageError while it is driven, NoTarget while something of it is on a target that cannot be reached.
         """
+        self._outlast_driver(job)
         try:
             with self._lease(job) as ledger:
                 self._remove(ledger)
         except lease.Held as error:
             raise UsageError(f"job {job.id} is running", f"offload jobs cancel {job.id}") from error
+
+    def _outlast_driver(self, job: Job) -> None:
+        """Wait for who has just seen a job through: between its last word and its end there is a moment."""
+        deadline = time.monotonic() + LETTING_GO_SECONDS
+        while self._over(job.id) and self.driven(job.id) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
 
     def _remove(self, ledger: Ledger) -> None:
         left = [attempt for attempt in ledger.attempts if attempt.remains is not Remains.NOTHING]

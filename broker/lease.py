@@ -40,7 +40,7 @@ def hold(journal: Journal, folder: Path, job: str, seconds: float, handed: int |
         with journal.turn():
             lock = stack.enter_context(_locked(folder / f"{job}.lease", job, seconds, handed))
             ledger = journal.ledger(job)
-        stack.enter_context(every(BEAT_SECONDS, partial(_beat, lock)))
+        stack.enter_context(beating(partial(_beat, lock)))
         yield ledger
 
 
@@ -145,6 +145,18 @@ def every(seconds: float, do: Callable[[], object]) -> Iterator[None]:
     finally:
         enough.set()
         thread.join()
+
+
+@contextmanager
+def beating(beat: Callable[[], object]) -> Iterator[None]:
+    """Give signs of life as long as the context lasts. One that cannot be written is made up for by the next."""
+
+    def go_on() -> None:
+        with suppress(OSError):
+            beat()
+
+    with every(BEAT_SECONDS, go_on):
+        yield
 
 
 def _beat(lock: int) -> None:

@@ -28,7 +28,7 @@ class Slot:
         self.target = target
         self.lock = lock
         self._held = ExitStack()
-        self._held.enter_context(lease.every(lease.BEAT_SECONDS, partial(_beat, lock, job)))
+        self._held.enter_context(lease.beating(partial(_beat, lock, job)))
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,8 @@ from broker.errors import ConfigError, Interrupted, MissingHere, NoTarget
 from server import access, running
 from services.base.progress import say
 
-LOOKS, AGAIN_SECONDS = 5, 0.05
+LOOKS, AGAIN_SECONDS = 40, 0.05
+"""How often, and how soon again, it is looked whether who has come to a port makes itself known as one of ours."""
 
 
 @click.command(help="Serve jobs, and a page to see them on, to browsers and programs of this machine.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -120,6 +122,26 @@ def test_a_heart_that_beats_keeps_a_lease_for_ever(journal: Journal, tmp_path: P
             pytest.fail("two drivers")
 
 
+def test_a_beat_that_cannot_be_written_is_made_up_for_by_the_next(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, write, missed = submit(journal), os.pwrite, list[int]()
+
+    def missing(lock: int, beat: bytes, offset: int) -> int:
+        if len(missed) < 3:
+            missed.append(lock)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(lock, beat, offset)
+
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
+    with lease.hold(journal, tmp_path, job, LONG):
+        monkeypatch.setattr(os, "pwrite", missing)
+        first, deadline = (tmp_path / f"{job}.lease").read_text(), time.monotonic() + 60
+        while len(missed) < 3 or (tmp_path / f"{job}.lease").read_text() == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 def test_a_lease_is_not_taken_on_a_file_that_its_last_holder_removed(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +220,27 @@ def test_a_driven_job_is_watched_until_it_is_free_and_then_taken_over(broker: Br
     assert notes(told)[0] == f"job {job.id} is being seen through by another process; watching it"
     assert right(asked)
     assert only_job(broker).state is State.DONE
+
+
+def test_a_job_that_has_just_ended_is_removed_as_soon_as_its_driver_lets_go_of_it(
+    broker: Broker, tmp_path: Path
+) -> None:
+    job, ended, let_go = broker.submit(request(tmp_path / "media", b"one")), threading.Event(), threading.Event()
+
+    def end() -> None:
+        with Broker(broker.settings) as other, other.driving(job, Stop()) as ledger:
+            other.close_cancelled(ledger)
+            ended.set()
+            let_go.wait()
+
+    driver = threading.Thread(target=end)
+    driver.start()
+    ended.wait()
+    later = threading.Timer(0.5, let_go.set)
+    later.start()
+    broker.remove(job)
+    assert let_go.is_set() and broker.journal.jobs() == []
+    driver.join()
 
 
 def test_who_only_watches_may_leave_and_the_job_goes_on(broker: Broker, tmp_path: Path) -> None:

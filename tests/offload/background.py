@@ -25,7 +25,7 @@ FOLLOWER = BOOT.format(module="broker.followers")
 HANGS = 120.0
 """Seconds after which something that should have happened has not."""
 
-LONG = ("--seconds", "60")
+LONG = ("--seconds", "600")
 """Longer than any test."""
 
 
@@ -42,7 +42,18 @@ class Stage:
 
     def __init__(self, here: Path) -> None:
         self.here = here
+        self._hold = here.with_name("hold")
+        self._hold.mkdir()
         self._commands: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def held(self) -> tuple[Word, ...]:
+        """Options of a job that is over when the test says so: each of its items waits half-way until it may go on."""
+        return ("--seconds", "0", "--hold", self._hold)
+
+    def go_on(self, item: int = 0) -> None:
+        """Let an item of held jobs go on."""
+        (self._hold / str(item)).touch()
 
     def work(self, *words: Word) -> Said:
         """Type the command of the fake work, and wait for its end."""
@@ -99,15 +110,15 @@ def stage(here: Path, data: Path) -> Iterator[Stage]:
     stage.end()
 
 
-def said_so(command: subprocess.Popen[bytes], words: bytes) -> None:
-    """Wait until a command has said a line with these words on stderr."""
+def said_so(command: subprocess.Popen[bytes], words: bytes) -> str:
+    """Wait until a command has said a line with these words on stderr; returns all it had said by then."""
     assert command.stderr is not None
-    said = []
+    said = b""
     for line in command.stderr:
-        said.append(line)
+        said += line
         if words in line:
-            return
-    raise AssertionError(f"{words!r} was never said: {said}")
+            return said.decode()
+    raise AssertionError(f"{words!r} was never said: {said!r}")
 
 
 def finish(command: subprocess.Popen[bytes]) -> Said:
@@ -147,26 +158,39 @@ def at_work(job: str, attempt: int = 1) -> list[psutil.Process]:
 
 def driver(job: str) -> psutil.Process:
     """The process that drives a job, once it says so."""
-    until(lambda: _holder(job), "a driver")
-    return psutil.Process(_holder(job))
+    found: list[psutil.Process] = []
+    until(lambda: found.extend(_holder(job)) or found, "a driver")
+    return found[0]
 
 
-def _holder(job: str) -> int:
+def _holder(job: str) -> list[psutil.Process]:
+    """The process that holds a job's lease, if one does."""
     lease = settings.load().state_dir / "leases" / f"{job}.lease"
-    words = lease.read_text().split() if state(job) not in ("interrupted", "done") and lease.exists() else []
-    return int(words[0]) if words and psutil.pid_exists(int(words[0])) else 0
+    with suppress(FileNotFoundError, psutil.NoSuchProcess):  # it was let go just now
+        words = lease.read_text().split() if state(job) not in ("interrupted", "done") else []
+        return [psutil.Process(int(words[0]))] if words else []
+    return []
 
 
 def follower(job: str) -> psutil.Process:
     """The follower of a job, once it says that it drives it: until then its lease names who started it."""
-    until(lambda: _holder(job) in [process.pid for process in followers(job)], "a follower")
-    return driver(job)
+    found: list[psutil.Process] = []
+    until(lambda: found.extend(one for one in _holder(job) if one in followers(job)) or found, "a follower")
+    return found[0]
 
 
 def followers(job: str = "") -> list[psutil.Process]:
     """The followers of a job, or of all jobs of this test."""
     ours = carrying("OFFLOAD_STATE_DIR", str(settings.load().state_dir))
-    return [process for process in ours if {FOLLOWER, job or FOLLOWER} <= set(words(process))]
+    found = {process: words(process) for process in ours if {FOLLOWER, job or FOLLOWER} <= set(words(process))}
+    return [process for process, typed in found.items() if found.get(_parent(process)) != typed]
+
+
+def _parent(process: psutil.Process) -> psutil.Process | None:
+    """Who started it: a command that is just being started has its parent's words until it has its own."""
+    with suppress(psutil.Error):
+        return process.parent()
+    return None
 
 
 def words(process: psutil.Process) -> list[str]:
@@ -178,8 +202,16 @@ def words(process: psutil.Process) -> list[str]:
 
 def kill(process: psutil.Process, number: signal.Signals = signal.SIGKILL) -> None:
     """Send a signal to a process that is nobody's child here, and wait until it is gone."""
-    process.send_signal(number)
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, f"its end by {number.name}")
+    with suppress(psutil.NoSuchProcess):  # it is
+        process.send_signal(number)
+    until(lambda: is_gone(process), f"its end by {number.name}")
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, buried or not."""
+    with suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def orphan(job: str) -> None:

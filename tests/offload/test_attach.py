@@ -20,14 +20,14 @@ from tests.offload.background import (
     tries,
     until,
 )
-from tests.services.typed import Said, fake, offload
+from tests.services.typed import Said, Word, fake, offload
 
 __all__ = ["stage"]
 
 
-def begun(stage: Stage, *words: str) -> str:
+def begun(stage: Stage, *words: Word) -> str:
     """A job of the foreground that is at work and that nobody drives."""
-    command = stage.start(*words, "a.dat")
+    command = stage.start(*(words or stage.held), "a.dat")
     job = stage.latest()
     command.kill()
     command.wait()
@@ -39,20 +39,25 @@ def attach(stage: Stage, job: str, *words: str) -> Said:
 
 
 def test_a_job_that_nobody_drives_is_driven_from_here(stage: Stage) -> None:
-    job = begun(stage, "--seconds", "2")
-    said = attach(stage, job[:6])
+    job = begun(stage)
+    command = stage.attach(job[:6])
+    assert "watching" not in said_so(command, b"running on local")
+    stage.go_on()
+    said = finish(command)
     assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
     assert "watching" not in said.err
     assert tries(job) == [("local", "done")]
 
 
 def test_a_driven_one_is_watched_to_its_end(stage: Stage) -> None:
-    job = stage.detach("--seconds", "3", "a.dat")
-    said = attach(stage, job, "--json")
+    job = stage.detach(*stage.held, "a.dat")
+    command = stage.attach(job, "--json")
+    assert "watching it" in said_so(command, b"running on local")
+    stage.go_on()
+    said = finish(command)
     assert said.code == 0
     assert (said.document["state"], said.document["exit_code"]) == ("done", 0)
-    for part in ("watching it", "running on local", "a.dat -> a.worked.bin"):
-        assert part in said.err
+    assert "a.dat -> a.worked.bin" in said.err
 
 
 def test_quiet_is_quiet(stage: Stage) -> None:
@@ -98,19 +103,24 @@ def test_any_polite_signal_only_ends_the_watching(stage: Stage, number: signal.S
 
 
 def test_two_that_attach_at_once_drive_it_once(stage: Stage) -> None:
-    job = begun(stage, "--seconds", "3")
-    said = [finish(command) for command in [stage.attach(job), stage.attach(job), stage.attach(job)]]
+    job = begun(stage)
+    commands = [stage.attach(job), stage.attach(job), stage.attach(job)]
+    heard = [said_so(command, b"running on local") for command in commands]
+    assert sorted("watching it" in one for one in heard) == [False, True, True]
+    stage.go_on()
+    said = [finish(command) for command in commands]
     assert [(one.code, one.lines) for one in said] == [(0, [str(stage.here / "a.worked.bin")])] * 3
-    assert sorted("watching it" in one.err for one in said) == [False, True, True]
+    assert not any("watching it" in one.err for one in said)
     assert tries(job) == [("local", "done")]
 
 
 def test_when_the_driver_among_two_dies_the_other_goes_on(stage: Stage) -> None:
-    job = begun(stage, "--seconds", "4")
+    job = begun(stage)
     commands = {command.pid: command for command in (stage.attach(job), stage.attach(job))}
     until(lambda: driver(job).pid in commands, "one of them to drive it")
     commands.pop(driver(job).pid).kill()
     [other] = commands.values()
+    stage.go_on()
     said = finish(other)
     assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
     assert tries(job) == [("local", "done")]
@@ -125,10 +135,11 @@ def test_who_watches_hears_that_it_was_cancelled(stage: Stage) -> None:
 
 
 def test_the_command_that_is_shown_goes_on_from_anywhere(stage: Stage) -> None:
-    job = begun(stage, "--seconds", "1")
+    job = begun(stage)
     shown = offload(stage.here, "jobs", "show", job).out.decode()
     assert f"cd {stage.here} && " in shown
     assert f"jobs attach {job}" in shown
+    stage.go_on()
     said = offload(stage.here.parent, "jobs", "attach", job)
     assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
 

@@ -21,6 +21,7 @@ from tests.offload.background import (
     followers,
     interrupt,
     kill,
+    said_so,
     stage,
     state,
     tries,
@@ -34,7 +35,7 @@ SHORT = ("--seconds", "1.5")
 
 
 def test_a_detached_job_is_done_in_the_background(stage: Stage) -> None:
-    said = stage.work("--detach", "--seconds", "4", "a.dat")
+    said = stage.work("--detach", *stage.held, "a.dat")
     assert said.code == 0
     [job] = said.lines
     assert f"jobs attach {job}" in said.err
@@ -42,6 +43,7 @@ def test_a_detached_job_is_done_in_the_background(stage: Stage) -> None:
     assert os.getsid(process.pid) == process.pid
     assert Path(f"/proc/{process.pid}/fd/0").readlink() == Path(os.devnull)
     assert state(job) == "detached"
+    stage.go_on()
     until(lambda: state(job) == "done", "the job's end")
     assert (stage.here / "a.worked.bin").read_bytes() == fakework.expected(b"some work")
     until(lambda: not followers(job), "the follower's end")
@@ -79,21 +81,24 @@ def test_typed_many_times_at_once_it_is_one_job_with_one_follower(stage: Stage) 
 
 
 def test_typed_again_without_detach_it_is_watched(stage: Stage) -> None:
-    job = stage.detach("--seconds", "2", "a.dat")
-    said = stage.work("--seconds", "2", "a.dat")
+    job = stage.detach(*stage.held, "a.dat")
+    command = stage.start(*stage.held, "a.dat")
+    assert "interrupted" not in said_so(command, b"watching it")
+    stage.go_on()
+    said = finish(command)
     assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
-    assert "watching it" in said.err
     assert "interrupted" not in said.err
     assert tries(job) == [("local", "done")]
 
 
 def test_a_job_begun_in_the_foreground_can_be_detached(stage: Stage) -> None:
-    command = stage.start("--seconds", "4", "a.dat")
+    command = stage.start(*stage.held, "a.dat")
     job = stage.latest()
-    assert stage.detach("--seconds", "4", "a.dat") == job
+    assert stage.detach(*stage.held, "a.dat") == job
     command.kill()
     command.wait()
     assert b"\tdetached\t" in offload(stage.here, "jobs", "ls").out
+    stage.go_on()
     assert offload(stage.here, "jobs", "attach", job, "-q").code == 0
     assert tries(job) == [("local", "done")]
 
@@ -111,12 +116,13 @@ def test_the_next_command_of_any_kind_replaces_a_killed_follower(stage: Stage, v
 
 
 def test_a_replaced_follower_takes_the_job_up_where_it_is(stage: Stage) -> None:
-    job = stage.detach("--seconds", "2", "a.dat")
+    job = stage.detach(*stage.held, "a.dat")
     until(lambda: at_work(job), "the script")
-    [script] = [process for process in at_work(job) if "work.py" in " ".join(process.cmdline())]
+    [script] = at_work(job)
     kill(follower(job))
     assert b"\tdetached\t" in offload(stage.here, "jobs", "ls").out
-    assert script.is_running()
+    assert at_work(job) == [script]
+    stage.go_on()
     until(lambda: state(job) == "done", "the job's end")
     assert tries(job) == [("local", "done")]
 
@@ -131,10 +137,11 @@ def test_a_signal_ends_the_follower_and_not_the_job(stage: Stage, number: signal
 
 
 def test_a_watcher_takes_over_from_a_killed_follower(stage: Stage) -> None:
-    job = stage.detach("--seconds", "3", "a.dat")
+    job = stage.detach(*stage.held, "a.dat")
     until(lambda: at_work(job), "the script")
     watcher = stage.watch(job)
     kill(follower(job))
+    stage.go_on()
     said = finish(watcher)
     assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
     assert "going on with it here" in said.err
@@ -185,8 +192,9 @@ def test_a_detached_job_that_fails_says_so_to_who_asks(stage: Stage) -> None:
 def test_a_result_that_finds_no_room_waits_and_is_stored_when_there_is_some(stage: Stage) -> None:
     folder = stage.here / "to"
     folder.mkdir()
-    job = stage.detach("-o", "to/a.bin", "--seconds", "1", "a.dat")
+    job = stage.detach("-o", "to/a.bin", *stage.held, "a.dat")
     folder.rename(stage.here / "away")
+    stage.go_on()
     until(lambda: state(job) == "waiting", "that it waits")
     assert "cannot be stored" in offload(stage.here, "jobs", "show", job).out.decode()
     (stage.here / "away").rename(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.offload.background import LONG, Stage, finish, interrupt, stage, state
+import subprocess
+
+from tests.offload.background import LONG, Stage, at_work, finish, interrupt, kill, stage, state
 from tests.services.typed import OFFLOAD, fake, offload
 
 __all__ = ["stage"]
@@ -13,23 +15,32 @@ NOISE = ["this is not an event", "\ufffd\ufffd nor is this", "a warning"]
 
 
 def test_it_is_told_while_it_is_said_and_until_the_job_is_over(stage: Stage) -> None:
-    job = stage.detach("--noise", "--seconds", "4", "a.dat")
+    job = stage.detach("--noise", *stage.held, "a.dat")
     command = stage.start(job, command=FOLLOW)
-    assert command.stdout is not None
-    lines = [command.stdout.readline().decode().rstrip("\n") for _ in range(4)]
-    assert lines == ["--- attempt 1 on local: running", *NOISE]
+    assert told(command) == ["--- attempt 1 on local: running", *NOISE]
     assert not (stage.here / "a.worked.bin").exists()
+    stage.go_on()
     said = finish(command)
     assert (said.code, said.out) == (0, b"")
     assert state(job) == "done"
 
 
 def test_it_goes_on_from_attempt_to_attempt(stage: Stage) -> None:
-    job = stage.detach("--noise", "--trouble", "SIGKILL", "--seconds", "1", "a.dat")
-    said = finish(stage.start(job, command=FOLLOW))
-    heads = [f"--- attempt {number} on local: running" for number in (1, 2)]
-    assert (said.code, said.lines) == (0, [heads[0], *NOISE, heads[1], *NOISE])
+    job = stage.detach("--noise", *stage.held, "a.dat")
+    command = stage.start(job, command=FOLLOW)
+    for number in (1, 2):
+        assert told(command) == [f"--- attempt {number} on local: running", *NOISE]
+        [script] = at_work(job, number)
+        kill(script)
+    said = finish(command)
+    assert (said.code, said.out) == (0, b"")
     assert state(job) == "failed"
+
+
+def told(command: subprocess.Popen[bytes]) -> list[str]:
+    """The next four lines on stdout."""
+    assert command.stdout is not None
+    return [command.stdout.readline().decode().rstrip("\n") for _ in range(4)]
 
 
 def test_of_a_job_that_is_over_it_is_all_there_was(stage: Stage) -> None:

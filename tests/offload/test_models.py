@@ -13,6 +13,7 @@ import pytest
 from tests.executors.sshd import needs_sshd, sshd
 from tests.executors.test_local import tmpfs
 from tests.hub import Hub, Trouble, sha256
+from tests.offload.background import until
 from tests.offload.typed_models import BLIP, FILES, OTHER, hashes, models, row, stored
 from tests.services.typed import OFFLOAD, environment
 
@@ -115,6 +116,7 @@ def test_ctrl_c_ends_it_there_too_and_the_next_goes_on(here: Path, hub: Hub, sto
         [*OFFLOAD, "models", "prefetch", "blip-base"], cwd=here, env=environment(), stderr=subprocess.PIPE, text=True
     )
     assert trouble.held.wait(60)
+    until(lambda: any(part.stat().st_size for part in store.glob("*.part")), "what was sent is kept")
     command.send_signal(signal.SIGINT)
     said = command.communicate(timeout=60)[1]
     assert trouble.hold

@@ -13,7 +13,7 @@ from broker.lease import Held
 from offload.jobs import _reopened
 from tests import fakework
 from tests.broker.jobs import ledger
-from tests.offload.background import LONG, Stage, at_work, finish, interrupt, stage, state, tries, until
+from tests.offload.background import LONG, Stage, at_work, finish, interrupt, said_so, stage, state, tries, until
 from tests.services.typed import OFFLOAD, Said, fake, offload
 
 __all__ = ["stage"]
@@ -32,9 +32,11 @@ def latest(stage: Stage) -> str:
 def stopped(stage: Stage) -> str:
     """A job of two items that was stopped when the first was done."""
     (stage.here / "b.dat").write_text("more work")
-    command = stage.start("--seconds", "2", "a.dat", "b.dat")
+    command = stage.start(*stage.held, "a.dat", "b.dat")
+    stage.go_on(0)
     until((stage.here / "a.worked.bin").exists, "the first output")
     assert interrupt(command).code == 130
+    stage.go_on(1)
     return latest(stage)
 
 
@@ -75,10 +77,12 @@ def test_what_fails_again_ends_as_it_did(stage: Stage) -> None:
 
 
 def test_an_open_job_is_watched(stage: Stage) -> None:
-    job = stage.detach("--seconds", "2", "a.dat")
-    said = retry(stage, job)
+    job = stage.detach(*stage.held, "a.dat")
+    command = stage.start("jobs", "retry", job, command=OFFLOAD)
+    said_so(command, b"watching it")
+    stage.go_on()
+    said = finish(command)
     assert (said.code, said.lines) == (0, [str(stage.here / "a.worked.bin")])
-    assert "watching it" in said.err
     assert tries(job) == [("local", "done")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ import pytest
 from broker import settings
 from broker.broker import Broker
 from broker.errors import OffloadError
+from broker.journal import Journal
+from broker.settings import Settings
+from broker.slots import Slots
+from broker.targets import LOCAL
 from tests.offload.background import followers, until
 from tests.server.serving import Serving
 
@@ -63,6 +67,22 @@ def over(http: httpx.Client, job: str) -> dict[str, Any]:
 def folders(home: Path) -> list[Path]:
     """The folders of the server's jobs."""
     return [path for path in (home / "state" / "server" / "jobs").glob("*") if path.name != ".locks"]
+
+
+@contextmanager
+def no_place(config: Settings) -> Iterator[None]:
+    """While all places of this machine are taken, so that no job gets to its end."""
+    slots = Slots(config.state_dir / "slots", config.lease_seconds)
+    with Journal(config.journal) as journal, ExitStack() as taken:
+
+        def take() -> bool:
+            with journal.turn():
+                slot = slots.take(LOCAL, config.local_jobs, "another")
+            return slot is not None and bool(taken.enter_context(slot))
+
+        for _ in range(config.local_jobs):
+            until(take, "a place that is free")
+        yield
 
 
 def end_all() -> None:

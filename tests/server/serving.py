@@ -16,6 +16,7 @@ import httpx
 from broker import settings
 from server import access
 from server.client import Client
+from tests.ports import reserved
 from tests.server.nursery import Forked
 
 REPO = Path(__file__).parents[2]
@@ -24,11 +25,13 @@ REPO = Path(__file__).parents[2]
 class Serving:
     """A server on this test's folders, and on the same port each time it is started. Use it as a context.
 
-    `env` is added to the environment, `log` is where its stderr goes.
+    `env` is added to the environment, `log` is where its stderr goes. While it is away nobody else is given its port.
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
-        self.folder, self.env, self.port = folder, {**os.environ, **(env or {})}, 0
+        self.folder, self.env = folder, {**os.environ, **(env or {})}
+        self._place = reserved()
+        self.port: int = self._place.getsockname()[1]
         self.log = folder / "serve.log"
         self.process: subprocess.Popen[str] | Forked | None = None
         self.link = ""
@@ -39,6 +42,7 @@ class Serving:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.kill()
+        self._place.close()
 
     def start(self) -> None:
         """Start it, again after `kill` or `stop`, and wait until it serves."""
@@ -47,8 +51,7 @@ class Serving:
         self.process = self._typed(words) if "PYTHONPATH" in self.env else Forked(words, self.env, self.log)
         assert self.process.stdout is not None
         self.link = self.process.stdout.readline().strip()
-        assert self.link.startswith("http://127.0.0.1:"), self.log.read_text()
-        self.port = httpx.URL(self.link).port or 0
+        assert self.link.startswith(f"{self.url}/"), self.log.read_text()
 
     def _typed(self, words: Sequence[str]) -> subprocess.Popen[str]:
         typed = [sys.executable, "-m", "offload", *words]

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,6 @@ from broker import settings
 from broker.broker import Broker
 from broker.models import catalogue, lock, store
 from broker.models.pin import File, Pin
-from broker.slots import Slots
 from broker.staging import file_sha256
 from server import speech
 from server.problems import Refusal
@@ -32,6 +31,7 @@ from server.routes import audio
 from server.speech import SEGMENT, SURENESS
 from tests.remote_scripts.heard import models, sound
 from tests.remote_scripts.test_subtitles import read_srt, read_vtt
+from tests.server.asking import no_place
 from tests.server.serving import Serving
 
 __all__ = ["models"]  # a fixture
@@ -40,7 +40,6 @@ SAID = [(0, 4000, "And so my fellow Americans"), (4000, 11000, "ask not what you
 TEXT = " ".join(said for _, _, said in SAID)
 QUICK = "faster-whisper-tiny"
 MOST = 3_000_000
-PLACES = 2  # jobs at once
 SECONDS = 120  # a dead-line, not an expectation
 
 
@@ -67,7 +66,7 @@ def server(folder: Path, models: Path) -> Iterator[Serving]:
     env = {
         "OFFLOAD_OFFLINE": "1",
         "OFFLOAD_SERVE_BYTES": f"{MOST}",
-        "OFFLOAD_LOCAL_JOBS": f"{PLACES}",
+        "OFFLOAD_LOCAL_JOBS": "2",
         "OMP_NUM_THREADS": "1",
     }
     for name in ("config", "state", "cache"):
@@ -354,17 +353,6 @@ def seen(server: Serving) -> set[str]:
     return {job["job"] for job in jobs(server)}
 
 
-@contextmanager
-def no_place(folder: Path) -> Iterator[None]:
-    """While all places of this machine are taken, so that no job of the server gets to its end."""
-    slots = Slots(folder / "state/slots", settings.load().lease_seconds)
-    with ExitStack() as taken:
-        for _ in range(PLACES):
-            slot = until(lambda: slots.take("local", PLACES, "another"))
-            taken.enter_context(slot)
-        yield
-
-
 def test_a_client_that_goes_comes_back_to_its_job(server: Serving, folder: Path) -> None:
     content, before = voice(folder, 5.5), seen(server)
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -403,7 +391,7 @@ def test_a_server_that_ends_meanwhile_has_the_job_when_it_is_back(
     end: Callable[[Serving], int | None], server: Serving, folder: Path
 ) -> None:
     content, before = voice(folder, 6.5 if end is Serving.kill else 6.6), seen(server)
-    with no_place(folder), ThreadPoolExecutor() as pool:
+    with no_place(settings.load(server.env)), ThreadPoolExecutor() as pool:
         asked = pool.submit(ask, server, content)
         job = running(server, before)
         end(server)
@@ -419,7 +407,7 @@ def test_a_server_that_ends_meanwhile_has_the_job_when_it_is_back(
 
 def test_one_that_is_cancelled_says_so_and_is_taken_up_by_the_next_request(server: Serving, folder: Path) -> None:
     content, before = voice(folder, 7.5), seen(server)
-    with no_place(folder), ThreadPoolExecutor() as pool, server.http() as http:
+    with no_place(settings.load(server.env)), ThreadPoolExecutor() as pool, server.http() as http:
         asked = pool.submit(ask, server, content)
         job = running(server, before)
         http.delete(f"/v1/jobs/{job}")

@@ -283,7 +283,7 @@ def desk() -> Desk:
 
 def test_a_client_that_goes_is_forgotten(desk: Desk, broker: Broker, tmp_path: Path) -> None:
     job = submitted(broker, tmp_path / "media")
-    with served(desk) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with served(desk) as url, httpx.Client(base_url=url, trust_env=False, timeout=HANGS) as http:
         with listening(http, job.id) as stream, listening(http, None) as everything:
             next(stream), next(everything)
             assert len(desk.watcher.listeners) == 2
@@ -294,7 +294,7 @@ def test_a_client_that_goes_is_forgotten(desk: Desk, broker: Broker, tmp_path: P
 def test_a_client_that_goes_with_much_on_the_way_is_forgotten(desk: Desk, broker: Broker, tmp_path: Path) -> None:
     job = submitted(broker, tmp_path / "media")
     ledger, long = begun(broker, job), "x" * 400_000
-    with served(desk) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with served(desk) as url, httpx.Client(base_url=url, trust_env=False, timeout=HANGS) as http:
         with slow(httpx.URL(url).port or 0, "", job.id), listening(http, job.id) as stream:
             for number in range(40):
                 ledger.fail_item(0, "failed", f"{number}{long}")
@@ -309,7 +309,8 @@ def test_a_stream_says_now_and_then_that_it_is_alive(
     assert events.STILL_SECONDS == 15.0
     monkeypatch.setattr(events, "STILL_SECONDS", 0.05)
     job = submitted(broker, tmp_path / "media")
-    with served(desk) as url, httpx.stream("GET", f"{url}/v1/jobs/{job.id}/events", trust_env=False) as stream:
+    path = f"/v1/jobs/{job.id}/events"
+    with served(desk) as url, httpx.stream("GET", f"{url}{path}", trust_env=False, timeout=HANGS) as stream:
         lines = stream.iter_lines()
         assert next(lines) == "retry: 1000"
         assert next(line for line in lines if line == "event: still") and next(lines).rstrip() == "data:"

@@ -15,7 +15,7 @@ from broker.broker import Broker
 from broker.job import State
 from tests.broker.jobs import ledger
 from tests.media import clip
-from tests.offload.background import until
+from tests.offload.background import Stage, state, until
 from tests.server.asking import WAITING, ask, away, folders, http, over, upload, wish
 from tests.server.serving import Serving
 from tests.services.typed import FAKEWORK, offload, type_
@@ -144,7 +144,8 @@ def test_a_job_that_waits_since_it_failed_here_is_tried_here_again(
 
 
 def test_a_job_that_runs_is_cancelled_with_all_its_processes(http: httpx.Client, here: Path) -> None:
-    [job] = type_([*FAKEWORK, "--detach", "--seconds", "60", "a.dat"], here).lines
+    stage = Stage(here)
+    job = stage.detach(*stage.held, "a.dat")
     until(lambda: http.get(f"/v1/jobs/{job}").json()["progress"] > 0, "progress")
     assert http.delete(f"/v1/jobs/{job}").json()["did"] in ("ending", "cancelled")
     assert over(http, job)["state"] == "cancelled"
@@ -152,15 +153,14 @@ def test_a_job_that_runs_is_cancelled_with_all_its_processes(http: httpx.Client,
 
 
 def test_what_was_typed_and_lost_its_terminal_is_gone_on_with(http: httpx.Client, here: Path) -> None:
-    from tests.offload.background import Stage, state
-
     stage = Stage(here)
-    command = stage.start("--seconds", "0.5", "a.dat")
+    command = stage.start(*stage.held, "a.dat")
     job = stage.latest()
     command.kill()
     command.communicate()
-    until(lambda: state(job) in ("interrupted", "done"), "that nobody drives it")
+    until(lambda: state(job) == "interrupted", "that nobody drives it")
     assert http.post(f"/v1/jobs/{job}/retry").status_code == 200
+    stage.go_on()
     assert over(http, job)["state"] == "done"
     made = (here / "a.worked.bin").read_bytes()
     told = http.get(f"/v1/jobs/{job}").json()

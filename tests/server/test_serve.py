@@ -11,11 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from broker import settings
+from offload import serve as starting
+from server import access, running
+from tests.ports import reserved
 from tests.server.serving import REPO, Serving
 
 
@@ -50,7 +55,7 @@ def test_the_link_logs_a_browser_in_once(serving: Serving) -> None:
     assert name == f"offload_{serving.port}"
     said = {word.strip().lower() for word in rest.split(";")[1:]}
     assert {"httponly", "samesite=strict", "path=/", f"max-age={30 * 86400}"} == said
-    with httpx.Client(base_url=serving.url, cookies=answer.cookies, trust_env=False) as client:
+    with httpx.Client(base_url=serving.url, cookies=answer.cookies, trust_env=False, timeout=60) as client:
         assert client.get("/v1/health").status_code == 200
         assert client.get("/v1/health", headers={"Origin": "http://127.0.0.1:1"}).status_code == 403
     again = log_in(serving, serving.code)
@@ -104,16 +109,32 @@ def test_started_twice_it_prints_a_link_of_the_first(serving: Serving) -> None:
 
 
 def test_of_several_started_at_once_one_serves_and_all_print_a_link(offload_dirs: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "offload", "serve", "--port", str(port)]
-    started = [subprocess.Popen(words, cwd=REPO, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    links = [one.stdout.readline() for one in started if one.stdout]
-    assert len(set(links)) == 3 and {link.partition("/#")[0] for link in links} == {f"http://127.0.0.1:{port}"}
-    for one in started:
-        one.terminate()
-        one.communicate()
+    with reserved() as place:
+        port = place.getsockname()[1]
+        words = [sys.executable, "-m", "offload", "serve", "--port", str(port)]
+        started = [subprocess.Popen(words, cwd=REPO, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        links = [one.stdout.readline() for one in started if one.stdout]
+        assert len(set(links)) == 3 and {link.partition("/#")[0] for link in links} == {f"http://127.0.0.1:{port}"}
+        for one in started:
+            one.terminate()
+            one.communicate()
     assert [file.name for file in (offload_dirs / "state/server/running").iterdir()] == [str(port)]
+
+
+def test_one_that_has_only_just_come_to_its_port_is_ours(offload_dirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between coming to it and being known there is a moment, which a busy machine makes long."""
+    config, looks = settings.load(), list[float]()
+    access.token(access.folder(config))
+    with ExitStack() as over, reserved() as place:
+        port = place.getsockname()[1]
+
+        def pause(seconds: float) -> None:
+            looks.append(seconds)
+            if sum(looks) > 1:
+                over.enter_context(running.known(config, port))
+
+        monkeypatch.setattr(starting.time, "sleep", pause)
+        assert starting._is_ours(config, port)
 
 
 def test_without_a_server_there_is_no_link() -> None:
@@ -147,9 +168,6 @@ def stranger() -> Iterator[tuple[int, list[bytes]]]:
 def test_the_token_is_not_shown_to_a_stranger_at_the_port(stranger: tuple[int, list[bytes]]) -> None:
     """Also where a server of ours was, and has left its mark."""
     port, heard = stranger
-    from broker import settings
-    from server import access, running
-
     place = access.folder(settings.load()) / "running"
     place.mkdir(parents=True)
     (place / str(port)).touch()

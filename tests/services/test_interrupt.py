@@ -7,22 +7,23 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from broker import settings
-from tests.services.typed import FAKEWORK, OFFLOAD, STABILIZE, Word, environment, offload, type_
+from tests.offload.background import said_so
+from tests.services.typed import FAKEWORK, OFFLOAD, QUICK, STABILIZE, Word, environment, offload, type_
 
 HANGS = 60.0
-SLOW = ("--seconds", "2.5")
 
 
 @pytest.fixture
 def started(here: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Commands under way: none outlives the test."""
+    here.with_name("hold").mkdir()
     commands: list[subprocess.Popen[bytes]] = []
     yield commands
     for command in commands:
@@ -31,12 +32,20 @@ def started(here: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
         command.communicate()
 
 
-def start(
-    started: list[subprocess.Popen[bytes]], here: Path, *words: Word, command: Sequence[Word] = (*FAKEWORK, *SLOW)
-) -> subprocess.Popen[bytes]:
-    """Type a command and do not wait for it."""
+def held(here: Path, *words: Word) -> list[Word]:
+    """A command whose items each wait half-way until they may go on."""
+    return [*FAKEWORK, *QUICK, "--hold", here.with_name("hold"), *words]
+
+
+def go_on(here: Path, item: int) -> None:
+    """Let an item go on."""
+    (here.with_name("hold") / str(item)).touch()
+
+
+def start(started: list[subprocess.Popen[bytes]], here: Path, *words: Word) -> subprocess.Popen[bytes]:
+    """Type such a command and do not wait for it."""
     pipe = subprocess.PIPE
-    started.append(subprocess.Popen([*command, *words], cwd=here, env=environment(), stdout=pipe, stderr=pipe))
+    started.append(subprocess.Popen(held(here, *words), cwd=here, env=environment(), stdout=pipe, stderr=pipe))
     return started[-1]
 
 
@@ -64,9 +73,10 @@ def interrupt(command: subprocess.Popen[bytes]) -> tuple[bytes, str]:
 
 
 def resume(err: str, here: Path) -> subprocess.CompletedProcess[bytes]:
-    """Do in a shell what the message says to type, only faster."""
+    """Do in a shell what the message says to type, and let nothing wait."""
     _, command = err.split("To do the rest:\n  ")
-    command = command.replace("--seconds=2.5", "--seconds=0")
+    for item in range(2):
+        go_on(here, item)
     return subprocess.run(["sh", "-c", command], cwd=here, env=environment(), capture_output=True)
 
 
@@ -84,6 +94,7 @@ def test_what_is_finished_is_kept_and_the_rest_can_be_done(here: Path, started: 
     for name in ("a.dat", "b.dat"):
         (here / name).write_text(name)
     command = start(started, here, "a.dat", "b.dat")
+    go_on(here, 0)
     wait_for(here, "a.worked.bin", command)
     out, err = interrupt(command)
     assert out == os.fsencode(here / "a.worked.bin") + b"\n"
@@ -101,6 +112,7 @@ def test_what_existed_before_is_not_taken_for_done(here: Path, started: list[sub
         (here / name).write_text(name)
     (here / "b.worked.bin").write_text("old")
     command = start(started, here, "--overwrite", "a.dat", "b.dat")
+    go_on(here, 0)
     wait_for(here, "a.worked.bin", command)
     _, err = interrupt(command)
     first = (here / "a.worked.bin").stat()
@@ -115,6 +127,7 @@ def test_the_command_holds_for_any_names(here: Path, started: list[subprocess.Po
     for name in names:
         (here / name).write_text(name, errors="surrogateescape")
     command = start(started, here, "-q", "-o", "to here/", "--", *names)
+    go_on(here, 0)
     wait_for(here, "to here/-a 'b'.worked.bin", command)
     _, err = interrupt(command)
     assert "\x1b" not in err
@@ -165,7 +178,7 @@ def test_twice_is_at_once(
 
 
 def test_cancelled_from_elsewhere_is_told_here(here: Path, data: Path, started: list[subprocess.Popen[bytes]]) -> None:
-    command = start(started, here, "a.dat", "--seconds", "100")
+    command = start(started, here, "a.dat")
     wait_for_job(command)
     [job] = offload(here, "jobs", "ls", "--json").document
     said = offload(here, "jobs", "cancel", job["job"])
@@ -186,7 +199,8 @@ def test_the_same_command_goes_on_after_a_kill(here: Path, data: Path, started: 
     doctor = offload(here, "doctor")
     assert doctor.code == 0
     assert b"was interrupted" in doctor.out
-    said = type_([*FAKEWORK, *SLOW, "a.dat"], here)
+    go_on(here, 0)
+    said = type_(held(here, "a.dat"), here)
     assert said.code == 0
     assert "going on with job" in said.err
     assert len(offload(here, "jobs", "ls", "--json").document) == 1
@@ -195,10 +209,12 @@ def test_the_same_command_goes_on_after_a_kill(here: Path, data: Path, started: 
 def test_one_job_is_driven_once(here: Path, data: Path, started: list[subprocess.Popen[bytes]]) -> None:
     command = start(started, here, "a.dat")
     wait_for_job(command)
-    said = type_([*FAKEWORK, *SLOW, "a.dat"], here)
-    assert (said.code, said.lines) == (0, [str(here / "a.worked.bin")])
-    assert "seen through by another process" in said.err
-    assert "going on" not in said.err
+    other = start(started, here, "a.dat")
+    assert "going on" not in said_so(other, b"seen through by another process")
+    go_on(here, 0)
+    out, err = other.communicate(timeout=HANGS)
+    assert (other.returncode, out) == (0, os.fsencode(here / "a.worked.bin") + b"\n")
+    assert b"going on" not in err
     assert command.wait(HANGS) == 0
     assert len(offload(here, "jobs", "ls", "--json").document) == 1
 

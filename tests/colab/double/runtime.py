@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ import httpx
 import psutil
 
 from tests.colab.double.nvidia import stand_in
+from tests.ports import reserved
 from tests.ssh.wire import Wire
 
 CONFIG = Path(__file__).with_name("jupyter_config.py")
@@ -176,14 +176,6 @@ class Runtime:
         """The first process of the namespace; who makes the namespace, as long as there is none."""
         maker = psutil.Process(self._process.pid)
         return next(iter(maker.children()), maker)
-
-
-def reserved() -> socket.socket:
-    """Hold a port of this machine, at which nothing listens yet: nobody else is given it."""
-    place = socket.socket()
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # who listens there sets it, too
-    place.bind(("127.0.0.1", 0))
-    return place
 
 
 def plain(**more: Any) -> httpx.Client:

@@ -20,7 +20,8 @@ from tests.colab.double.api import application
 from tests.colab.double.control import Control
 from tests.colab.double.faults import Faults
 from tests.colab.double.oauth import COLAB, OAuth
-from tests.colab.double.runtime import Runtime, namespace, plain, reserved
+from tests.colab.double.runtime import Runtime, namespace, plain
+from tests.ports import reserved
 
 
 class Double:
