@@ -15,7 +15,7 @@ from broker.job import State
 from broker.stop import Stop
 from executors.base import Completed, ExecutorError, Lost
 from executors.local import LocalExecutor
-from tests.broker.jobs import drive, only_job, request, right
+from tests.broker.jobs import drive, let_go, only_job, request, right
 
 
 class Late(LocalExecutor):
@@ -49,11 +49,13 @@ def test_an_error_after_the_last_item_costs_nothing(
 
 
 def test_a_job_that_was_ended_there_though_it_is_wanted_gets_another_attempt(broker: Broker, tmp_path: Path) -> None:
-    asked = request(tmp_path / "media", b"x", seconds=5.0)
+    hold = let_go(tmp_path / "hold")
+    asked = request(tmp_path / "media", b"x", hold=str(hold))
     job = broker.submit(asked)
     for event in broker.drive(job, Stop()):
         if isinstance(event, Progress) and len(broker.journal.attempts(job.id)) == 1:
             assert broker.contact.end(broker.journal.attempts(job.id)) == []  # as by one who could not tell of it
+            let_go(hold, 0)
     assert [attempt.state for attempt in broker.journal.attempts(job.id)] == ["lost", "done"]
     assert right(asked)
 

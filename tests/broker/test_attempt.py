@@ -19,7 +19,7 @@ from broker.watch import Left
 from executors.base import Lost
 from tests import fakework
 from tests.broker.faulty import FaultyExecutor
-from tests.broker.jobs import drive, ledger, notes, only_job, request, right
+from tests.broker.jobs import drive, ledger, let_go, notes, only_job, request, right
 from tests.offload.background import until
 from tests.processes import of_job
 
@@ -87,7 +87,8 @@ def test_a_driver_that_was_overtaken_ends_nothing_of_the_others(broker: Broker, 
 
 
 def test_a_polite_stop_keeps_what_is_finished_and_leaves_no_process(broker: Broker, tmp_path: Path) -> None:
-    asked = request(tmp_path / "media", b"one", b"two", b"three", seconds=0.5, family=True)
+    hold = let_go(tmp_path / "hold", 0)
+    asked = request(tmp_path / "media", b"one", b"two", b"three", family=True, hold=str(hold))
     job, stop = broker.submit(asked), Stop()
     with pytest.raises(Interrupted):
         drive_and(broker, job, stop, lambda event: isinstance(event, Published), stop.request)
@@ -104,9 +105,11 @@ def test_a_polite_stop_keeps_what_is_finished_and_leaves_no_process(broker: Brok
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
 @pytest.mark.parametrize("when", [Started, Progress, Published])
 def test_a_stop_at_once_leaves_no_process_and_no_part(
-    error: type[BaseException], when: type[Event], broker: Broker, tmp_path: Path
+    error: type[BaseException], when: type[Event], broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = request(tmp_path / "media", b"one", b"two", seconds=0.5, family=True)
+    monkeypatch.setattr("broker.leaving.HURRY_SECONDS", 120.0)  # a busy machine takes longer to end it
+    hold = let_go(tmp_path / "hold", 0)
+    asked = request(tmp_path / "media", b"one", b"two", family=True, hold=str(hold))
     driven = broker.drive(broker.submit(asked), Stop())
     assert isinstance(driven, Iterator)
     for event in driven:

@@ -22,7 +22,7 @@ from broker.stop import Stop
 from executors.base import Gone, Lost
 from tests import fakework
 from tests.broker.faulty import Fault, FaultyExecutor
-from tests.broker.jobs import drive, notes, only_job, request, right
+from tests.broker.jobs import drive, let_go, notes, only_job, request, right
 from tests.broker.test_attempt import Killed, drive_and, jobs_on
 from tests.services.typed import FAKEWORK, environment, type_
 
@@ -127,9 +127,11 @@ def test_what_was_made_here_is_sent_where_it_lacks(box: Box, broker: Broker, tmp
 
 
 def test_a_target_that_goes_silent_has_given_its_pieces_before(box: Box, broker: Broker, tmp_path: Path) -> None:
-    asked = stepwise(tmp_path / "media", seconds=1.0)
+    hold = let_go(tmp_path / "hold")
+    asked = stepwise(tmp_path / "media", hold=str(hold))
     job = broker.submit(asked)
     drive_and(broker, job, Stop(), reached(0.7), lambda: box.faults.append(Fault("run", "events", Lost("box: gone"))))
+    let_go(hold, 0)
     assert right(asked)
     before = {step for step, by in recorded(broker, job.id).items() if by == 1}
     assert before >= FIRST
@@ -168,12 +170,14 @@ def test_a_killed_driver_is_followed_by_one_that_makes_nothing_again(
 def test_a_command_that_is_killed_and_typed_again_makes_nothing_again(broker: Broker, tmp_path: Path) -> None:
     clip = tmp_path / "clip.dat"
     clip.write_bytes(b"one")
-    command = [*FAKEWORK, str(clip), "--steps", str(STEPS), "--seconds", "3"]
+    hold = let_go(tmp_path / "hold")
+    command = [*FAKEWORK, str(clip), "--steps", str(STEPS), "--hold", str(hold)]
     with Popen(command, env=environment(), stderr=DEVNULL) as killed:
         while len(kept(broker)) < 3:
             assert killed.poll() is None
             time.sleep(0.02)
         killed.kill()
+    let_go(hold, 0)
     assert type_(command, tmp_path).code == 0
     assert clip.with_name("clip.worked.bin").read_bytes() == fakework.expected(b"one")
     assert made(broker, only_job(broker).id) == [ALL]
@@ -203,7 +207,7 @@ def _lose_jobs(broker: Broker, target: str) -> None:
 
 
 def test_a_cancelled_job_that_is_retried_goes_on_from_its_pieces(broker: Broker, tmp_path: Path) -> None:
-    asked = stepwise(tmp_path / "media", seconds=1.0)
+    asked = stepwise(tmp_path / "media", hold=str(let_go(tmp_path / "hold")))
     job, stop = broker.submit(asked), Stop()
     with pytest.raises(Interrupted):
         drive_and(broker, job, stop, reached(0.5), stop.request)

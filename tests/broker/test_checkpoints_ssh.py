@@ -15,7 +15,7 @@ import pytest
 from broker import policy, settings
 from broker.broker import Broker
 from broker.stop import Stop
-from tests.broker.jobs import drive, only_job, right
+from tests.broker.jobs import drive, let_go, only_job, right
 from tests.broker.test_attempt import drive_and
 from tests.broker.test_checkpoints import ALL, FIRST, REST, killed_at_70, made, reached, recorded, stepwise
 from tests.executors.sshd import Server, needs_sshd
@@ -54,7 +54,7 @@ def vanish(server: Server) -> None:
 
 
 def test_a_machine_that_vanishes_has_left_what_it_had_finished(machine: Server, broker: Broker, tmp_path: Path) -> None:
-    asked = stepwise(tmp_path / "media", seconds=3.0)
+    asked = stepwise(tmp_path / "media", hold=str(let_go(tmp_path / "hold")))
     job = broker.submit(asked)
     drive_and(broker, job, Stop(), reached(0.7), lambda: vanish(machine))
     assert right(asked)

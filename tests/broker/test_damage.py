@@ -18,7 +18,7 @@ from broker.job import State
 from broker.journal import Journal
 from broker.stop import Stop
 from tests.broker.faulty import FaultyExecutor
-from tests.broker.jobs import drive, ledger, only_job, request, right
+from tests.broker.jobs import drive, ledger, let_go, only_job, request, right
 from tests.broker.test_journal import submit
 from tests.kill.rounds import ROOT
 from tests.processes import of_job
@@ -114,8 +114,9 @@ def test_of_many_that_find_it_damaged_one_sets_it_aside(path: Path) -> None:
     pipe = subprocess.PIPE
     opening = [subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, stdin=pipe) for _ in range(6)]
     for process in opening:
-        process.communicate()
-    assert [process.returncode for process in opening] == [0] * 6
+        assert process.stdin
+        process.stdin.close()
+    assert [process.wait() for process in opening] == [0] * 6
     (aside,) = path.parent.glob("journal-damaged-*.sqlite3")
     assert aside.read_bytes() == content
     with Journal(path) as journal:
@@ -136,7 +137,8 @@ def test_a_sound_journal_that_was_suspected_stays(path: Path) -> None:
 
 
 def test_an_open_job_is_found_again_where_it_runs(box: Box, broker: Broker, tmp_path: Path) -> None:
-    asked = request(tmp_path / "media", b"one", b"two", seconds=1.0, on="box")
+    hold = let_go(tmp_path / "hold", 0)
+    asked = request(tmp_path / "media", b"one", b"two", hold=str(hold), on="box")
     job = broker.submit(asked)
     page = ledger(broker.journal, job.id)
     page.end_attempt(page.begin_attempt("box", "an attempt that was lost"), "lost", "gone", {})
@@ -160,6 +162,7 @@ def test_an_open_job_is_found_again_where_it_runs(box: Box, broker: Broker, tmp_
         assert left is not None
         assert (left.id, left.on, left.state) == (job.id, "box", State.RUNNING)
         puts = len([word for name, word, _ in box.asked if name == "put"])
+        let_go(hold, 1)
         told = drive(anew, left)
         assert right(asked)
         (again,) = anew.journal.attempts(job.id)

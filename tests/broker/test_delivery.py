@@ -73,7 +73,7 @@ def test_a_result_of_an_input_that_changed_meanwhile_is_not_published(broker: Br
 def test_inputs_that_changed_before_are_refused_before_anything_runs(broker: Broker, tmp_path: Path) -> None:
     asked = request(tmp_path / "media", b"one")
     job = broker.submit(asked)
-    asked.inputs[0].source.write_bytes(b"new")
+    asked.inputs[0].source.write_bytes(b"changed")  # in length, too: its time may be that of a moment ago
     told = drive(broker, job)
     assert [event.kind for event in told if isinstance(event, ItemFailed)] == ["bad_input"]
     assert only_job(broker).state is State.FAILED

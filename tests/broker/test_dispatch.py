@@ -11,7 +11,7 @@ from broker import policy, settings
 from broker.agent import VERB_SECONDS, Agent
 from broker.broker import Broker
 from broker.errors import IntegrityError, Interrupted, JobFailed, LimitError, NoTarget, OutOfReach
-from broker.events import ItemFailed, Progress, Published, Started
+from broker.events import Event, ItemFailed, Note, Progress, Published, Started
 from broker.job import Remains, State
 from broker.leaving import HURRY_SECONDS
 from broker.stop import Stop
@@ -29,7 +29,9 @@ from executors.base import (
     Unreachable,
 )
 from tests.broker.faulty import Fault, FaultyExecutor
-from tests.broker.jobs import drive, notes, only_job, request, right
+from tests.broker.jobs import drive, let_go, notes, only_job, request, right
+from tests.broker.test_attempt import drive_and
+from tests.offload.background import until
 from tests.processes import of_job
 
 Box = type[FaultyExecutor]
@@ -53,6 +55,7 @@ STAGES = {
 }
 
 RUNS_ON = ("gone at the start", "gone in the run", "gone in the download")
+IN_THE_RUN = ("gone in the run", "memory out in the run")
 
 
 @pytest.fixture(autouse=True)
@@ -60,14 +63,19 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
 
 
+def is_started_here(event: Event) -> bool:
+    return isinstance(event, Started) and event.target == "local"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_target_that_fails_at_any_stage_ends_with_the_right_outputs(
     stage: str, box: Box, broker: Broker, tmp_path: Path
 ) -> None:
     box.faults.append(STAGES[stage])
-    asked = request(tmp_path / "media", b"one", b"two")
+    hold = let_go(tmp_path / "hold", *() if stage in IN_THE_RUN else (0, 1))
+    asked = request(tmp_path / "media", b"one", b"two", hold=str(hold))
 
-    told = drive(broker, asked)
+    told = drive_and(broker, broker.submit(asked), Stop(), is_started_here, lambda: let_go(hold, 0, 1))
 
     assert right(asked)
     assert [
@@ -83,7 +91,8 @@ def test_a_target_that_fails_at_any_stage_ends_with_the_right_outputs(
     attempts = broker.journal.attempts(job.id)
     assert attempts[-1].target == "local"
     assert [attempt.state for attempt in attempts[:-1]] == ["lost"] * (stage != "cannot be reached")
-    assert not any(of_job(attempt.remote) for attempt in attempts)
+    assert not of_job(attempts[-1].remote)
+    until(lambda: not any(of_job(attempt.remote) for attempt in attempts), "the end of what was given up there")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -91,7 +100,8 @@ def test_without_fallback_the_same_ends_with_its_error_and_nothing_half_done(
     stage: str, box: Box, broker: Broker, tmp_path: Path
 ) -> None:
     box.faults.append(STAGES[stage])
-    asked = request(tmp_path / "media", b"one", fallback=False)
+    hold = let_go(tmp_path / "hold", *() if stage in IN_THE_RUN else (0,))
+    asked = request(tmp_path / "media", b"one", fallback=False, hold=str(hold))
     if stage == "gone during upload":  # one part only: skip none
         box.faults[0] = Fault("put", "parts/", Lost("box: gone"))
 
@@ -105,6 +115,7 @@ def test_without_fallback_the_same_ends_with_its_error_and_nothing_half_done(
     assert {attempt.target for attempt in broker.journal.attempts(job.id)} <= {"box"}
     if stage in RUNS_ON:
         box.faults.clear()
+        let_go(hold, 0)
         drive(broker, job)
         assert right(asked)
         assert len(broker.journal.attempts(job.id)) == 1
@@ -125,8 +136,11 @@ def test_only_what_is_missing_is_done_again(box: Box, broker: Broker, tmp_path: 
 
 def test_a_hiccup_of_the_link_moves_no_job(box: Box, broker: Broker, tmp_path: Path) -> None:
     box.faults.append(Fault("run", "events", Lost("box: hiccup"), skip=1, times=1))
-    asked = request(tmp_path / "media", b"one", seconds=1.0)
-    told = drive(broker, asked)
+    hold = let_go(tmp_path / "hold")
+    asked = request(tmp_path / "media", b"one", hold=str(hold))
+    told = drive_and(
+        broker, broker.submit(asked), Stop(), lambda event: isinstance(event, Note), lambda: let_go(hold, 0)
+    )
     assert right(asked)
     assert notes(told) == ["box: hiccup; waiting for it"]
     assert [attempt.target for attempt in broker.journal.attempts(only_job(broker).id)] == ["box"]
@@ -138,9 +152,10 @@ def test_what_is_known_to_be_gone_is_not_waited_for(
 ) -> None:
     monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "60")
     box.faults.append(Fault("run", "events", Gone("box: unassigned"), skip=1))
-    asked = request(tmp_path / "media", b"one")
+    hold = let_go(tmp_path / "hold")
+    asked = request(tmp_path / "media", b"one", hold=str(hold))
     with Broker(settings.load()) as patient:
-        drive(patient, asked)
+        drive_and(patient, patient.submit(asked), Stop(), is_started_here, lambda: let_go(hold, 0))
     assert right(asked)
     assert [attempt.target for attempt in broker.journal.attempts(only_job(broker).id)] == ["box", "local"]
 
@@ -149,7 +164,8 @@ def test_the_orphan_on_a_target_that_was_given_up_is_ended_when_it_is_back(
     box: Box, broker: Broker, tmp_path: Path
 ) -> None:
     box.faults.append(Fault("run", "events", Lost("box: gone"), skip=1))
-    asked = request(tmp_path / "media", b"one", seconds=20, family=True, on="box,local")
+    hold = let_go(tmp_path / "hold")
+    asked = request(tmp_path / "media", b"one", hold=str(hold), family=True, on="box,local")
     job = broker.submit(asked)
     driven = broker.drive(job, Stop())
     assert next(event for event in driven if event == Started("local", "the next in your order"))

@@ -24,12 +24,15 @@ from broker.stop import Stop
 from executors.base import Lost, Unreachable
 from tests import fakework
 from tests.broker.faulty import Fault, FaultyExecutor
-from tests.broker.jobs import drive, only_job, request, right
-from tests.broker.test_queue import schedulers
+from tests.broker.jobs import drive, let_go, only_job, request, right
+from tests.broker.test_attempt import drive_and
+from tests.broker.test_dispatch import is_started_here
+from tests.broker.test_queue import found_away, schedulers
 from tests.executors.test_ssh_breaks import dead_port
-from tests.offload.background import Stage, finish, followers, said_so, stage, state, tries, until
+from tests.offload.background import Stage, at_work, finish, followers, said_so, stage, state, tries, until
 from tests.services.conftest import data, here
 from tests.services.typed import offload
+from tests.stopping import stop
 
 __all__ = ["data", "here", "stage"]
 
@@ -85,8 +88,9 @@ def test_an_endpoint_that_dies_ends_with_one_good_output_and_a_receipt(
     fault: Fault, box: Box, broker: Broker, tmp_path: Path
 ) -> None:
     box.faults.append(fault)
-    asked = request(tmp_path / "media", b"one", b"two")
-    told = drive(broker, asked)
+    hold = let_go(tmp_path / "hold", *() if fault.word == "events" else (0, 1))
+    asked = request(tmp_path / "media", b"one", b"two", hold=str(hold))
+    told = drive_and(broker, broker.submit(asked), Stop(), is_started_here, lambda: let_go(hold, 0, 1))
     assert right(asked)
     assert [event.index for event in told if isinstance(event, Published)] == [0, 1]
     receipt = broker.receipt(only_job(broker).id)
@@ -159,6 +163,8 @@ def test_no_job_vanishes_from_the_queue_while_the_remote_is_off(stage: Stage, of
     for process in schedulers():
         process.kill()
         process.wait()
+    with Broker(settings.load()) as broker:
+        found_away(broker, "box")
     listed = offload(stage.here, "jobs", "ls", "--json").document
     assert sorted((row["job"], row["state"]) for row in listed) == sorted((job, "waiting") for job in jobs)
     assert all("waiting for box (" in row["why"] for row in listed)
@@ -178,7 +184,7 @@ def test_a_worker_paused_past_its_lease_publishes_nothing_late(stage: Stage, mon
     late = stage.start(*words)
     job = stage.latest()
     until(lambda: tries(job), "an attempt")
-    late.send_signal(signal.SIGSTOP)
+    stop(late, settings.load().journal)
     until(lambda: state(job) == "interrupted", "that its lease is over")
     (hold / "0").touch()
     assert finish(stage.start(*words)).code == 0
@@ -227,8 +233,9 @@ def test_the_fallback_runs_the_same_script_with_the_same_parameters(
 
     monkeypatch.setattr(Agent, "start", start)
     box.faults.append(Fault("run", "events", Lost("box: gone"), skip=1))
-    asked = request(tmp_path / "media", b"one", digest=False, steps=4)
-    drive(broker, asked)
+    hold = let_go(tmp_path / "hold")
+    asked = request(tmp_path / "media", b"one", digest=False, steps=4, hold=str(hold))
+    drive_and(broker, broker.submit(asked), Stop(), is_started_here, lambda: let_go(hold, 0))
     there, here, job = told[0], told[-1], only_job(broker)
     assert there[0] == here[0] == "work.py"
     assert _decides(there[1]) == _decides(here[1])
@@ -271,11 +278,13 @@ def one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_follower_that_is_suspended_for_a_while_loses_nothing_and_doubles_nothing(stage: Stage) -> None:
-    job = stage.detach("--seconds", "1", "a.dat")
-    until(lambda: tries(job), "an attempt")
+    hold = let_go(stage.here / "hold")
+    job = stage.detach("--hold", str(hold), "--seconds", "0", "a.dat")
+    until(lambda: at_work(job), "the script")
     [follower] = followers(job)
-    follower.send_signal(signal.SIGSTOP)
-    time.sleep(2)
+    stop(follower, settings.load().journal)
+    let_go(hold, 0)
+    until(lambda: not at_work(job), "the script's end")
     follower.send_signal(signal.SIGCONT)
     until(lambda: state(job) == "done", "the job's end")
     assert tries(job) == [("local", "done")]
@@ -283,15 +292,14 @@ def test_a_follower_that_is_suspended_for_a_while_loses_nothing_and_doubles_noth
 
 
 def test_a_waiter_that_is_suspended_for_a_while_has_its_turn_afterwards(one_slot: None, stage: Stage) -> None:
-    hold = stage.here / "hold"
-    hold.mkdir()
+    hold = let_go(stage.here / "hold")
     stage.start("--hold", str(hold), "--seconds", "0", "a.dat")
-    until(lambda: tries(stage.latest()), "an attempt")
+    job = stage.latest()
     (stage.here / "b.dat").write_bytes(b"b")
     waiter: subprocess.Popen[bytes] = stage.start("--seconds", "0", "b.dat")
     said_so(waiter, b"waiting for local")
-    waiter.send_signal(signal.SIGSTOP)
-    (hold / "0").touch()
-    time.sleep(1)
+    stop(waiter, settings.load().journal)
+    let_go(hold, 0)
+    until(lambda: state(job) == "done", "the end of what it waits for")
     waiter.send_signal(signal.SIGCONT)
     assert finish(waiter).code == 0

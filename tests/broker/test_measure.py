@@ -28,7 +28,8 @@ from broker.targets import Target
 from executors.base import Lost, OutOfMemory, Probe
 from executors.rented import Holding
 from tests.broker.faulty import Fault, FaultyExecutor
-from tests.broker.jobs import drive, ledger, only_job, request
+from tests.broker.jobs import drive, ledger, let_go, only_job, request
+from tests.broker.test_attempt import drive_and, is_progress
 
 Box = type[FaultyExecutor]
 
@@ -45,7 +46,9 @@ def seen(broker: Broker, target: str, service: str = "fake") -> dict[str, Observ
 
 
 def test_a_job_tells_what_its_start_its_run_and_its_outputs_took(boxed: Broker, tmp_path: Path) -> None:
-    drive(boxed, request(tmp_path / "media", b"one", b"three", seconds=0.3))
+    hold = let_go(tmp_path / "hold", 1)
+    job = boxed.submit(request(tmp_path / "media", b"one", b"three", seconds=0.3, hold=str(hold)))
+    drive_and(boxed, job, Stop(), is_progress, lambda: let_go(hold, 0))  # all of the second is after the first sign
     found = seen(boxed, "box")
     assert found.keys() == {"start", "run", "out"}
     assert (found["run"].amount, found["out"].amount, found["out"].seconds) == (8, 8, 400_000)

@@ -11,13 +11,13 @@ import pytest
 from broker import settings
 from broker.broker import Broker
 from broker.errors import Interrupted, OutOfReach
-from broker.events import Event, Progress, Started
+from broker.events import Event, Note, Progress, Started
 from broker.job import Remains, State
 from broker.policy import HEALTHY_SECONDS, LONGEST_PAUSE, Patience, may_be_back
 from broker.stop import Stop
 from executors.base import Gone, Lost, NoSpace, Refused, TransferFailed, Unreachable
 from tests.broker.faulty import Fault, FaultyExecutor
-from tests.broker.jobs import drive, notes, only_job, request, right
+from tests.broker.jobs import drive, let_go, notes, only_job, request, right
 
 Box = type[FaultyExecutor]
 
@@ -94,11 +94,17 @@ def test_a_target_never_reached_is_not_waited_for(
 def test_a_link_that_breaks_again_and_again_moves_no_job_while_it_gets_on(
     box: Box, broker: Broker, tmp_path: Path
 ) -> None:
-    for skip in range(6):
-        box.faults.append(Fault("run", "events", Lost("box: hiccup"), skip=1 + skip, times=1))
-    asked = request(tmp_path / "media", b"one", b"two", seconds=1.0)
-    drive(broker, asked)
+    hold, broken = let_go(tmp_path / "hold"), list[int]()
+    asked = request(tmp_path / "media", *[b"%d" % number for number in range(6)], hold=str(hold))
+    for event in broker.drive(broker.submit(asked), Stop()):
+        if isinstance(event, Progress) and event.index not in broken:
+            broken.append(event.index)
+            box.faults.append(Fault("run", "events", Lost("box: hiccup"), times=1))
+        elif isinstance(event, Note):
+            assert event.message == "box: hiccup; waiting for it"
+            let_go(hold, broken[-1])
     assert right(asked)
+    assert broken == list(range(6))
     assert [attempt.target for attempt in broker.journal.attempts(only_job(broker).id)] == ["box"]
 
 
@@ -107,9 +113,9 @@ def test_ctrl_c_while_the_target_is_silent_ends_at_once_and_notes_the_orphan(
 ) -> None:
     monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "60")
     box.faults.append(Fault("run", "events", Lost("box: gone"), skip=1))
-    stop = Stop()
+    stop, hold = Stop(), let_go(tmp_path / "hold")
     with Broker(settings.load()) as patient:
-        driven = patient.drive(patient.submit(request(tmp_path / "media", b"one", seconds=5)), stop)
+        driven = patient.drive(patient.submit(request(tmp_path / "media", b"one", hold=str(hold))), stop)
         with pytest.raises(Interrupted, match="could not be reached"):
             for event in driven:
                 if "waiting for it" in str(event):
@@ -117,6 +123,7 @@ def test_ctrl_c_while_the_target_is_silent_ends_at_once_and_notes_the_orphan(
         (attempt,) = patient.journal.attempts(only_job(patient).id)
         assert (attempt.state, attempt.remains) == ("cancelled", Remains.ORPHAN)
         assert only_job(patient).state is State.CANCELLED
+    let_go(hold, 0)
     with Broker(settings.load()) as later:
         assert ["`offload targets clean box`" in line for line in later.notices] == [True]
 
@@ -125,13 +132,15 @@ def test_a_job_whose_only_target_is_silent_stays_open_and_is_taken_up_when_it_is
     box: Box, broker: Broker, tmp_path: Path
 ) -> None:
     box.faults.append(Fault("run", "events", Lost("box: gone"), skip=1))
-    asked = request(tmp_path / "media", b"one", seconds=1.0, on="box")
+    hold = let_go(tmp_path / "hold")
+    asked = request(tmp_path / "media", b"one", hold=str(hold), on="box")
     with pytest.raises(OutOfReach, match="may be going on there") as caught:
         drive(broker, asked)
     assert caught.value.exit_code == 5
     assert only_job(broker).id in caught.value.hint
     assert only_job(broker).state is State.RUNNING
     box.faults.clear()
+    let_go(hold, 0)
     drive(broker, only_job(broker))  # though its breaker is open
     assert right(asked)
     (attempt,) = broker.journal.attempts(only_job(broker).id)

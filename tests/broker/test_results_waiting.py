@@ -27,6 +27,7 @@ from tests.broker.again import attempts, elsewhere, made, runs, unique
 from tests.broker.jobs import drive, notes, request
 from tests.broker.test_many import herd
 from tests.kill.rounds import ROOT
+from tests.stopping import stop
 
 HANGS = 120.0
 
@@ -257,7 +258,7 @@ def test_nor_does_one_that_is_stopped_in_the_middle(
     asked = elsewhere(held(tmp_path / "media", hold, b"one"), tmp_path / "other")
     second = Asked(asked)
     second.until(waits)
-    other.send_signal(signal.SIGSTOP)
+    stop(other, broker.settings.journal)
     second.until(begun)
     (hold / "0").touch()
     second.end()

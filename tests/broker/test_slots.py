@@ -74,7 +74,7 @@ def test_a_holder_that_is_stopped_for_long_keeps_nobody_out(tmp_path: Path) -> N
 
 
 def test_a_holder_that_lives_keeps_its_slot_for_ever(tmp_path: Path) -> None:
-    slots = Slots(tmp_path / "slots", 1.5)
+    slots = Slots(tmp_path / "slots", 30.0)
     with holder(tmp_path / "slots"):
         mark = tmp_path / "slots/box.0"
         before = mark.read_text()

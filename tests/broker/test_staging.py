@@ -226,7 +226,7 @@ def test_small_files_go_several_at_a_time(
 
     def wait_for_company(self: FaultyExecutor, argv: Sequence[str], *words: Any) -> Completed:
         if argv[-1] == "assemble":
-            together.wait(30)
+            together.wait(120)
         return run(self, argv, *words)
 
     monkeypatch.setattr(FaultyExecutor, "run", wait_for_company)

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 
 from broker import scheduler, settings, waiting
@@ -24,11 +23,12 @@ from broker.job import Job, State
 from broker.targets import Target
 from executors.base import Probe
 from tests.broker.jobs import ledger, request
+from tests.broker.test_queue import found_away, schedulers
 from tests.executors.sshd import Server, needs_sshd, sshd
 from tests.offload.background import Stage, at_work, finish, followers, interrupt, said_so, stage, state, tries, until
-from tests.processes import carrying
 from tests.services.conftest import data, here
 from tests.services.typed import offload
+from tests.stopping import stop
 
 __all__ = ["data", "here", "stage"]
 
@@ -53,7 +53,7 @@ def box(offload_dirs: Path) -> None:
     """A target that is dead, and known to be."""
     (offload_dirs / "config/targets.toml").write_text(DEAD)
     with Broker(settings.load()) as broker:
-        broker.journal.health.failed(broker.targets["box"], "box: no route")
+        found_away(broker, "box")
 
 
 def inputs(stage: Stage, *names: str) -> None:
@@ -162,7 +162,10 @@ def test_who_is_stopped_or_dead_keeps_nobody_waiting(stage: Stage, hold: Path, n
     said_so(first, b"waiting for local")
     second = stage.start("--seconds", "0", "c.dat")
     said_so(second, b"; 1 before this one")
-    first.send_signal(number)
+    if number is signal.SIGSTOP:
+        stop(first, settings.load().journal)
+    else:
+        first.kill()
     (hold / "0").touch()
     assert finish(second).code == 0
     first.send_signal(signal.SIGCONT)
@@ -449,15 +452,9 @@ def test_a_target_that_fails_a_job_is_left_alone_for_longer_each_time(
 
 def test_nobody_is_left_when_nothing_waits(stage: Stage, box: None) -> None:
     [job] = stage.work("--when", "remote", "--seconds", "0", "a.dat").lines
-    ours = settings.load().state_dir
-
-    def left() -> list[psutil.Process]:
-        found = carrying("OFFLOAD_STATE_DIR", str(ours))
-        return [process for process in found if "broker.scheduler" in " ".join(process.cmdline())]
-
-    until(left, "a scheduler")
+    until(schedulers, "a scheduler")
     assert offload(stage.here, "jobs", "rm", job).code == 0
-    until(lambda: not left(), "its end")
+    until(lambda: not schedulers(), "its end")
 
 
 def test_jobs_are_listed_by_state_and_service(stage: Stage, box: None) -> None:

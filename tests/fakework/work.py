@@ -7,7 +7,7 @@
 params:  seconds (per item), size (bytes of the output), digest (a second output), noise (print rubbish),
          family (a child, and a grandchild that is hard to end), hold (a folder: half-way an item waits until the
          file of its number is there), trouble (what goes wrong with the whole script; see `_cause`),
-         steps (so many pieces, each a checkpoint, logged when made; the trouble comes after 70 % of a fresh item)
+         steps (so many pieces, each a checkpoint, logged when made; a fresh item's hold and trouble come after 70 %)
 input:   one that begins with `!bad_input`, `!missing`, `!failed`, `!limit` or `!memory` fails that way, alone
 output:  worked.bin, and digest.txt when asked for
 """
@@ -81,6 +81,7 @@ def _piecemeal(job: Job, item: Item, data: bytes, worked: Path) -> None:
             file.write(piece.read_bytes())
             job.progress(item, (step + 1) / steps, speed=1.0)
             if (step + 1) * 10 // steps == 7 and not item.checkpoints:
+                _hold(job.params.get("hold", ""), item)
                 _cause(job.params.get("trouble", ""), job, item)
 
 

@@ -121,5 +121,5 @@ class Boxed(Round):
             self.tally.leftover.append(f"{self._name}: orphans {orphans}")
 
     def _orphans(self) -> list[Attempt]:
-        with Journal(self._folder / "state" / "journal.sqlite3") as journal:
+        with Journal(self._journal) as journal:
             return journal.orphans()

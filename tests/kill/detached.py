@@ -26,7 +26,7 @@ class Detached(Round):
             time.sleep(after)
             self._strike(pid, number)
         what = f"{number.name} to the follower after {after:.2f} s"
-        if not self._comes(lambda: self._follower() != pid):
+        if pid and not self._comes(lambda: self._follower() != pid):
             self._lose(f"{what}: it lives on")
         self._look(what)
         self._check_seen_through(what)

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 FOLLOWER = BOOT.format(module="broker.followers")
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
 POLITE = frozenset(SIGNALS) - {signal.SIGKILL}
-HANGS = 60.0
+HANGS = 120.0
 """Seconds after which something that should end has not."""
 
 
@@ -41,6 +41,7 @@ class Round:
         self._random = random
         self._seconds = seconds
         self._data = random.randbytes(1000)
+        self._journal = folder / "state" / "journal.sqlite3"
         self._media = folder / "media"
         self._media.mkdir(parents=True)
         self._source = self._media / "clip.dat"
@@ -120,10 +121,9 @@ class Round:
     # What there is
 
     def _jobs(self) -> list[Job]:
-        path = self._folder / "state" / "journal.sqlite3"
-        if not path.exists():
+        if not self._journal.exists():
             return []
-        with Journal(path) as journal:
+        with Journal(self._journal) as journal:
             return journal.jobs()
 
     def _job(self) -> Job | None:
@@ -132,7 +132,7 @@ class Round:
 
     def _attempts(self) -> list[tuple[str, str]]:
         """Target and state of each attempt of the job."""
-        with Journal(self._folder / "state" / "journal.sqlite3") as journal:
+        with Journal(self._journal) as journal:
             return [(each.target, each.state) for job in journal.jobs() for each in journal.attempts(job.id)]
 
     def _await(self, role: str, goes_on: Callable[[], object]) -> int | None:
@@ -156,8 +156,11 @@ class Round:
         return came
 
     def _lease(self) -> int | None:
-        owners = [path.read_text().split() for path in (self._folder / "state" / "leases").glob("*.lease")]
-        return int(owners[0][0]) if owners and owners[0] else None
+        for path in (self._folder / "state" / "leases").glob("*.lease"):
+            with suppress(FileNotFoundError):  # it was let go just now
+                owner = path.read_text().split()
+                return int(owner[0]) if owner else None
+        return None
 
     def _follower(self) -> int | None:
         return next((p.pid for p in self._processes() if FOLLOWER in _words(p)), None)

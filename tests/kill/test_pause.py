@@ -37,7 +37,8 @@ def loop(folder: Path, rounds: int) -> Tally:
             overtaken.append(did)
     did, did_not = overtaken.count(True), overtaken.count(False)
     print(f"\npauses, seeds from {SEED}: {tally}; overtaken {did}, waited for {did_not}")
-    assert did > 2 * did_not, "a few are stopped in the middle of a transaction; the others must be overtaken"
+    assert did
+    assert not did_not, "only one that is stopped in the middle of a transaction may hold up another"
     return tally
 
 
