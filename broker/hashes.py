@@ -1,8 +1,9 @@
-"""Hashes of files here, remembered by what changes with a file's content: size, time and inode."""
+"""Hashes of files here, remembered by what changes with a file's content: size, times and inode."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import astuple
 from pathlib import Path
 
 from broker.database import Database
@@ -28,8 +29,8 @@ class Hashes:
     def known(self, path: Path, file_id: FileId) -> str | None:
         """The sha256 of a file that has not changed since it was hashed."""
         row = self._db.row(
-            "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
-            (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode),
+            "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ? AND ctime_ns = ?",
+            (os.fsencode(path), *astuple(file_id)),
         )
         return str(row["sha256"]) if row else None
 
@@ -37,6 +38,7 @@ class Hashes:
         """Remember a file's sha256."""
         with self._db.write_lightly():  # it can be made again
             self._db.execute(
-                "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)",
-                (os.fsencode(path), file_id.size, file_id.mtime_ns, file_id.inode, sha256),
+                "INSERT OR REPLACE INTO hashes (path, size, mtime_ns, inode, ctime_ns, sha256)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (os.fsencode(path), *astuple(file_id), sha256),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -44,17 +45,29 @@ What did not all succeed may be queued again, for what is missing."""
 
 @dataclass(frozen=True)
 class FileId:
-    """A file as it was when we looked: enough to notice that it became another."""
+    """A file as it was when we looked: enough to notice that it became another.
+
+    `ctime_ns` is the one that nobody can set: it changes with the content, and with links, mode and name. 0: not known.
+    """
 
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
 
     @classmethod
     def of(cls, path: Path) -> FileId:
         """Look at `path`. Raises OSError."""
-        found = path.stat()
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+        return cls.told(path.stat())
+
+    @classmethod
+    def told(cls, found: os.stat_result) -> FileId:
+        """What `stat` told of a file."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+
+    def is_like(self, other: FileId) -> bool:
+        """Whether it may be the same: only its content tells, where `ctime_ns` differs."""
+        return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _item(database: Database, row: Row) -> Item:
     return Item(
         index=row["idx"],
         source=Path(os.fsdecode(row["source"])),
-        file_id=FileId(row["size"], row["mtime_ns"], row["inode"]),
+        file_id=FileId(row["size"], row["mtime_ns"], row["inode"], row["ctime_ns"]),
         sha256=row["sha256"],
         options=json.loads(row["options"]),
         outputs=tuple(_output(output) for output in outputs),
@@ -159,9 +160,7 @@ def _insert_item(database: Database, job: str, index: int, entry: Input, file_id
         job=job,
         idx=index,
         source=os.fsencode(entry.source),
-        size=file_id.size,
-        mtime_ns=file_id.mtime_ns,
-        inode=file_id.inode,
+        **asdict(file_id),
         sha256=sha256,
         options=json.dumps(dict(entry.options)),
     )

@@ -16,21 +16,28 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from broker.errors import ConfigError, UsageError
+from executors.options import at_home
 
 HERE = "local"
 
 
 def _whole(folder: Path) -> Path:
-    whole = folder.expanduser()
+    whole = at_home(folder)
     if not whole.is_absolute():
         raise ValueError("write the folder in full, as in /home/me/private or ~/private")
     return whole
 
 
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
+def _named(names: object) -> object:
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError('name one target or more, as in ["my-box"]')
+    return names
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_named)]
 
 
 class Rule(BaseModel):

@@ -171,6 +171,8 @@ STEPS = (
         used REAL NOT NULL,
         PRIMARY KEY (key, name)
     ) STRICT;
-    CREATE INDEX results_of ON results (service, target)
+    CREATE INDEX results_of ON results (service, target);
+    ALTER TABLE hashes ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE items ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0
     """,
 )

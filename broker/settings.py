@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from broker.errors import ConfigError
 from broker.rules import Rule, rule_mistake
+from executors.options import at_home
 
 APP = "offload"
 
@@ -111,7 +112,7 @@ def own_ffmpeg(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def _places(*named: str | Path | None) -> tuple[Path, ...]:
-    return tuple(dict.fromkeys(Path(name).expanduser() for name in named if name))
+    return tuple(dict.fromkeys(at_home(name) for name in named if name))
 
 
 def _set(environ: Mapping[str, str], name: str) -> bool:

@@ -84,9 +84,13 @@ def _uploads(items: Iterable[Item], pieces: Iterable[Piece]) -> dict[str, Upload
 
 
 def check_unchanged(item: Item) -> None:
-    """Raise InputError when an input has changed since the job was made."""
+    """Raise InputError when an input has changed since the job was made.
+
+    One that was only linked, renamed or given another mode is hashed again: it has not.
+    """
     try:
-        same = FileId.of(item.source) == item.file_id
+        now = FileId.of(item.source)
+        same = now == item.file_id or (now.is_like(item.file_id) and file_sha256(item.source) == item.sha256)
     except OSError as error:
         raise InputError(f"{item.source} cannot be read any more: {error.strerror}") from error
     if not same:

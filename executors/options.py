@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from executors.base import Refused
 
@@ -14,6 +16,11 @@ CONFIGURATION = "configuration"
 def wrong(name: str, what: str) -> Refused:
     """Say what makes no sense in the options of the target called `name`."""
     return Refused(f"{name}: {what}", step=CONFIGURATION)
+
+
+def at_home(path: str | Path) -> Path:
+    """A path with `~` and `~user` as those homes. One of nobody stays as it is written, as it does in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises RuntimeError for it
 
 
 def seconds(name: str, options: Mapping[str, str], key: str, usual: float) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from broker import settings, targets
 from broker.errors import UsageError
+from executors.options import at_home
 from services.base.text import plain
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def login(name: str, no_browser: bool, own: bool, client_file: str | None, wait:
     """Save a login, unless there is one to be used."""
     address = _address(name)
     if client_file:
-        address = replace(address, client_file=Path(client_file).expanduser())
+        address = replace(address, client_file=at_home(client_file))
     elif not own and _cgpu_works(address):
         _say(f"the login of cgpu is used, and works: there is nothing to do (--own makes {name} a login of its own)")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -13,11 +14,11 @@ from typing import Any
 import click
 
 import services
-from broker.errors import LimitError, MissingHere, UsageError
+from broker.errors import MissingHere, UsageError
 from broker.forecast import read
+from offload import report_file
 from services.base.command import EXIT_CODES, command
 from services.base.output import print_document, print_paths
-from services.base.text import near
 from services.base.through import opened
 
 
@@ -29,7 +30,10 @@ from services.base.through import opened
     no_args_is_help=True,
 )
 @click.option(
-    "--calibrate", metavar="PNG", type=click.Path(path_type=Path), help="draw forecasts against what happened"
+    "--calibrate",
+    metavar="PNG",
+    type=click.Path(path_type=Path),
+    help="draw forecasts against what happened; --overwrite replaces a file that exists",
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="SERVICE INPUT... [OPTIONS]")
 @click.pass_context
@@ -37,10 +41,12 @@ def plan(context: click.Context, calibrate: Path | None, words: tuple[str, ...])
     """Plan a use of a service, or look back at what was planned."""
     if calibrate is not None:
         return _calibrate(calibrate, words)
-    if not words or words[0] not in services.names():
-        named = f"{words[0]!r} is no service" if words else "no service is named"
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name is None or name not in services.names():
+        named = f"{name!r} is no service" if name else "no service is named"
         raise UsageError(f"{named}; there are: {', '.join(services.names())}", "offload plan SERVICE INPUT...")
-    with command(services.find(words[0])).make_context(words[0], [*words[1:], "--dry-run"], context) as use:
+    rest = [*words[: words.index(name)], *words[words.index(name) + 1 :], "--dry-run"]
+    with command(services.find(name)).make_context(name, rest, context.parent) as use:  # its --help is one to type
         code: int = use.command.invoke(use)
     return code
 
@@ -61,16 +67,15 @@ class Past:
 
 
 def _calibrate(png: Path, words: Sequence[str]) -> int:
-    if set(words) - {"--json"}:
-        raise UsageError(
-            f"--calibrate looks at all that ran, and takes no {words[0]!r}", "offload plan --calibrate PNG"
-        )
+    if more := [word for word in words if word not in ("--json", "--overwrite")]:
+        raise UsageError(f"--calibrate looks at all that ran, and takes no {more[0]!r}", "offload plan --calibrate PNG")
     if png.suffix.lower() != ".png":
         raise UsageError(f"--calibrate {png}: it must end in .png")
+    report_file.check("--calibrate", png, "--overwrite" in words)
     with opened() as broker:
         found = [Past(*row[:2], read(json.loads(row[2])), row[3]) for row in broker.journal.history.attempts()]
     rows = list(_rows(found))
-    draw(found, png)
+    report_file.write("--calibrate", png, drawn(found), "--overwrite" in words)
     if "--json" in words:
         print_document({"plot": str(png.absolute()), "errors": rows})
         return 0
@@ -90,8 +95,8 @@ def _rows(found: Iterable[Past]) -> Iterable[Mapping[str, Any]]:
         yield {"service": service, "target": target, "jobs": len(errors), "median_error": round(median(errors), 4)}
 
 
-def draw(found: Sequence[Past], png: Path) -> None:
-    """Draw forecasts against what happened. Raises MissingHere without matplotlib, LimitError without room."""
+def drawn(found: Sequence[Past]) -> bytes:
+    """A picture, as PNG, of forecasts against what happened. Raises MissingHere without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -108,15 +113,6 @@ def draw(found: Sequence[Past], png: Path) -> None:
     axes.set(xlabel="seconds it took", ylabel="seconds expected", title="dotted: 30 % off")
     if found:
         axes.legend()
-    _keep(figure, png)
-
-
-def _keep(figure: Any, png: Path) -> None:
-    draft = png.with_name(f".{png.name}.part")
-    try:
-        figure.savefig(draft, format="png", dpi=120)
-        draft.replace(png)
-    except OSError as error:
-        raise LimitError(f"{near(png)} cannot be written: {error.strerror}", "name another place") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()

@@ -15,6 +15,7 @@ from broker import targets as configured
 from broker.broker import Broker
 from broker.errors import NoTarget, OffloadError, UsageError
 from executors.base import ExecutorError
+from executors.options import at_home
 from offload.login import forget_login, login, logout
 from services.base.output import print_document
 from services.base.overview import target_row
@@ -71,7 +72,7 @@ def add(name: str, url: str, gpu: str | None, jobs: int | None, **files: str | N
     """Write a target into the targets file."""
     given: dict[str, str | int] = {"gpu": gpu} if gpu else {}
     given |= {"jobs": jobs} if jobs else {}
-    given |= {key: str(Path(file).expanduser().absolute()) for key, file in files.items() if file}
+    given |= {key: str(at_home(file).absolute()) for key, file in files.items() if file}
     configured.add(settings.load(), name, {"url": url} | given)
     print(f"added; now see whether it works: offload targets test {name}", file=sys.stderr)
 

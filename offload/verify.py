@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import services
-from broker.errors import InputError, LimitError, OffloadError, UsageError
+from broker.errors import InputError, OffloadError, UsageError
+from offload import report_file
 from services.base import inputs as select
-from services.base.command import EXIT_CODES, UNWRITABLE
+from services.base.command import EXIT_CODES
 from services.base.options import options, parse
 from services.base.output import print_document
 from services.base.progress import say
@@ -150,26 +151,31 @@ def _check(choices: Choices) -> None:
     """Raise UsageError for what makes no sense, before anything is done."""
     if len(choices.on) < 2 or {"auto", "remote"} & {*choices.on}:
         raise UsageError("--on takes the names of two targets or more", "--on local,NAME; see: offload targets ls")
-    if choices.html and os.path.lexists(choices.html) and not choices.overwrite:
-        raise UsageError(f"{near(choices.html.absolute())} exists", "add --overwrite to replace it")
-    if choices.keep_outputs and os.path.lexists(choices.keep_outputs):
-        raise UsageError(f"{near(choices.keep_outputs.absolute())} exists", "name a folder that is new")
-    for path in filter(None, (choices.html, choices.keep_outputs)):
-        if not path.absolute().parent.is_dir():
-            raise UsageError(f"{path}: there is no such folder", f"mkdir -p {near(path.absolute().parent)}")
+    if choices.html:
+        report_file.check("--html", choices.html, choices.overwrite)
+    if choices.keep_outputs:
+        _check_new(choices.keep_outputs)
+    if choices.html and choices.keep_outputs and _real(choices.html) == _real(choices.keep_outputs):
+        raise UsageError("--html and --keep-outputs name one place", "name a folder that is new")
+
+
+def _check_new(folder: Path) -> None:
+    if report_file.is_taken("--keep-outputs", folder):
+        raise UsageError(f"{near(folder.absolute())} exists", "name a folder that is new")
+    report_file.check_folder("--keep-outputs", folder)
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
 
 
 def _write(path: Path, text: str, overwrite: bool) -> int:
-    """Write a file whole or not at all; returns the exit code. It is not worth what was found: that is told already."""
-    draft = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    """Write the report; returns the exit code. It is not worth what was found: that is told already."""
     try:
-        draft.write_text(text, "utf-8")
-        draft.replace(path) if overwrite else path.hardlink_to(draft)
-    except OSError as error:
-        complain(f"--html {path}: it cannot be written: {error.strerror}", "name another file")
-        return LimitError.exit_code if error.errno in UNWRITABLE else UsageError.exit_code
-    finally:
-        draft.unlink(missing_ok=True)
+        report_file.write("--html", path, text.encode(), overwrite)
+    except OffloadError as error:
+        complain(error, error.hint)
+        return error.exit_code
     return 0
 
 

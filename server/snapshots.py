@@ -90,7 +90,7 @@ def output_name(item: jobs.Item, output: jobs.Output) -> str:
 def viewable(item: jobs.Item) -> bool:
     """Whether an input is still there, as it was."""
     try:
-        return jobs.FileId.of(item.source) == item.file_id
+        return jobs.FileId.of(item.source).is_like(item.file_id)
     except OSError:
         return False
 

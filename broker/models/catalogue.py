@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from broker.errors import MissingHere, UsageError
 from broker.models.pin import HUB, PATH
+from executors.options import at_home
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 REVISION = re.compile(r"@[\w./-]+")
@@ -80,7 +81,7 @@ def find(service: str, word: str, engine: str = "") -> Entry:
     named = _named(service, name, engine)
     if named and (not at or (named.source.startswith(HUB) and REVISION.fullmatch(at + revision))):
         return replace(named, name=named.name + at + revision, source=named.source + at + revision)
-    path = Path(word.removeprefix(PATH)).expanduser()
+    path = at_home(word.removeprefix(PATH))
     if word and path.exists():
         return Entry(word, f"{PATH}{path.absolute()}")
     if REPOSITORY.fullmatch(word.removeprefix(HUB)) and not word.startswith("."):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executors.colab.places import PLACES, Places
-from executors.options import seconds, wrong
+from executors.options import at_home, seconds, wrong
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
@@ -66,8 +66,8 @@ class Address:
             name=name,
             gpu=_gpu(name, options.get("gpu", "")),
             state=Path(options["state"]),
-            cgpu=Path(options["cgpu"]).expanduser(),
-            client_file=Path(options["client_file"]).expanduser() if options.get("client_file") else None,
+            cgpu=at_home(options["cgpu"]),
+            client_file=at_home(options["client_file"]) if options.get("client_file") else None,
             places=Places.of(name, options),
             idle=seconds(name, options, "idle_seconds", IDLE_SECONDS),
             keep=seconds(name, options, "keep_seconds", KEEP_SECONDS),

@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from executors.base import Refused, checked
-from executors.options import CONFIGURATION, seconds, wrong
+from executors.options import CONFIGURATION, at_home, seconds, wrong
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
@@ -64,7 +64,7 @@ class Address:
             url=_url(name, options.get("url", "")),
             token_file=_token_file(name, options),
             root=_root(name, options.get("root", DEFAULT_ROOT)),
-            ca=Path(options["ca"]).expanduser() if options.get("ca") else None,
+            ca=at_home(options["ca"]) if options.get("ca") else None,
             timeout=seconds(name, options, "connect_timeout", CONNECT_SECONDS),
             silence=seconds(name, options, "silence", SILENCE_SECONDS),
         )
@@ -126,7 +126,7 @@ def _url(name: str, text: str) -> str:
 def _token_file(name: str, options: Mapping[str, str]) -> Path:
     if not options.get("token_file"):
         raise wrong(name, "needs token_file, a file of mode 0600 that holds the server's token")
-    return Path(options["token_file"]).expanduser()
+    return at_home(options["token_file"])
 
 
 def _root(name: str, root: str) -> str:

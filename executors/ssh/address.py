@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from executors.options import seconds, wrong
+from executors.options import at_home, seconds, wrong
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30
@@ -73,4 +73,4 @@ def _root(path: str) -> str:
 
 
 def _file(options: Mapping[str, str], key: str) -> Path | None:
-    return Path(options[key]).expanduser() if options.get(key) else None
+    return at_home(options[key]) if options.get(key) else None

@@ -8,14 +8,13 @@ import socket
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import fabric
 import paramiko
 
 from executors.base import ExecutorError, Refused, Unreachable
-from executors.options import CONFIGURATION
+from executors.options import CONFIGURATION, at_home
 from executors.ssh import trust
 from executors.ssh.address import Address
 
@@ -78,7 +77,7 @@ class KeyLogin:
 
 def _keys_in(names: Any) -> Iterator[tuple[str, Any]]:
     for name in names:
-        path = Path(name).expanduser()
+        path = at_home(name)
         with suppress(OSError, ValueError, TypeError, paramiko.SSHException):  # absent, damaged, or with a passphrase
             yield name, paramiko.PKey.from_path(path)
 

@@ -15,7 +15,7 @@ import paramiko
 from paramiko.hostkeys import InvalidHostKey
 
 from executors.base import Refused
-from executors.options import CONFIGURATION
+from executors.options import CONFIGURATION, at_home
 from executors.ssh.address import Address
 
 SYSTEM_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
@@ -83,7 +83,7 @@ def offer(host: str, key: Any, known: Any = None) -> Offer:
 
 def load_known_hosts(client: Any, address: Address) -> None:
     """Give a client all keys that are known. Raises Refused when a file is damaged."""
-    for file in filter(None, (address.known_hosts, *(Path(name).expanduser() for name in SYSTEM_FILES))):
+    for file in filter(None, (address.known_hosts, *map(at_home, SYSTEM_FILES))):
         try:
             client.load_system_host_keys(str(file))
         except FileNotFoundError:

@@ -58,12 +58,16 @@ def _file_caches() -> List[Path]:
 
 def _caches() -> List[Path]:
     named = _variable("XDG_CACHE_HOME")
-    return list(dict.fromkeys(([named] if named else []) + [Path("~/.cache").expanduser()]))
+    return list(dict.fromkeys(([named] if named else []) + [_at_home("~/.cache")]))
 
 
 def _variable(name: str) -> Any:
     value = os.environ.get(name)
-    return Path(value).expanduser() if value else None
+    return _at_home(value) if value else None
+
+
+def _at_home(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises RuntimeError where nobody has that home
 
 
 def url(model: Model, file: File) -> str:

@@ -285,7 +285,7 @@ def input_(
 
 def _input(item: jobs.Item) -> files.Served:
     def is_same(found: os.stat_result) -> bool:
-        return jobs.FileId(found.st_size, found.st_mtime_ns, found.st_ino) == item.file_id
+        return jobs.FileId.told(found).is_like(item.file_id)
 
     name = item.source.name
     return files.Served(item.source, is_same, item.sha256, snapshots.kind(item.source), name, f"the input {name}")

@@ -20,7 +20,7 @@ from broker.errors import InputError, IntegrityError
 from broker.job import FileId, Job
 from broker.reports import Checkpoint
 from broker.scripts import bundle
-from broker.staging import Piece, file_sha256, safe_suffix, stage_in
+from broker.staging import Piece, check_unchanged, file_sha256, safe_suffix, stage_in
 from broker.stop import Stop
 from executors.base import Completed, Executor, Lost, NoSpace, NoSuchFile, Span, TransferFailed
 from executors.local import LocalExecutor
@@ -166,6 +166,24 @@ def test_an_input_that_changed_is_refused(there: FaultyExecutor, broker: Broker,
     job.items[0].source.unlink()
     with pytest.raises(InputError, match="cannot be read any more"):
         send(there, job)
+
+
+def test_an_input_that_changed_and_was_given_its_time_back_is_refused(broker: Broker, tmp_path: Path) -> None:
+    (item,) = job_of(broker, tmp_path / "media", b"one").items
+    item.source.write_bytes(b"two")
+    os.utime(item.source, ns=(0, item.file_id.mtime_ns))
+    with pytest.raises(InputError, match="changed while the job was under way"):
+        check_unchanged(item)
+
+
+def test_an_input_that_got_another_link_mode_or_name_is_what_it_was(broker: Broker, tmp_path: Path) -> None:
+    (item,) = job_of(broker, tmp_path / "media", b"one").items
+    os.link(item.source, tmp_path / "link")
+    item.source.chmod(0o444)
+    item.source.rename(tmp_path / "other")
+    (tmp_path / "other").rename(item.source)
+    assert FileId.of(item.source) != item.file_id
+    check_unchanged(item)
 
 
 def test_an_input_that_changes_on_its_way_is_refused(

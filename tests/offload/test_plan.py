@@ -76,13 +76,24 @@ def test_after_a_job_it_is_measured_and_the_file_is_there(here: Path, clip_here:
         (["stabilize", "clip.mp4", "--crf", "99"], 2, "--crf"),
         (["--calibrate", "plot.txt"], 2, "it must end in .png"),
         (["--calibrate", "plot.png", "stabilize"], 2, "takes no 'stabilize'"),
-        (["--calibrate", "no/folder/plot.png"], 8, "cannot be written"),
+        (["--calibrate", "no/folder/plot.png"], 2, "there is no such folder"),
+        (["--calibrate", "there.png"], 2, "add --overwrite to replace it"),
+        (["--calibrate", "folder.png", "--overwrite"], 2, "this is no file"),
+        (["--calibrate", f"{'x' * 300}.png"], 2, "File name too long"),
     ],
 )
 def test_what_makes_no_sense_is_said(words: list[str], code: int, said: str, here: Path, clip_here: Path) -> None:
+    (here / "there.png").write_bytes(b"mine")
+    (here / "folder.png").mkdir()
     done = offload(here, "plan", *words)
     assert done.code == code, done.err
     assert said in done.err
+    assert (here / "there.png").read_bytes() == b"mine"
+
+
+def test_options_may_come_first_and_help_is_a_command_to_type(here: Path, clip_here: Path) -> None:
+    assert offload(here, "plan", "--json", "stabilize", "clip.mp4").document["planned"]
+    assert offload(here, "plan", "stabilize").err.endswith("offload stabilize --help\n")
 
 
 def test_a_rule_is_heard_by_a_plan_and_by_a_job_alike(here: Path, data: Path, far: Path, offload_dirs: Path) -> None:
@@ -140,7 +151,9 @@ def test_calibration_draws_what_was_expected_against_what_it_took(here: Path, da
     assert said.lines == [str(here / "plot.png")]
     assert said.err == "fake\tlocal\t1 jobs\tmedian error 20%\n"
     assert (here / "plot.png").read_bytes().startswith(b"\x89PNG")
-    document = offload(here, "plan", "--calibrate", "again.png", "--json").document
+    (here / "again.png").write_bytes(b"mine")
+    document = offload(here, "plan", "--calibrate", "again.png", "--json", "--overwrite").document
+    assert (here / "again.png").read_bytes() == (here / "plot.png").read_bytes()
     assert document["errors"] == [{"service": "fake", "target": "local", "jobs": 1, "median_error": 0.2}]
 
 

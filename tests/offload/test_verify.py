@@ -220,6 +220,9 @@ def test_a_target_that_a_rule_forbids_is_named_before_anything_is_done(
         (("--on", "local,local", "--keep-outputs", "there"), "there exists"),
         (("--on", "local,local", "--keep-outputs", "no/where"), "no such folder"),
         (("--on", "local,local", "--html", "no/where.html"), "no such folder"),
+        (("--on", "local,local", "--html", "there", "--overwrite"), "this is no file"),
+        (("--on", "local,local", "--html", "new", "--keep-outputs", "./new"), "name one place"),
+        (("--on", "local,local", "--keep-outputs", "x" * 300), "File name too long"),
     ],
 )
 def test_what_makes_no_sense_is_said_at_once(words: tuple[str, ...], message: str, here: Path, data: Path) -> None:
@@ -228,6 +231,7 @@ def test_what_makes_no_sense_is_said_at_once(words: tuple[str, ...], message: st
     said = verify(here, "bytes", "a.dat", *words)
     assert (said.code, said.out) == (2, b"")
     assert message in said.err
+    assert "running on" not in said.err
     assert (here / "there.html").read_text() == "mine"
 
 

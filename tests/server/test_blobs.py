@@ -329,7 +329,7 @@ def test_a_blob_stays_while_a_job_has_it_and_a_day_more(store: Blobs, monkeypatc
     monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
     store.sweep()
     assert store.begin(100, sha256(data)).known
-    assert FileId.of(job) == known_by  # to ask for it is no change: a job would think that its input is another
+    assert FileId.of(job).is_like(known_by)  # to ask for it is no change: a job would think that its input is another
     job.unlink()
     monkeypatch.setattr(time, "time", lambda: now + DAY - 60)
     store.sweep()

@@ -80,6 +80,35 @@ def test_a_cue_more_does_not_make_all_times_wrong(tmp_path: Path) -> None:
     assert found.figures["times_differ_seconds"] == 0
 
 
+def subtitles(path: Path, *cues: tuple[float, float, str]) -> Path:
+    """Subtitles of these cues: from, to, in seconds, and what is said."""
+    part_ = part("_subtitles")
+    told = [part_.Cue(round(start * 1000), round(end * 1000), text) for start, end, text in cues]
+    path.write_text(part_.FORMATS[path.suffix[1:]](told, {"language": "en"}), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cues", "gap"),
+    [
+        ([(600, 3544, "hello there my good friend")], 3540),  # said an hour later, in a cue of another text
+        ([(0, 4, "hello there my good friend")], 0),
+        ([(0, 5, "hello there my good friend")], 1),
+        ([(0.5, 4, "hello there my good friend")], 0.5),
+        ([(0, 1, "hello"), (1, 2, "there my"), (2, 4, "good friend")], 0),
+        ([(0, 1, "hello"), (1, 2.75, "there my"), (2.75, 4, "good friend")], 0.75),
+        ([(0, 1, "hullo"), (1, 2, "there my"), (2, 9, "good fiend")], 5),  # also where the words differ
+    ],
+)
+def test_cues_that_are_cut_elsewhere_are_compared_by_where_their_words_begin_and_end(
+    cues: list[tuple[float, float, str]], gap: float, tmp_path: Path
+) -> None:
+    one = subtitles(tmp_path / "1.srt", (0, 2, "hello there my"), (2, 4, "good friend"))
+    found = transcripts(one, subtitles(tmp_path / "2.srt", *cues))
+    assert found.figures["times_differ_seconds"] == gap
+    assert (found.level is Level.CLOSE) is (gap <= 0.2)
+
+
 def test_times_of_words_count_where_they_are_told(tmp_path: Path) -> None:
     def told(end: float) -> dict[str, Any]:
         word = {"start": 0.0, "end": end, "word": "hello", "probability": 0.9}

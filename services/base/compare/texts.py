@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import chain
 from pathlib import Path
 
 from services.base.compare import Comparison, Level, Texts, Unreadable
@@ -20,6 +21,23 @@ class Cue:
 
     times: tuple[float, ...]
     text: str
+
+
+Moment = tuple[float, float]
+"""When something happens, in seconds: not before the first, not after the second."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, and when it begins and ends as far as its cue tells, if that has times."""
+
+    text: str
+    begin: Moment | None
+    end: Moment | None
+
+
+Step = tuple[str, int, int, int, int]
+"""What makes one text the other, as difflib tells it: how, and the places of the words from and to, in either."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +55,11 @@ def compare(one: Path, other: Path, share: float, seconds: float) -> Comparison:
     Words are what stands between spaces, with their marks. Raises Unreadable.
     """
     ours, theirs = (read(path, name) for path, name in ((one, "the first"), (other, "the other")))
-    words, theirs_words = ([word for cue in cues for word in cue.text.split()] for cues in (ours, theirs))
-    total, count = max(len(words), len(theirs_words)), differing(words, theirs_words).count
-    shift = _shift(ours, theirs)
+    words, theirs_words = ([word for cue in cues for word in _words(cue)] for cues in (ours, theirs))
+    steps = _steps([word.text for word in words], [word.text for word in theirs_words])
+    total, count = max(len(words), len(theirs_words)), _differing(steps).count
+    gaps = [*_cue_gaps(ours, theirs), *_word_gaps(words, theirs_words, steps)]
+    shift = round(max(gaps), 3) if gaps else None
     close = count <= share * total and (shift or 0.0) <= seconds
     figures = {
         "words": total,
@@ -59,10 +79,18 @@ def _late(shift: float | None) -> str:
 
 def differing(one: Sequence[str], other: Sequence[str]) -> Differing:
     """Which words differ. Replacing some by more or fewer counts as the greater number."""
+    return _differing(_steps(one, other))
+
+
+def _steps(one: Sequence[str], other: Sequence[str]) -> Sequence[Step]:
+    return SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+
+
+def _differing(steps: Iterable[Step]) -> Differing:
     ours: set[int] = set()
     theirs: set[int] = set()
     count = 0
-    for how, start, end, there, until in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+    for how, start, end, there, until in steps:
         if how != "equal":
             ours.update(range(start, end))
             theirs.update(range(there, until))
@@ -70,15 +98,39 @@ def differing(one: Sequence[str], other: Sequence[str]) -> Differing:
     return Differing(frozenset(ours), frozenset(theirs), count)
 
 
-def _shift(ours: Sequence[Cue], theirs: Sequence[Cue]) -> float | None:
-    """The largest difference of the times of cues: one by one where there are as many, else of those with one text."""
+def _words(cue: Cue) -> Iterator[Word]:
+    """The words of a cue. Only the first begins when it does, and the last ends so; each is said in between."""
+    words, within = cue.text.split(), cue.times[:2]
+    begin, end = ((time, time) for time in (within[0], within[-1])) if within else (None, None)
+    between = (within[0], within[-1]) if within else None
+    for place, text in enumerate(words):
+        yield Word(text, between if place else begin, end if place == len(words) - 1 else between)
+
+
+def _cue_gaps(ours: Sequence[Cue], theirs: Sequence[Cue]) -> Iterator[float]:
+    """What the times of cues differ by: one by one where there are as many, else of those with one text."""
     pairs = list(zip(ours, theirs, strict=False))
     if len(ours) != len(theirs):
         matcher = SequenceMatcher(None, [cue.text for cue in ours], [cue.text for cue in theirs], autojunk=False)
         blocks = matcher.get_matching_blocks()
         pairs = [(ours[at + n], theirs[there + n]) for at, there, length in blocks for n in range(length)]
-    gaps = [abs(a - b) for one, other in pairs for a, b in zip(one.times, other.times, strict=False)]
-    return round(max(gaps), 3) if gaps else None
+    yield from (abs(a - b) for one, other in pairs for a, b in zip(one.times, other.times, strict=False))
+
+
+def _word_gaps(ours: Sequence[Word], theirs: Sequence[Word], steps: Iterable[Step]) -> Iterator[float]:
+    """What the times differ by at least, at which the same words begin and end, and those that stand for others."""
+    for how, start, end, there, until in steps:
+        if how == "equal":
+            pairs = zip(ours[start:end], theirs[there:until], strict=True)
+            yield from chain.from_iterable(_apart(one, one, other, other) for one, other in pairs)
+        elif how == "replace":
+            yield from _apart(ours[start], ours[end - 1], theirs[there], theirs[until - 1])
+
+
+def _apart(first: Word, last: Word, their_first: Word, their_last: Word) -> Iterator[float]:
+    for one, other in ((first.begin, their_first.begin), (last.end, their_last.end)):
+        if one and other:
+            yield max(one[0] - other[1], other[0] - one[1], 0.0)
 
 
 def read(path: Path, name: str = "it") -> list[Cue]:
