@@ -2,7 +2,8 @@
 
 The breaker lives in the journal, because every command is a new process. It opens when a target cannot be reached or
 is lost; when its time is up, one probe is tried (half-open), and an answer closes it. What is mended here (a package to
-install, a key to trust, a line of configuration) opens no breaker: it counts as soon as it is mended.
+install, a key to trust, a line of configuration) opens no breaker: it counts as soon as it is mended. Only what nobody
+sees from outside (a login that is refused, a quota) is good for as long as any answer, once it was found inside.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ FRESH_SECONDS = 30.0
 """How long an answer is good for."""
 FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 600.0
+LAPSED = -1.0
+"""Seconds that a refusal is good for which a look sees: it is remembered, and asked about again."""
+
 LASTING = ("cpus", "gpu", "gpu_memory_bytes", "memory_bytes")
 """What a target has for longer than an answer is good for."""
 
@@ -47,10 +51,12 @@ class Health:
             return replace(known, reason=f"{row['reason']} ({again})")
         return self.ask(target)
 
-    def known(self, target: Target) -> Probe:
-        """What is known of a target without asking it."""
+    def known(self, target: Target) -> Probe | None:
+        """What it answered when it was asked last, however long ago; None where it never was. This machine is asked."""
+        if target.name == LOCAL:
+            return _look(target)
         row = self._row(target)
-        return Probe(True) if row is None else _probe(row)
+        return _probe(row) if row is not None else None
 
     def recent(self, target: Target) -> Probe | None:
         """What is known of a target without asking anybody: None when that is too old, or nothing."""
@@ -58,16 +64,19 @@ class Health:
         return _probe(row) if row is not None and 0 <= row["until"] - self._clock() <= LONGEST_PAUSE else None
 
     def ask(self, target: Target) -> Probe:
-        """Probe the target now, and remember whether it answers."""
+        """Probe the target now, and remember what it answers."""
         probe = _look(target)
-        if target.kind == OFFLINE:  # it tells nothing about the target
-            return probe
-        if probe.reachable:
-            probe = self._with_known(target, probe)
-            self._remember(target, 0, "", FRESH_SECONDS, probe)
-        elif probe.away:
-            self._failed(target, probe)
-        return probe
+        return self._note(target, probe, LAPSED) if target.kind != OFFLINE else probe  # which tells nothing of it
+
+    def found(self, target: Target, probe: Probe) -> None:
+        """Remember what somebody found who entered, or tried to. This machine is looked at each time all the same."""
+        if target.name != LOCAL:
+            self._note(target, probe, FRESH_SECONDS)
+
+    def lapse(self, target: Target) -> None:
+        """Have the target asked again by whoever wants to know next: something is being done about what it says."""
+        with self._db.write_lightly():
+            self._db.execute("UPDATE health SET until = ? WHERE target = ?", (self._clock() + LAPSED, target.name))
 
     def failed(self, target: Target, reason: str) -> None:
         """Remember that a target could not be reached or was lost: the pause doubles each time in a row."""
@@ -77,11 +86,20 @@ class Health:
         """Remember what was seen of a target from inside: fields of its Probe that looks from outside do not tell."""
         self._remember(target, 0, "", FRESH_SECONDS, replace(self._with_known(target, Probe(True)), **facts))
 
-    def _failed(self, target: Target, probe: Probe) -> None:
+    def _note(self, target: Target, probe: Probe, refused_seconds: float) -> Probe:
+        if probe.away:
+            return self._failed(target, probe)
+        probe = self._with_known(target, probe)
+        self._remember(target, 0, probe.reason, FRESH_SECONDS if probe.reachable else refused_seconds, probe)
+        return probe
+
+    def _failed(self, target: Target, probe: Probe) -> Probe:
         row = self._row(target)
         failures = (row["failures"] if row else 0) + 1
         pause = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
-        self._remember(target, failures, probe.reason, pause, self._with_known(target, probe))
+        probe = self._with_known(target, probe)
+        self._remember(target, failures, probe.reason, pause, probe)
+        return probe
 
     def _with_known(self, target: Target, probe: Probe) -> Probe:
         """`probe`, with what lasts of what was known before. Free space does not."""

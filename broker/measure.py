@@ -112,8 +112,9 @@ class Attempted(Protocol):
 def measured(run: Attempted, ledger: Ledger, target: Target, again: bool, prepares: bool) -> Iterator[Event]:
     """Drive an attempt, and remember what it tells of its target. One that was taken up `again` tells no times."""
     history, health = ledger.journal.history, ledger.journal.health
-    run.sheet.curious = target.name != LOCAL and health.known(target).cpus is None
-    run.sheet.began, before = time.monotonic(), target.holding()
+    known, before = health.known(target), target.holding()
+    run.sheet.curious = target.name != LOCAL and (known is None or known.cpus is None)
+    run.sheet.began = time.monotonic()
     try:
         yield from run
     finally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from broker import settings, targets
+from broker.broker import Broker
 from broker.errors import UsageError
 from executors.options import at_home
 from services.base.text import plain
@@ -40,6 +41,7 @@ _one_target = click.argument("name", shell_complete=_complete)
 def login(name: str, no_browser: bool, own: bool, client_file: str | None, wait: int) -> None:
     """Save a login, unless there is one to be used."""
     address = _address(name)
+    ask_anew(name)
     if client_file:
         address = replace(address, client_file=at_home(client_file))
     elif not own and _cgpu_works(address):
@@ -64,6 +66,7 @@ def logout(name: str) -> None:
         raise UsageError(
             f"{name} holds a runtime, which only who is logged in can give back", f"offload targets release {name}"
         )
+    ask_anew(name)
     there = forget(address)
     _say(f"the login of {name} is deleted here" if there else f"{name} has no login of its own")
     if there:
@@ -81,6 +84,12 @@ def forget_login(target: Target) -> None:
     from executors.colab.login import forget
 
     forget(Address.of(target.name, target.options))
+
+
+def ask_anew(name: str) -> None:
+    """Have the next command ask a target, whatever it said a moment ago."""
+    with Broker(settings.load()) as broker:
+        broker.journal.health.lapse(broker.targets[name])
 
 
 def _address(name: str) -> Address:

@@ -16,7 +16,7 @@ from broker.broker import Broker
 from broker.errors import NoTarget, OffloadError, UsageError
 from executors.base import ExecutorError
 from executors.options import at_home
-from offload.login import forget_login, login, logout
+from offload.login import ask_anew, forget_login, login, logout
 from services.base.output import print_document
 from services.base.overview import target_row
 from services.base.text import plain
@@ -165,6 +165,7 @@ def trust(name: str, yes: bool) -> None:
     except ImportError as error:
         raise not_installed(name, error) from error
     address = Address.of(target.name, target.options)
+    ask_anew(name)
     # A ProxyJump shows its key first, and the machine behind it once that one is trusted.
     while (offer := untrusted(address)) is not None:
         was = f"; known was {offer.known}" if offer.known else ""

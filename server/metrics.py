@@ -50,7 +50,9 @@ class _Remembered(Collector):
             jobs.add_metric(labels, count)
         up = GaugeMetricFamily("offload_target_up", "Whether a target answered when last asked.", labels=("target",))
         for target in self._broker.targets.values():
-            up.add_metric((target.name,), float(self._broker.journal.health.known(target).reachable))
+            known = self._broker.journal.health.known(target)
+            if known is not None:  # of one that was never asked, nobody can say it
+                up.add_metric((target.name,), float(known.reachable))
         yield from (jobs, up, *self._attempts())
 
     def _attempts(self) -> tuple[Metric, Metric]:

@@ -7,7 +7,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from broker.agent import Agent
 from broker.broker import Broker
 from broker.errors import IntegrityError, LimitError, MissingHere, OffloadError
 from broker.targets import Target
-from executors.base import Executor, ExecutorError, Span
+from executors.base import Executor, ExecutorError, Probe, Span
 
 ROUND_TRIP_BYTES = 1_000_000
 LEAST_DISK_BYTES = 10**9
@@ -44,11 +44,18 @@ class Step:
 
 
 def checkup(broker: Broker, target: Target) -> Iterator[Step]:
-    """Go through a target; the first step that fails is the last. What is learnt of it is remembered."""
+    """Go through a target; the first step that fails is the last. What is learnt of it is remembered, a failure too."""
     probe = broker.journal.health.ask(target)
     if not probe.reachable:
         yield from _stopped(probe.steps, 0, probe.error(target.name))
         return
+    for step in _inside(broker, target, probe):
+        if not step.ok:
+            broker.journal.health.found(target, _as_probe(target, probe, step))
+        yield step
+
+
+def _inside(broker: Broker, target: Target, probe: Probe) -> Iterator[Step]:
     try:
         with target.executor() as executor:
             keeper.start(broker.settings, executor)
@@ -61,6 +68,14 @@ def checkup(broker: Broker, target: Target) -> Iterator[Step]:
             broker.journal.health.learned(target, **visit.learned())
     except ExecutorError as error:  # when entering: a visit tells its own
         yield from _stopped(probe.steps, len(probe.steps), error)
+
+
+def _as_probe(target: Target, probe: Probe, failed: Step) -> Probe:
+    """What a look would have answered, had it seen the step that failed."""
+    reason = failed.said.removeprefix(f"{target.name}: ")
+    return replace(
+        probe, reachable=False, reason=reason, step=failed.name, hint=failed.hint, exit_code=failed.exit_code
+    )
 
 
 def _stopped(steps: Sequence[str], reached: int, error: ExecutorError) -> Iterator[Step]:

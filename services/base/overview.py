@@ -45,7 +45,7 @@ def _state(probe: Probe) -> str:
     """The state of a target in a word. Only the one that is away may come back by itself."""
     if probe.reachable:
         return "up"
-    known = {Refused: "refused", NotInstalled: "not installed", NoQuota: "no quota"}
+    known = {Refused: "refused", NotInstalled: "not installed", NoQuota: "full"}
     return {kind.exit_code: word for kind, word in known.items()}.get(probe.exit_code, "away")
 
 

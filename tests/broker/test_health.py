@@ -143,6 +143,44 @@ def test_what_is_mended_here_opens_no_breaker(error: ExecutorError, fake: type[F
     assert health.probe(BOX).reachable
 
 
+def test_a_refusal_takes_the_place_of_an_answer_from_a_moment_ago(fake: type[Fake], database: Database) -> None:
+    health = Health(database, Clock())
+    assert health.probe(BOX).reachable
+    fake.answer = Probe.failed("box", Refused("box: its token may be read by others"))
+    health.ask(BOX)
+    assert health.known(BOX) == Probe(False, "its token may be read by others", cpus=8, exit_code=7)
+    assert health.recent(BOX) is None
+    asked = fake.asked
+    assert health.probe(BOX).exit_code == 7
+    assert fake.asked == asked + 1
+
+
+def test_what_was_found_inside_is_told_as_long_as_an_answer_and_until_something_is_done(
+    fake: type[Fake], database: Database
+) -> None:
+    clock = Clock()
+    health = Health(database, clock)
+    refused = Probe.failed("box", Refused("box: login failed", step="login", hint="ssh-copy-id box"))
+    health.found(BOX, refused)
+    told = health.probe(BOX)
+    assert (told.exit_code, told.step, told.hint, told.away) == (7, "login", "ssh-copy-id box", False)
+    assert told.reason == "login failed (asked again in 30 s, or by `offload targets test box`)"
+    clock.now += FRESH_SECONDS + 1
+    assert health.probe(BOX).reachable
+    health.found(BOX, refused)
+    health.lapse(BOX)
+    assert health.probe(BOX).reachable
+
+
+def test_of_a_target_that_was_never_asked_nothing_is_known_and_this_machine_always_is(
+    fake: type[Fake], database: Database
+) -> None:
+    health, here = Health(database, Clock()), Target("local", "fake", BOX.options)
+    assert health.known(BOX) is None
+    health.found(here, Probe(False, "a package is not here", exit_code=4))
+    assert health.known(here) == Probe(True, cpus=8)
+
+
 def test_while_the_breaker_is_open_the_reason_stays_and_says_how_to_ask(fake: type[Fake], database: Database) -> None:
     health = Health(database, Clock())
     fake.answer = Probe.failed("box", Unreachable("box: no route", step="TCP", hint="ssh -v box"), ("name", "TCP"))

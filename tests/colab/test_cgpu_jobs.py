@@ -70,6 +70,20 @@ def test_a_batch_of_three(command: Cgpu, tmp_path: Path) -> None:
     assert "cgpu cannot give a runtime back" in released.err
 
 
+@pytest.mark.parametrize(("way", "code", "word"), [("revoked", 7, "refused"), ("quota", 8, "full")])
+def test_what_a_failed_test_found_is_what_the_list_tells(
+    way: str, code: int, word: str, command: Cgpu, tmp_path: Path
+) -> None:
+    """A moment ago all was well, and a look at a quota that is used up sees nothing of it."""
+    if way == "revoked":
+        command.google.oauth.revoke()
+    else:
+        command.google.control.quota = 0
+    assert offload(tmp_path, "targets", "test", "colab").code == code
+    row = offload(tmp_path, "targets", "ls").lines[0]
+    assert row.startswith(f"colab\tcolab\t{word}\t"), row
+
+
 def typed(command: Cgpu, folder: Path) -> Said:
     (folder / "a.dat").write_text("a")
     return fake(folder, "a.dat", "--json")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from tests import fakework
+from tests.colab import person
 from tests.colab.double import Double, double
 from tests.colab.double.asking import channels, taken
 from tests.colab.double.runtime import HEADER, PATIENCE, Runtime, plain
@@ -70,13 +75,40 @@ def run(machine: Runtime, code: list[str]) -> Iterator[list[str]]:
         client.delete(f"/api/sessions/{started['id']}")
 
 
+def executed_alone(folder: Path, address: str, port: int, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the code by a Python of its own; what it starts is ended with it."""
+    code = "\n".join([*cells(address, port), "globals().get('SERVER') and SERVER.kill()"])
+    environment = {**os.environ, **env}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def assert_job_runs_on(target: str, folder: Path) -> None:
+    (folder / "a.dat").write_text("a")
+    done = fake(folder, "a.dat", "--on", target, "--json")
+    assert done.code == 0, done.err
+    assert tried(done) == [(target, "done")]
+    assert (folder / "a.worked.bin").read_bytes() == fakework.expected(b"a")
+
+
+def typed(folder: Path, printed: str) -> None:
+    """Type what it printed, line by line."""
+    for line in printed.splitlines():
+        if not line.startswith("#"):
+            program, *words = shlex.split(line)
+            if program == "offload":
+                said = offload(folder, *words)
+                assert said.code == 0, said.err
+            else:
+                subprocess.run([program, *words], cwd=folder, check=True)
+
+
 def test_without_an_address_nothing_is_opened(cloud: Double) -> None:
     (machine,) = cloud.runtimes.values()
     before = len(machine.processes())
     for said in run(machine, cells("", free_port())):
         assert "GPU: Tesla T4" in said[1]
         assert said[3] == "nothing is opened\n"
-        assert said[4].splitlines()[0] == "offload targets add colab colab://"
+        assert "offload targets add colab colab://\n" in said[4]
         assert not (machine.content / "offload-token").exists()
         assert len(machine.processes()) <= before + 1  # its kernel
 
@@ -86,14 +118,60 @@ def test_the_line_it_prints_is_typed_and_a_job_runs_there(cloud: Double, offload
     for said in run(machine, cells(f"http://127.0.0.1:{port}", port)):
         token = (machine.content / "offload-token").read_text()
         assert token not in "".join(said)
-        *_, typed = said[4].splitlines()
         shutil.copyfile(machine.content / "offload-token", tmp_path / "offload-token")
-        (tmp_path / "offload-token").chmod(0o600)
-        added = offload(tmp_path, *shlex.split(typed)[1:])
-        assert added.code == 0, added.err
-        (tmp_path / "a.dat").write_text("a")
-        done = fake(tmp_path, "a.dat", "--on", "by-hand", "--json")
-        assert done.code == 0, done.err
-        assert tried(done) == [("by-hand", "done")]
-        assert (tmp_path / "a.worked.bin").read_bytes() == fakework.expected(b"a")
+        typed(tmp_path, said[4])
+        assert_job_runs_on("by-hand", tmp_path)
         assert list((machine.content / "offload-root").iterdir())
+
+
+def test_run_again_it_finds_the_server_that_is_there(cloud: Double) -> None:
+    (machine,), (port, other) = cloud.runtimes.values(), (free_port(), free_port())
+    address = f"http://127.0.0.1:{port}"
+    form, *rest = code = cells(address, port)
+    state = ["print(SERVER.pid, SERVER.poll(), TOKEN_FILE.read_text())"]
+    again = [*code, *state, "before = SERVER", *code, *state, "SERVER = None", *code, "SERVER = before"]
+    elsewhere = [form.replace(str(port), str(other)), *rest, "print(before.poll() is None, SERVER.poll())"]
+    for said in run(machine, [*again, *elsewhere]):
+        assert said[3] == f"a server listens on 127.0.0.1:{port}\n"
+        assert said[5] == said[12]
+        assert said[10] == said[17] == f"the server that was started before listens on 127.0.0.1:{port}\n"
+        assert said[-3] == f"a server listens on 127.0.0.1:{other}\n"
+        assert said[-1] == "False None\n"
+
+
+def test_a_port_that_is_in_use_costs_no_token(tmp_path: Path) -> None:
+    (tmp_path / "offload-token").write_text("before")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = executed_alone(tmp_path, "https://host:8888", port)
+    assert (done.returncode, f"something else listens on port {port}" in done.stderr) == (1, True)
+    assert (tmp_path / "offload-token").read_text() == "before"
+
+
+@pytest.mark.parametrize("address", [" my box/", "host:8888", "ftp://host/", "https://me:word@host/", "https://h/;id"])
+def test_what_is_no_address_is_refused_before_anything_is_made(address: str, tmp_path: Path) -> None:
+    done = executed_alone(tmp_path, address, free_port())
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"ADDRESS {address.strip()!r} is no address: write it as in https://")
+    assert not list(tmp_path.glob("offload-*"))
+
+
+def test_without_a_gpu_it_says_what_that_means_and_goes_on(tmp_path: Path) -> None:
+    done = executed_alone(tmp_path, "", free_port(), PATH="/nowhere")
+    assert "no GPU: jobs will use the CPU" in done.stdout
+    assert done.stdout.endswith("offload targets login colab\n")
+
+
+def test_the_line_without_an_address_is_typed_and_a_job_runs_there(
+    offload_dirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER", shlex.join([sys.executable, person.__file__, "%s"]))
+    printed = executed_alone(tmp_path, "", free_port()).stdout.partition("# first end this runtime")[2]
+    add, login = printed.splitlines()[-2:]
+    with double(tmp_path / "google") as google:
+        typed(tmp_path, add)
+        with (offload_dirs / "config/targets.toml").open("a") as file:  # in place of Google's addresses
+            for key in ("api", "login_page", "token_page", "client_file"):
+                file.write(f"{key} = {json.dumps(google.options()[key])}\n")
+        typed(tmp_path, login)
+        assert_job_runs_on("colab", tmp_path)

@@ -14,7 +14,7 @@ from executors.base import Executor
 from executors.colab import CgpuExecutor
 from tests.colab.double import Double, double
 from tests.executors.cgpu_double import Cgpu, cgpu
-from tests.executors.conformance import Commands, ExecutorConformance, Files
+from tests.executors.conformance import Blobs, Commands, Endings, ExecutorConformance, Files, Following, Jobs
 from tests.executors.test_colab import MOUNT
 from tests.executors.test_local import may_mount
 
@@ -62,7 +62,21 @@ class AtCgpu:
 
 
 class TestCgpu(AtCgpu, Files, Commands):
-    """What is the executor's own: each call is a program that starts, so the rest takes minutes."""
+    """What is the executor's own, and one test of each thing that a job does: all of them take minutes."""
+
+    test_start = Jobs.test_a_script_runs_and_leaves_its_outputs
+    test_send = Jobs.test_an_input_sent_as_a_blob_lies_where_the_script_looks
+    test_fail = Jobs.test_a_killed_script_tells_its_signal
+    test_secrets = Jobs.test_secrets_reach_the_script_and_no_file
+    test_acknowledge = Jobs.test_an_acknowledged_job_is_gone
+    test_missing_parts = Blobs.test_a_missing_part_is_named_and_the_others_are_kept
+    test_events = Following.test_each_event_comes_once_to_one_who_asks_where_he_stopped
+    test_pages_of_events = Following.test_many_events_come_a_page_at_a_time_and_the_end_comes_with_the_last
+    test_reattach = Following.test_a_job_outlives_the_command_and_the_connection_that_started_it
+    test_cancel = Endings.test_cancel_ends_grandchildren_that_ignore_sigterm_in_sessions_of_their_own
+    test_cancel_politely = Endings.test_a_polite_script_has_its_time_to_save
+    test_kill = Endings.test_a_killed_supervisor_is_noticed_and_its_script_ended
+    test_lost = Endings.test_a_lost_job_is_not_started_again_and_can_be_acknowledged
 
 
 @pytest.mark.soak

@@ -185,12 +185,24 @@ def test_what_is_refused_is_told_the_same_way_by_test_ls_and_a_job(what: str, se
     assert why in alone.err
     assert hint in alone.err
     row = typed(here, "targets", "ls").lines[0].split("\t")
-    assert row[2] == ("up" if what == "login" else "refused")  # a look logs nobody in
-    assert why.removeprefix("my-box: ") in row[3] or what == "login"
+    assert row[2] == "refused"
+    assert why.removeprefix("my-box: ") in row[3]
     moved = job(here)
     assert moved.code == 0
     assert f"REFUSED: {why}" in moved.err
-    assert "asked again" not in moved.err
+    assert ("asked again" in moved.err) is (what == "login")  # a look logs nobody in, so it would not see it
+
+
+@needs_sshd
+def test_a_login_that_was_mended_counts_once_a_test_passes(server: Server, here: Path) -> None:
+    configure(**server.options(identity=(key := make_key(here / "key"))))
+    assert typed(here, "targets", "test", "my-box").code == 7
+    allowed = server.folder / "authorized_keys"
+    before = allowed.read_text()
+    allowed.write_text(before + key.with_name("key.pub").read_text())
+    assert typed(here, "targets", "test", "my-box").code == 0
+    allowed.write_text(before)
+    assert typed(here, "targets", "ls").lines[0].startswith("my-box\tssh\tup\t")
 
 
 # Through a hop

@@ -9,8 +9,9 @@ import pytest
 
 from broker.broker import Broker
 from broker.errors import LimitError
-from executors.base import Unreachable
+from executors.base import ExecutorError, NoQuota, Refused, Unreachable
 from services.base import checkup
+from services.base.overview import target_row
 from tests.broker.conftest import box
 from tests.broker.faulty import Fault, FaultyExecutor
 
@@ -21,6 +22,11 @@ def steps(broker: Broker) -> list[checkup.Step]:
     return list(checkup.checkup(broker, broker.targets["box"]))
 
 
+def state(broker: Broker) -> str:
+    """What a list tells of the target."""
+    return str(target_row(broker.plan("box", 0)[0])["state"])
+
+
 def test_a_disk_with_too_little_room(
     box: type[FaultyExecutor], broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,6 +34,7 @@ def test_a_disk_with_too_little_room(
     last = steps(broker)[-1]
     assert (last.name, last.exit_code, last.hint) == ("disk", LimitError.exit_code, "offload jobs ls")
     assert last.said.startswith("box: ")
+    assert state(broker) == "full"
 
 
 @pytest.mark.parametrize(
@@ -67,3 +74,18 @@ def test_the_step_that_fails_is_the_last(
     assert (last.name, last.exit_code, all(step.ok for step in before)) == (name, code, True)
     assert last.said.startswith("box: ")
     assert "box: box" not in last.said
+    assert state(broker) == "away"
+
+
+@pytest.mark.parametrize(("error", "word"), [(Refused("box: no"), "refused"), (NoQuota("box: none left"), "full")])
+def test_what_only_entering_sees_is_what_a_list_and_plans_tell_after_it(
+    error: ExecutorError, word: str, box: type[FaultyExecutor], broker: Broker
+) -> None:
+    assert broker.plan("auto", 0)[0].probe.reachable
+    box.faults.append(Fault("enter", error=error))
+    assert steps(broker)[-1].exit_code == error.exit_code
+    assert state(broker) == word
+    assert not broker.plan("auto", 0)[0].probe.reachable
+    box.faults.clear()
+    assert steps(broker)[-1].ok
+    assert state(broker) == "up"

@@ -53,11 +53,22 @@ def test_jobs_and_what_they_took(serving: Serving, broker: Broker, tmp_path: Pat
 def test_targets_as_known_and_nobody_is_asked(serving: Serving, broker: Broker, offload_dirs: Path) -> None:
     """A target at an address that nobody has would take its time."""
     (offload_dirs / "config/targets.toml").write_text('[box]\nurl = "ssh://nobody@192.0.2.1"\n')
-    assert figures(serving)["offload_target_up"] == {("box",): 1, ("local",): 1}
+    assert figures(serving)["offload_target_up"] == {("local",): 1}, "nobody can say it of one that was never asked"
     box = Target("box", "ssh", {"url": "x"})
     with Broker(broker.settings) as again:
         again.journal.health.failed(again.targets["box"], str(Unreachable(f"{box.name}: no answer")))
     assert figures(serving)["offload_target_up"] == {("box",): 0, ("local",): 1}
+
+
+def test_a_target_that_refuses_is_not_up(serving: Serving, tmp_path: Path, offload_dirs: Path) -> None:
+    (token := tmp_path / "token").write_text("secret")
+    token.chmod(0o644)
+    lines = f'[lab]\nurl = "jupyter+http://127.0.0.1:1/"\ntoken_file = "{token}"\n'
+    (offload_dirs / "config/targets.toml").write_text(lines)
+    with serving.http() as http:
+        (lab, _) = http.get("/v1/targets").json()
+    assert lab["state"] == "refused"
+    assert figures(serving)["offload_target_up"] == {("lab",): 0, ("local",): 1}
 
 
 def test_requests_by_route_and_never_by_path(serving: Serving) -> None:
