@@ -62,7 +62,8 @@ def _found(blobs: Blobs, settings: Settings, entry: Sent) -> Source:
     except NotFound as error:
         if isinstance(entry, wishes.Upload):
             what = f"{plain(entry.name)}: no file of sha256 {entry.blob} was uploaded"
-            raise Refusal(409, what, "upload it with /v1/blobs, and ask again") from error
+            hint = "upload it with /v1/blobs, and ask again"
+            raise Refusal(409, what, hint, exit_code=InputError.exit_code) from error
         blob = None
     if isinstance(entry, wishes.Planned):
         return Source(name, blob, None, entry.blob or "", entry.size)

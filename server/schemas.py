@@ -29,7 +29,7 @@ class Problem(Told):
     status: int
     detail: str
     hint: str = ""
-    exit_code: int | None = None
+    exit_code: int
     errors: list[dict[str, str]] = []
 
 
@@ -85,7 +85,10 @@ State = Literal["queued", "waiting", "running", "detached", "interrupted", "done
 
 
 class Job(Told):
-    """A job as it is now: `revision` names exactly this. `why` is what it waits for; `created` is a time in seconds."""
+    """A job as it is now: `revision` names exactly this. `why` is what it waits for; `created` is a time in seconds.
+
+    `hint` is what to type next for one that failed, if there is more to do than to read its errors.
+    """
 
     job: str
     revision: str
@@ -94,6 +97,7 @@ class Job(Told):
     over: bool
     why: str
     error: str | None
+    hint: str
     exit_code: int | None
     progress: float
     created: float

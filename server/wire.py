@@ -91,7 +91,8 @@ def checked(answer: httpx.Response) -> httpx.Response:
     try:
         problem = schemas.Problem.model_validate_json(answer.content)
     except ValueError:  # it is no server of ours
-        problem = schemas.Problem(title=answer.reason_phrase, status=answer.status_code, detail="")
+        code = OffloadError.exit_code
+        problem = schemas.Problem(title=answer.reason_phrase, status=answer.status_code, detail="", exit_code=code)
     raise ClientError(problem.detail or problem.title, problem.hint, problem.exit_code, answer.status_code)
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from broker import settings
 from broker.broker import Broker
-from broker.errors import InputError, IntegrityError, NoTarget, UsageError
+from broker.errors import ConfigError, InputError, IntegrityError, NoTarget, UsageError
 from broker.job import Job
 from server import schemas, transfers, wire, wishes
 from server.client import Client, ClientError
@@ -105,7 +105,7 @@ def test_a_refusal_has_the_servers_words(client: Client, tmp_path: Path) -> None
     assert refused.value.exit_code == UsageError.exit_code
     with pytest.raises(ClientError, match="no file") as refused:
         client.submit("stabilize", [wishes.Upload(blob="0" * 64, name="clip.mp4")])
-    assert refused.value.hint
+    assert refused.value.hint and refused.value.exit_code == InputError.exit_code
     with pytest.raises(ClientError) as refused:
         client.submit("stabilize", [wishes.Local(path=str(clip))])
     assert refused.value.status in (403, 409, 422)
@@ -123,7 +123,15 @@ def test_what_makes_no_sense_is_not_sent(client: Client, tmp_path: Path) -> None
 def test_a_wrong_token_is_told(serving: Serving) -> None:
     with Client(serving.url, "x" * 43) as client, pytest.raises(ClientError, match="token") as refused:
         client.health()
-    assert refused.value.status == 401
+    assert (refused.value.status, refused.value.exit_code) == (401, ConfigError.exit_code)
+
+
+def test_a_job_that_there_is_not_is_told_as_on_the_command_line(client: Client, broker: Broker) -> None:
+    with pytest.raises(UsageError) as here:
+        broker.find("nope")
+    with pytest.raises(ClientError) as there:
+        client.job("nope")
+    assert (str(there.value), there.value.exit_code) == (str(here.value), UsageError.exit_code)
 
 
 class Lossy(httpx.HTTPTransport):
