@@ -10,9 +10,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["0" * 64])]
 
 
 class Sent(BaseModel):
-    """What a client sends: nothing that is not known is passed over."""
+    """What a client sends: nothing that is not known is passed over, and no number that JSON has not becomes null."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class Told(BaseModel):

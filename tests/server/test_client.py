@@ -120,6 +120,25 @@ def test_what_makes_no_sense_is_not_sent(client: Client, tmp_path: Path) -> None
         client.submit("stabilize", [holding(tmp_path / "clip.mp4")], colour="red")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_refused_and_never_the_default(client: Client, tmp_path: Path, number: float) -> None:
+    clip = holding(tmp_path / "clip.mp4")
+    for ask in (client.submit, client.plan):
+        with pytest.raises(ClientError, match="no number") as refused:
+            ask("stabilize", [clip], {"smoothing": number})
+        assert (refused.value.status, refused.value.exit_code) == (422, UsageError.exit_code)
+    assert client.jobs().jobs == []
+
+
+@pytest.mark.parametrize("word", ["a\nb", "\u00e9", " a", "a\0"])
+def test_what_no_header_can_carry_is_told_at_once(word: str) -> None:
+    with Client("http://127.0.0.1:1", "x" * 43) as client, pytest.raises(ClientError, match="the key") as refused:
+        client.submit("stabilize", [wishes.Local(path="/clip.mp4")], key=word)
+    assert (refused.value.status, refused.value.exit_code) == (None, UsageError.exit_code)
+    with pytest.raises(ClientError, match="the token"):
+        Client("http://127.0.0.1:1", word)
+
+
 def test_a_wrong_token_is_told(serving: Serving) -> None:
     with Client(serving.url, "x" * 43) as client, pytest.raises(ClientError, match="token") as refused:
         client.health()
@@ -346,6 +365,14 @@ def test_what_is_there_is_not_replaced_unasked(client: Client, broker: Broker, t
     assert mine.read_bytes() == b"mine"
     assert client.download(job, output, tmp_path, overwrite=True) == mine
     assert mine.read_bytes() == fakework.expected(b"data")
+
+
+def test_a_folder_that_is_not_there_is_told(client: Client, broker: Broker, tmp_path: Path) -> None:
+    output = done(broker, tmp_path / "media")
+    job = client.job(client.jobs().jobs[0].job)
+    with pytest.raises(UsageError, match=r"/no/b\.bin cannot be written: No such file") as refused:
+        client.download(job, output, tmp_path / "no" / "b.bin")
+    assert refused.value.hint
 
 
 def test_a_name_that_is_taken_meanwhile_stays_with_who_took_it(
