@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["0" * 64])]
 
 
-class Sent(BaseModel):
-    """What a client sends: nothing that is not known is passed over, and no number that JSON has not becomes null."""
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+WHOLE = BeforeValidator(_whole)
+"""Marks a whole number: to JSON, 5.0 is one."""
+
+
+class Sent(BaseModel):
+    """What a client sends: nothing is passed over, nothing taken for what it is not, and no NaN becomes null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
 
 class Told(BaseModel):
@@ -150,7 +158,7 @@ class Removed(Told):
 class Begin(Sent):
     """An upload to begin. What is known by its sha256 already need not be sent."""
 
-    size: Annotated[int, Field(ge=0, le=2**53, examples=[1048576])]
+    size: Annotated[int, Field(ge=0, le=2**53, examples=[1048576]), WHOLE]
     sha256: Sha256
 
 

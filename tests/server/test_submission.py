@@ -273,7 +273,11 @@ def odd_bodies(sha256: str) -> list[bytes]:
             good[:-1] + b', "deadline": ' + value + b', "when": "remote"}'
             for value in (b"NaN", b"1e999", b'"x"', b"1e9")
         ),
-        *(good[:-1] + b', "priority": ' + value + b"}" for value in (b"NaN", b"1e999", b"9" * 4000, b"0.5")),
+        *(
+            good[:-1] + b', "priority": ' + value + b"}"
+            for value in (b"NaN", b"1e999", b"9" * 4000, b"0.5", b'"5"', b"true")
+        ),
+        *(good[:-1] + b', "fallback": ' + value + b"}" for value in (b"0", b'"no"')),
         good[:-1] + b', "inputs": [' + b",".join([b'{"name": "x", "size": 1, "path": "/x"}'] * 3) + b"]}",
     ]
 
