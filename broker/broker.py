@@ -113,7 +113,8 @@ class Broker:
                 yield from watch(self.journal, job.id, self.driven, stop)
         ending = self.journal.ending(job.id)
         if ending.error:
-            raise Ended(ending.error, f"offload jobs show {job.id}", ending.exit_code or OffloadError.exit_code)
+            hint = ending.hint or f"offload jobs show {job.id}"
+            raise Ended(ending.error, hint, ending.exit_code or OffloadError.exit_code)
 
     @contextmanager
     def driving(self, job: Job, stop: Stop, handed: int | None = None) -> Iterator[Ledger]:
@@ -179,7 +180,7 @@ class Broker:
         except rules.Forbidden as error:
             if ledger.job.state is State.QUEUED:
                 ledger.advance(State.RUNNING)
-            self._close(ledger, State.FAILED, str(error), error.exit_code)
+            self._close(ledger, State.FAILED, str(error), error.exit_code, error.hint)
             raise
 
     @property
@@ -254,11 +255,11 @@ class Broker:
             return
         self._close(ledger, State.CANCELLED, "cancelled", Interrupted.exit_code)
 
-    def _close(self, ledger: Ledger, state: State, why: str, exit_code: int) -> None:
+    def _close(self, ledger: Ledger, state: State, why: str, exit_code: int, hint: str = "") -> None:
         for attempt in self._running(ledger.job):
             ledger.end_attempt(attempt, "cancelled", why, {})
         publication.tidy(ledger)
-        ledger.advance(state, why, exit_code)
+        ledger.advance(state, why, exit_code, hint)
 
     def remove(self, job: Job) -> None:
         """Forget a job, and delete what it left here and on its targets. Published results stay.

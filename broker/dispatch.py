@@ -76,17 +76,17 @@ class Dispatch:
             self._close(State.CANCELLED, "stopped at once", Interrupted.exit_code)
             raise
         except (JobFailed, InputError, NoTarget, *policy.MOVABLE) as error:
-            self._close(State.FAILED, str(error), error.exit_code)
+            self._close(State.FAILED, str(error), error.exit_code, error.hint)
             raise
         items = self._ledger.job.items
         self._close(verdict(items), "", batch_exit_code([item.kind for item in items]))
 
-    def _close(self, state: State, error: str, exit_code: int) -> None:
+    def _close(self, state: State, error: str, exit_code: int, hint: str = "") -> None:
         publication.tidy(self._ledger)
         if not self._ledger.job.state.over:
             if state is not State.CANCELLED:
                 self._begin()
-            self._ledger.advance(state, error, exit_code)
+            self._ledger.advance(state, error, exit_code, hint)
 
     def _begin(self) -> None:
         if self._ledger.job.state is State.QUEUED:

@@ -40,11 +40,12 @@ Place = tuple[float, str]
 
 @dataclass(frozen=True)
 class Ending:
-    """When a job was made and ended, in seconds since the epoch, the error it ended with, and the exit code."""
+    """When a job was made and ended, in seconds since the epoch, the error it ended with, its hint and exit code."""
 
     created: float
     ended: float | None
     error: str
+    hint: str
     exit_code: int | None
 
 
@@ -173,10 +174,7 @@ class Journal:
 
     def unfinished(self, key: str) -> Job | None:
         """The latest job with this resume key that is not over."""
-        row = self._db.row(
-            "SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY created DESC",
-            (key, *OPEN),
-        )
+        row = self._db.row("SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY created DESC", (key, *OPEN))
         return read_job(self._db, row) if row else None
 
     def key(self, job: str) -> str:
@@ -202,7 +200,7 @@ class Journal:
     def ending(self, job: str) -> Ending:
         """How a job ended, as far as it has."""
         row = self._row(job)
-        return Ending(row["created"], row["ended"], row["error"] or "", row["exit_code"])
+        return Ending(row["created"], row["ended"], row["error"] or "", row["hint"], row["exit_code"])
 
     def progress(self, job: str) -> list[float]:
         """How far each item of a job is, 0 to 1."""

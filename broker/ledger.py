@@ -67,19 +67,19 @@ class Ledger:
             self.check()
             yield
 
-    def advance(self, state: State, error: str = "", exit_code: int = 0) -> None:
+    def advance(self, state: State, error: str = "", exit_code: int = 0, hint: str = "") -> None:
         """Move the job to `state`. Raises OffloadError when that is no step it can take."""
         with self._write() if state.over else self._note():
-            self._advance(state, error, exit_code)
+            self._advance(state, error, exit_code, hint)
 
-    def _advance(self, state: State, error: str = "", exit_code: int = 0) -> None:
+    def _advance(self, state: State, error: str = "", exit_code: int = 0, hint: str = "") -> None:
         now = self.job.state
         if state not in NEXT[now]:
             raise OffloadError(f"job {self.id} is {now} and cannot become {state}")
         ended, code = (time.time(), exit_code) if state.over else (None, None)
         self._db.execute(
-            "UPDATE jobs SET state = ?, ended = ?, error = ?, exit_code = ? WHERE id = ?",
-            (state, ended, error, code, self.id),
+            "UPDATE jobs SET state = ?, ended = ?, error = ?, exit_code = ?, hint = ? WHERE id = ?",
+            (state, ended, error, code, hint, self.id),
         )
 
     def reopen(self) -> None:

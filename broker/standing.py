@@ -33,3 +33,9 @@ def why(broker: Broker, job: Job) -> str:
         return broker.journal.ending(job.id).error
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
     return f"{Places(broker).why(Head.of(job)) or 'waiting for its turn'}, since {since}"
+
+
+def hint(broker: Broker, job: Job) -> str:
+    """What to type next for a job that failed; empty where its errors say all there is."""
+    logs = f"offload jobs logs {job.id}" if any(item.kind == "failed" for item in job.items) else ""
+    return broker.journal.ending(job.id).hint or logs

@@ -63,5 +63,5 @@ def _missed(ledger: Ledger, said: str) -> NoTarget:
     ledger.journal.queue.change(job.id, job.waits, None, job.priority)  # to be tried again is not to be late at once
     if job.state is State.QUEUED:
         ledger.advance(State.RUNNING)
-    ledger.advance(State.FAILED, str(error), error.exit_code)
+    ledger.advance(State.FAILED, str(error), error.exit_code, error.hint)
     return error

@@ -23,7 +23,7 @@ from broker import settings
 from broker.errors import NoTarget, UsageError
 from broker.policy import Patience
 from server import access, running, schemas, transfers, wishes
-from server.wire import LONGEST_PAUSE, Again, ClientError, Wire, checked, events
+from server.wire import JSON, LONGEST_PAUSE, Again, ClientError, Wire, checked, events, sendable
 
 PATIENCE_SECONDS = 90.0
 """How long a server may be away at a time."""
@@ -99,8 +99,8 @@ class Client:
         """
         sent = [self.upload(one) if isinstance(one, Path) else one for one in inputs]
         wish = wishes.Wish(service=service, inputs=sent, params=dict(params or {}), **terms)
-        headers = {"Idempotency-Key": key or secrets.token_hex(16)}
-        return self._read(schemas.Job, "POST", "/v1/jobs", json=wish.model_dump(mode="json"), headers=headers)
+        named = {"Idempotency-Key": sendable("the key", key or secrets.token_hex(16))}
+        return self._read(schemas.Job, "POST", "/v1/jobs", content=wish.model_dump_json(), headers=JSON | named)
 
     def plan(
         self, service: str, inputs: Sequence[Source], params: Mapping[str, Any] | None = None, **terms: Any
@@ -108,7 +108,7 @@ class Client:
         """Where such a job would run, and why. Nothing is uploaded or started. Raises InputError and ValueError."""
         told = [transfers.planned(one) if isinstance(one, Path) else one for one in inputs]
         sketch = wishes.Sketch(service=service, inputs=told, params=dict(params or {}), **terms)
-        return self._read(schemas.Plan, "POST", "/v1/plan", json=sketch.model_dump(mode="json"))
+        return self._read(schemas.Plan, "POST", "/v1/plan", content=sketch.model_dump_json(), headers=JSON)
 
     def upload(self, path: Path) -> wishes.Upload:
         """Send a file that is not known yet, to be an input of any number of jobs. Raises InputError."""
@@ -190,7 +190,7 @@ class Client:
         """Fetch an output to the file `dest`, or under its own name into that folder; returns where it is.
 
         It has that name when it is whole and its sha256 is right, never before. Raises UsageError for one that is there
-        already, IntegrityError.
+        already or cannot be written, LimitError when the disk is full, IntegrityError.
         """
         dest = dest / output.file if dest.is_dir() else dest
         address = f"{_address(job.job)}/outputs/{quote(output.name, safe='')}"

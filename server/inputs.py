@@ -44,32 +44,34 @@ class Source:
     size: int | None = None
 
 
-def found(blobs: Blobs, settings: Settings, inputs: Sequence[Sent]) -> list[Source]:
-    """Where the inputs are.
+def found(blobs: Blobs, settings: Settings, service: Service, inputs: Sequence[Sent]) -> list[Source]:
+    """Where the inputs of a job of `service` are.
 
     Raises Refusal for what was not uploaded, and for a file here where those may not be named; InputError for one that
     is none.
     """
-    return [_found(blobs, settings, entry) for entry in inputs]
+    return [
+        _here(settings, service, entry.path) if isinstance(entry, wishes.Local) else _sent(blobs, entry)
+        for entry in inputs
+    ]
 
 
-def _found(blobs: Blobs, settings: Settings, entry: Sent) -> Source:
-    if isinstance(entry, wishes.Local):
-        return _here(settings, entry.path)
+def _sent(blobs: Blobs, entry: wishes.Upload | wishes.Planned) -> Source:
     name = cleaned(entry.name)
     try:
         blob = blobs.path(entry.blob) if entry.blob else None
     except NotFound as error:
         if isinstance(entry, wishes.Upload):
             what = f"{plain(entry.name)}: no file of sha256 {entry.blob} was uploaded"
-            raise Refusal(409, what, "upload it with /v1/blobs, and ask again") from error
+            hint = "upload it with /v1/blobs, and ask again"
+            raise Refusal(409, what, hint, exit_code=InputError.exit_code) from error
         blob = None
     if isinstance(entry, wishes.Planned):
         return Source(name, blob, None, entry.blob or "", entry.size)
     return Source(name, blob, None, entry.blob, blob.stat().st_size if blob else 0)
 
 
-def _here(settings: Settings, word: str) -> Source:
+def _here(settings: Settings, service: Service, word: str) -> Source:
     if not settings.serve_paths:
         said = "files on the server's machine may not be named"
         raise Refusal(403, said, "upload it with /v1/blobs, or set OFFLOAD_SERVE_PATHS=1 for the server")
@@ -79,7 +81,19 @@ def _here(settings: Settings, word: str) -> Source:
     checked = select.checked(path)
     if isinstance(checked, select.Rejected):
         raise InputError(f"{plain(path)}: {checked.error}")
+    _check_fit(settings, service, path)
     return Source(path.name, path=path)
+
+
+def _check_fit(settings: Settings, service: Service, path: Path) -> None:
+    """Refuse what is no input: it could be had again as it is, and a token, or a key, is a file as well."""
+    real = path.resolve()
+    for folder in (settings.state_dir, settings.config_dir, settings.cgpu_config_dir):
+        if real.is_relative_to(folder.resolve()):
+            raise Refusal(403, f"{plain(path)}: files in {folder} may not be named", "upload it with /v1/blobs")
+    if real.suffix.lower() not in service.accepts:
+        takes = ", ".join(sorted(service.accepts))
+        raise InputError(f"{plain(path)}: of files here, {service.name} takes {takes}", "upload it with /v1/blobs")
 
 
 def cleaned(name: str) -> str:

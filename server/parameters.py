@@ -136,11 +136,8 @@ def _validated(service: Service, given: Mapping[str, Any]) -> Params:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A value as the class takes it: a list as it is typed, a file that is to be made as a folder for it."""
-    if name in PLACED:
-        return f".{os.sep}"
-    words = isinstance(value, list) and all(isinstance(word, str) for word in value)
-    return ",".join(value) if words else value
+    """A value as the class takes it: a file that is to be made as a folder for it."""
+    return f".{os.sep}" if name in PLACED else value
 
 
 def _shown(value: Any) -> str:

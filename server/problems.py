@@ -31,28 +31,44 @@ KIND = "application/problem+json"
 HASH_MISMATCH = 460
 """As the tus protocol answers a wrong checksum."""
 
-STATUS: Mapping[type[Exception], int] = {
-    UsageError: 422,
-    InputError: 422,
-    MissingHere: 424,
-    Busy: 503,
-    NoTarget: 409,
-    JobFailed: 422,
-    ConfigError: 503,
-    LimitError: 507,
-    IntegrityError: HASH_MISMATCH,
-    ExecutorError: 409,
-    OffloadError: 500,
+STATUS: Mapping[int, int] = {
+    UsageError.exit_code: 422,
+    InputError.exit_code: 422,
+    MissingHere.exit_code: 424,
+    NoTarget.exit_code: 409,
+    JobFailed.exit_code: 422,
+    ConfigError.exit_code: 503,
+    LimitError.exit_code: 507,
+    IntegrityError.exit_code: HASH_MISMATCH,
 }
-"""First that fits. What a client cannot help is 5xx: a broken configuration, a full disk."""
+"""Of errors, by the exit code that tells their class. What a client cannot help is 5xx: a full disk, say."""
+
+EXIT_CODES: Mapping[int, int] = {
+    401: ConfigError.exit_code,
+    403: ConfigError.exit_code,
+    408: NoTarget.exit_code,
+    413: LimitError.exit_code,
+    429: ConfigError.exit_code,
+    500: OffloadError.exit_code,
+    503: NoTarget.exit_code,
+}
+"""Of refusals, by their status. Any other is of a request that makes no sense as it stands."""
 
 
 class Refusal(Exception):
     """A request that is answered by a problem, with a status of its own."""
 
-    def __init__(self, status: int, detail: str, hint: str = "", headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+        exit_code: int | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status, self.hint, self.headers = status, hint, headers
+        self.exit_code = exit_code or EXIT_CODES.get(status, UsageError.exit_code)
 
 
 class NotFound(Refusal):
@@ -62,14 +78,26 @@ class NotFound(Refusal):
         super().__init__(404, detail, hint)
 
 
+def status_of(error: OffloadError | ExecutorError | Refusal) -> int:
+    """The status that an error is answered with."""
+    if isinstance(error, Refusal):
+        return error.status
+    return 503 if isinstance(error, Busy) else STATUS.get(error.exit_code, 500)
+
+
 def document(status: int, detail: str, hint: str = "", exit_code: int | None = None, **more: Any) -> dict[str, Any]:
     """A problem document."""
     title = HTTPStatus(status).phrase if status != HASH_MISMATCH else "Checksum Mismatch"
-    return (
-        {"type": "about:blank", "title": title, "status": status, "detail": detail, "hint": hint}
-        | ({"exit_code": exit_code} if exit_code is not None else {})
-        | more
-    )
+    code = exit_code or EXIT_CODES.get(status, UsageError.exit_code)
+    return {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "hint": hint,
+        "exit_code": code,
+        **more,
+    }
 
 
 def for_openai(status: int, detail: str, hint: str = "", param: str | None = None, code: str | None = None) -> Any:
@@ -107,20 +135,16 @@ def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
     app.add_exception_handler(OffloadError, _ours)
     app.add_exception_handler(ExecutorError, _ours)
-    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(Refusal, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-    return answer(status, str(error), getattr(error, "hint", ""), exit_code=getattr(error, "exit_code", 1))
-
-
-async def _refusal(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
-    return answer(error.status, str(error), error.hint, error.headers)
+    assert isinstance(error, OffloadError | ExecutorError | Refusal)
+    headers = getattr(error, "headers", None)
+    return answer(status_of(error), str(error), error.hint, headers, exit_code=error.exit_code)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -129,7 +153,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         return answer(415, "this takes JSON", "say so: Content-Type: application/json")
     found = [{"at": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
     detail = "; ".join(f"{one['at']}: {one['what']}" for one in found)
-    return answer(422, detail, exit_code=UsageError.exit_code, errors=found)
+    return answer(422, detail, errors=found)
 
 
 def _is_no_json(request: Request, error: RequestValidationError) -> bool:
@@ -145,4 +169,4 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    return answer(500, "something unexpected went wrong; the server's log says what", exit_code=1)
+    return answer(500, "something unexpected went wrong; the server's log says what")

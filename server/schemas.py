@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["0" * 64])]
 
 
-class Sent(BaseModel):
-    """What a client sends: nothing that is not known is passed over."""
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+WHOLE = BeforeValidator(_whole)
+"""Marks a whole number: to JSON, 5.0 is one."""
+
+
+class Sent(BaseModel):
+    """What a client sends: nothing is passed over, nothing taken for what it is not, and no NaN becomes null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
 
 class Told(BaseModel):
@@ -29,7 +37,7 @@ class Problem(Told):
     status: int
     detail: str
     hint: str = ""
-    exit_code: int | None = None
+    exit_code: int
     errors: list[dict[str, str]] = []
 
 
@@ -85,7 +93,10 @@ State = Literal["queued", "waiting", "running", "detached", "interrupted", "done
 
 
 class Job(Told):
-    """A job as it is now: `revision` names exactly this. `why` is what it waits for; `created` is a time in seconds."""
+    """A job as it is now: `revision` names exactly this. `why` is what it waits for; `created` is a time in seconds.
+
+    `hint` is what to type next for one that failed, if there is more to do than to read its errors.
+    """
 
     job: str
     revision: str
@@ -94,6 +105,7 @@ class Job(Told):
     over: bool
     why: str
     error: str | None
+    hint: str
     exit_code: int | None
     progress: float
     created: float
@@ -146,7 +158,7 @@ class Removed(Told):
 class Begin(Sent):
     """An upload to begin. What is known by its sha256 already need not be sent."""
 
-    size: Annotated[int, Field(ge=0, le=2**53, examples=[1048576])]
+    size: Annotated[int, Field(ge=0, le=2**53, examples=[1048576]), WHOLE]
     sha256: Sha256
 
 

@@ -36,6 +36,7 @@ def snapshot(broker: Broker, job: jobs.Job) -> schemas.Job:
         "over": job.state.over,
         "why": standing.why(broker, job),
         "error": ending.error or None if job.state.over else None,
+        "hint": standing.hint(broker, job) if job.state.over else "",
         "exit_code": ending.exit_code,
         "progress": sum(pace.fraction for pace in paces) / len(paces),
         "created": ending.created,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker import scripts
+from broker import scripts, standing
 from broker.again import again
 from broker.broker import Broker
-from broker.errors import InputError, JobFailed, LimitError, MissingHere
-from broker.job import Item, Job, State
+from broker.errors import Ended, JobFailed
+from broker.job import Job, State
 from broker.lease import Held
 from broker.models import catalogue
 from server import folders, submission
@@ -53,7 +53,6 @@ HARMLESS = {"user": None, "stream": "false", "chunking_strategy": "auto"}
 
 SEGMENT = ("id", "seek", "start", "end", "text", "tokens", "temperature")
 SURENESS = ("avg_logprob", "compression_ratio", "no_speech_prob")
-FAILURES = {"bad_input": InputError, "missing": MissingHere, "limit": LimitError, "memory": LimitError}
 
 
 class Wrong(Refusal):
@@ -207,25 +206,26 @@ def _take_up(desk: Desk, broker: Broker, job: Job) -> None:
 def told(desk: Desk, job: str, asked: Wanted) -> tuple[str, str]:
     """What to answer of a job that is over: the body, and its media type.
 
-    Raises why there is nothing to tell: InputError, MissingHere, LimitError, JobFailed, or Refusal.
+    Raises why there is nothing to tell: Ended, as the job did, or Refusal.
     """
     with desk.broker() as broker:
         if job not in broker.journal.knows([job]):
             raise Gone
-        found, ending = broker.journal.job(job), broker.journal.ending(job)
-    _check_done(found, found.items[0], ending.error)
+        found = broker.journal.job(job)
+        _check_done(broker, found)
     try:
         return _answer(found, asked), KINDS[asked.format]
     except FileNotFoundError as error:  # removed in this moment
         raise Gone from error
 
 
-def _check_done(job: Job, item: Item, error: str) -> None:
+def _check_done(broker: Broker, job: Job) -> None:
     if job.state is State.CANCELLED:
         raise Refusal(409, f"job {job.id} was cancelled", "ask again to have it done")
     if job.state is not State.DONE:
-        hint = f"offload jobs logs {job.id}"
-        raise FAILURES.get(item.kind or "", JobFailed)(item.error or error or "the script failed", hint)
+        ending = broker.journal.ending(job.id)
+        said = job.items[0].error or ending.error or "the script failed"
+        raise Ended(said, standing.hint(broker, job), ending.exit_code or JobFailed.exit_code)
 
 
 def _answer(job: Job, asked: Wanted) -> str:

@@ -110,7 +110,7 @@ def _told(wish: wishes.Wish) -> str:
 
 def _made(desk: Desk, wish: wishes.Wish, service: Service, params: Params, terms: Terms, folder: Path) -> Request:
     """The request for a wish, with its inputs in place and the folders of its outputs made."""
-    sources = found(desk.blobs, desk.settings, wish.inputs)
+    sources = found(desk.blobs, desk.settings, service, wish.inputs)
     asked = _request(wish, service, params, terms, sources, folder)
     with folders.stored(folder):
         laid(sources, [entry.source for entry in asked.inputs])
@@ -146,7 +146,7 @@ def plan(desk: Desk, broker: Broker, sketch: wishes.Sketch) -> schemas.Plan:
     """Where a job would run, and why. Nothing is recorded; inputs may be yet to come. Raises as `submit`."""
     service, params, terms = _checked(broker.settings, sketch)
     folder = folders.place(desk.settings) / f".plan-{secrets.token_hex(8)}"
-    sources = found(desk.blobs, desk.settings, sketch.inputs)
+    sources = found(desk.blobs, desk.settings, service, sketch.inputs)
     with folders.whole(broker, folder), _in_fields(service):
         try:
             asked = _request(sketch, service, params, terms, sources, folder)

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from broker.errors import InputError, IntegrityError, UsageError
+from broker.errors import InputError, IntegrityError, LimitError, UsageError
 from broker.lease import lock_now
 from broker.policy import Patience
 from broker.publication import link_new
 from broker.staging import file_sha256
 from server import schemas, wishes
+from server.parts import NO_ROOM
 from server.wire import Again, ClientError, Wire, checked
 
 CHUNK_BYTES = 2**20
@@ -88,10 +89,19 @@ def _sendable(name: str) -> str:
 def download(wire: Wire, address: str, output: schemas.Output, dest: Path, overwrite: bool) -> None:
     """Fetch an output. What came of it before is gone on with; it has its name when it is whole and right.
 
-    Raises UsageError when `dest` is there already or is being fetched by another process, IntegrityError, ClientError.
+    Raises UsageError when `dest` is there already, cannot be written or is being fetched by another process, LimitError
+    when its disk is full, IntegrityError, ClientError.
     """
     if dest.exists() and not overwrite:
         raise UsageError(f"{dest} exists", "name another place, or remove it")
+    try:
+        _download(wire, address, output, dest, overwrite)
+    except OSError as error:
+        kind = LimitError if error.errno in NO_ROOM else UsageError
+        raise kind(f"{dest} cannot be written: {error.strerror}", "name another place") from error
+
+
+def _download(wire: Wire, address: str, output: schemas.Output, dest: Path, overwrite: bool) -> None:
     draft = dest.with_name(f".{output.sha256[:16]}.part")
     with _mine(draft, dest) as file:
         digest = hashlib.sha256()

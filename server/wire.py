@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import httpx
 
-from broker.errors import NoTarget, OffloadError
+from broker.errors import NoTarget, OffloadError, UsageError
 from broker.policy import Patience
 from server import schemas
 
@@ -16,6 +17,11 @@ TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 """Events come, if only to say that there are none, four times as often."""
 
 LONGEST_PAUSE = 5.0
+
+JSON = {"Content-Type": "application/json"}
+"""The headers of a body that is JSON already."""
+
+HEADER = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 T = TypeVar("T")
 
@@ -35,14 +41,25 @@ class Again(Exception):
     """What was tried may go well in a moment."""
 
 
+def sendable(what: str, value: str) -> str:
+    """The value, as a header can carry it. Raises ClientError for another."""
+    if not HEADER.fullmatch(value):
+        said = f"{what} cannot be sent: it may have letters and signs of ASCII alone, and spaces between"
+        raise ClientError(said, exit_code=UsageError.exit_code)
+    return value
+
+
 class Wire:
-    """A server at `url`. It may be away for `patience` seconds at a time. `check` is called before each request."""
+    """A server at `url`. It may be away for `patience` seconds at a time. `check` is called before each request.
+
+    Raises ClientError for a token that is none.
+    """
 
     def __init__(self, url: str, token: str, patience: float, check: Callable[[], None]) -> None:
         self._url, self.patience = url, patience
         self.http = httpx.Client(
             base_url=url,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {sendable('the token', token)}"},
             timeout=TIMEOUT,
             trust_env=False,  # this machine is never behind a proxy
             event_hooks={"request": [lambda request: check()]},
@@ -91,7 +108,8 @@ def checked(answer: httpx.Response) -> httpx.Response:
     try:
         problem = schemas.Problem.model_validate_json(answer.content)
     except ValueError:  # it is no server of ours
-        problem = schemas.Problem(title=answer.reason_phrase, status=answer.status_code, detail="")
+        code = OffloadError.exit_code
+        problem = schemas.Problem(title=answer.reason_phrase, status=answer.status_code, detail="", exit_code=code)
     raise ClientError(problem.detail or problem.title, problem.hint, problem.exit_code, answer.status_code)
 
 

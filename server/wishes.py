@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from server.schemas import Sent, Sha256
+from server.schemas import WHOLE, Sent, Sha256
 
 
 class Upload(Sent):
@@ -26,7 +26,7 @@ class Planned(Sent):
     """An input that is yet to be uploaded: enough for a plan. With its sha256, what is on a target already counts."""
 
     name: Annotated[str, Field(min_length=1, max_length=255, examples=["clip.mp4"])]
-    size: Annotated[int, Field(ge=0, le=2**53, examples=[12_000_000])]
+    size: Annotated[int, Field(ge=0, le=2**53, examples=[12_000_000]), WHOLE]
     blob: Sha256 | None = None
 
 
@@ -44,7 +44,7 @@ class Asked(Sent):
     spread: bool = False
     when: Literal["now", "remote"] = "now"
     deadline: Annotated[float, Field(ge=0, le=366 * 86400, examples=[3600])] | None = None
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    priority: Annotated[int, Field(ge=-1000, le=1000), WHOLE] = 0
 
 
 EXAMPLE: dict[str, Any] = {

@@ -62,10 +62,11 @@ function where(job) {
 /** What it waits for, why it failed, how far it is. */
 function Standing({ job }) {
   const failed = job.state !== "cancelled" && failure(job);
+  const logs = `offload jobs logs ${job.job}`;
   if (job.over && !failed) return null;
   return html`<div class="stack">
     ${job.why && html`<p class="waits" role="status">${job.why}</p>`}
-    <${Trouble} problem=${failed && { message: failed }}>${job.over && html`<p>The log says more; in a terminal:</p><${Command} text=${`offload jobs logs ${job.job}`} />`}<//>
+    <${Trouble} problem=${failed && { message: failed, hint: job.hint !== logs && job.hint }}>${job.over && html`<p>The log says more; in a terminal:</p><${Command} text=${logs} />`}<//>
     ${!job.over && html`<div class="whole">
       <${Progress} share=${job.progress} name="Progress of the job" />
       <span>${percent(job.progress)}</span>

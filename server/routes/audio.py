@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
-from broker.errors import InputError, OffloadError, UsageError
+from broker.errors import InputError, NoTarget, OffloadError, UsageError
 from executors.base import ExecutorError
 from server import forms, problems, speech
 from server.desk import Desk, desk
@@ -135,17 +135,13 @@ async def _ended(at: Desk, job: str) -> bool:
 
 def _problem(error: OffloadError | ExecutorError | Refusal) -> Response:
     """A problem document that OpenAI's clients understand, too."""
-    status, hint = _status(error), getattr(error, "hint", "")
+    status, hint = _status(error), error.hint
     more = problems.for_openai(status, str(error), hint, getattr(error, "param", None), getattr(error, "code", None))
-    if not isinstance(error, Refusal):
-        more["exit_code"] = error.exit_code
-    headers = {} if status in (408, 503) else {"x-should-retry": "false"}  # OpenAI's client would, by the status alone
-    return problems.answer(status, str(error), hint, headers, **more)
+    passes = status in (408, 503) and error.exit_code == NoTarget.exit_code
+    headers = {} if passes else {"x-should-retry": "false"}  # OpenAI's client would, by the status alone
+    return problems.answer(status, str(error), hint, headers, exit_code=error.exit_code, **more)
 
 
 def _status(error: OffloadError | ExecutorError | Refusal) -> int:
-    if isinstance(error, Refusal):
-        return error.status
-    if isinstance(error, UsageError | InputError):
-        return 400  # as OpenAI has it
-    return next(status for kind, status in problems.STATUS.items() if isinstance(error, kind))
+    wrong = not isinstance(error, Refusal) and error.exit_code in (UsageError.exit_code, InputError.exit_code)
+    return 400 if wrong else problems.status_of(error)  # as OpenAI has it

@@ -81,7 +81,7 @@ def existing(job: Annotated[str, Path(description="a job's id", examples=["01234
     """The id of a job that is there. Raises NotFound, before anything is streamed."""
     with at.broker() as broker:
         if job not in broker.journal.knows([job]):
-            raise problems.NotFound(f"no job {job[:100]!r}", "GET /v1/jobs lists them")
+            raise problems.NotFound(f"no job is named {job[:100]!r}", "GET /v1/jobs")
     return job
 
 

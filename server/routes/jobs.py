@@ -294,5 +294,5 @@ def _input(item: jobs.Item) -> files.Served:
 def _found(broker: Broker, job: str) -> jobs.Job:
     """A job by its id. Raises NotFound."""
     if not ID.fullmatch(job) or job not in broker.journal.with_prefix(job):
-        raise NotFound(f"no job {plain(job)[:100]!r}", "GET /v1/jobs")
+        raise NotFound(f"no job is named {plain(job)[:100]!r}", "GET /v1/jobs")
     return broker.journal.job(job)

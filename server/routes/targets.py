@@ -11,7 +11,7 @@ from server.desk import Desk, desk
 from server.schemas import Checkup, Step, Target
 from services.base.checkup import checkup
 from services.base.overview import target_row
-from services.base.text import typed
+from services.base.text import plain, typed
 
 router = APIRouter(prefix="/v1/targets", tags=["targets"])
 
@@ -31,7 +31,8 @@ def test_target(name: Name, at: Annotated[Desk, Depends(desk)]) -> Checkup:
     with at.broker() as broker:
         target = broker.targets.get(name)
         if target is None:
-            raise problems.NotFound(f"there is no target {name[:100]!r}", "GET /v1/targets lists them")
+            said = f"no target named {plain(name)!r}; there are: {', '.join(broker.targets)}"
+            raise problems.NotFound(said, "GET /v1/targets")
         steps = [
             Step(name=step.name, ok=step.ok, said=step.said, hint=typed(step.hint)) for step in checkup(broker, target)
         ]

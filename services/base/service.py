@@ -15,7 +15,9 @@ Suffixes = frozenset[str]
 
 
 def _split(value: Any) -> Any:
-    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
 
 
 Listed = BeforeValidator(_split)

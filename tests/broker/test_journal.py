@@ -266,14 +266,14 @@ def test_a_job_that_failed_may_be_queued_again_for_what_is_missing(path: Path) -
         page.advance(State.RUNNING)
         page.fail_item(1, "failed", "no")
         journal.want(job, False)
-        page.advance(State.PARTLY, "some", 101)
-        assert journal.ending(job).exit_code == 101
+        page.advance(State.PARTLY, "some", 101, "offload jobs logs")
+        assert (journal.ending(job).exit_code, journal.ending(job).hint) == (101, "offload jobs logs")
         page.reopen()
         assert page.job.state is State.QUEUED
         assert page.job.items[1].open
         assert journal.wanted(job)
         ending = journal.ending(job)
-        assert (ending.ended, ending.error, ending.exit_code) == (None, "", None)
+        assert (ending.ended, ending.error, ending.hint, ending.exit_code) == (None, "", "", None)
 
 
 # The file

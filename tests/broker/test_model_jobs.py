@@ -142,7 +142,7 @@ def test_here_what_cannot_be_fetched_is_missing_with_what_to_type(
     away(monkeypatch)
     with pytest.raises(MissingHere, match="cannot be reached") as error:
         drive(broker, job)
-    assert error.value.hint == "offload models prefetch owner/name"
+    assert error.value.hint == broker.journal.ending(job.id).hint == "offload models prefetch owner/name"
 
 
 def test_the_next_machine_goes_on_where_one_has_no_model(

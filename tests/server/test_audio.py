@@ -22,13 +22,16 @@ import pytest
 
 from broker import settings
 from broker.broker import Broker
+from broker.errors import Ended, OffloadError
+from broker.job import State
 from broker.models import catalogue, lock, store
 from broker.models.pin import File, Pin
 from broker.staging import file_sha256
-from server import speech
+from server import snapshots, speech
 from server.problems import Refusal
 from server.routes import audio
 from server.speech import SEGMENT, SURENESS
+from tests.broker import jobs as a_job
 from tests.remote_scripts.heard import models, sound
 from tests.remote_scripts.test_subtitles import read_srt, read_vtt
 from tests.server.asking import no_place
@@ -453,6 +456,28 @@ def test_one_that_was_removed_is_told_to_be_gone() -> None:
     with pytest.raises(speech.Gone) as caught:
         speech.told(desk, "0" * 12, asked)
     assert caught.value.status == 410
+
+
+@pytest.mark.parametrize(("code", "status"), [(3, 400), (4, 424), (5, 409), (6, 422), (7, 503), (8, 507), (9, 460)])
+def test_a_job_that_failed_is_told_as_it_failed(code: int, status: int, broker: Broker, tmp_path: Path) -> None:
+    """With the class and the hint of its own error: on this route, of the job, and on the command line."""
+    job = broker.submit(a_job.request(tmp_path / "media", b"work"))
+    ledger = a_job.ledger(broker.journal, job.id)
+    ledger.advance(State.RUNNING)
+    ledger.advance(State.FAILED, "it is not here", code, "offload models prefetch base")
+    desk: Any = SimpleNamespace(broker=lambda: Broker(settings.load()))
+    with pytest.raises(OffloadError) as caught:
+        speech.told(desk, job.id, speech.Wanted({}, "a.wav", "json", True, False))
+    answer = audio._problem(caught.value)
+    problem = json.loads(bytes(answer.body))
+    said = ("it is not here", "offload models prefetch base", code)
+    assert (answer.status_code, problem["detail"], problem["hint"], problem["exit_code"]) == (status, *said)
+    assert answer.headers["x-should-retry"] == "false"
+    told = snapshots.snapshot(broker, broker.journal.job(job.id))
+    assert (told.error, told.hint, told.exit_code) == said
+    with pytest.raises(Ended) as seen:
+        a_job.drive(broker, job)
+    assert (str(seen.value), seen.value.hint, seen.value.exit_code) == said
 
 
 def test_what_is_told_is_what_the_files_hold(server: Serving, folder: Path) -> None:

@@ -401,6 +401,13 @@ def until(condition: object, what: str) -> None:
         time.sleep(0.01)
 
 
+def test_a_size_is_a_whole_number(serving: Serving) -> None:
+    with serving.http() as http:
+        for size, status in (("5", 422), (True, 422), (None, 422), (5.5, 422), (5.0, 201)):
+            begun = http.post("/v1/blobs", json={"size": size, "sha256": "0" * 64})
+            assert begun.status_code == status, size
+
+
 def test_over_http(serving: Serving) -> None:
     data = content(300_000)
     with serving.http() as http:

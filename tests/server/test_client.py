@@ -18,7 +18,7 @@ import pytest
 
 from broker import settings
 from broker.broker import Broker
-from broker.errors import InputError, IntegrityError, NoTarget, UsageError
+from broker.errors import ConfigError, InputError, IntegrityError, NoTarget, UsageError
 from broker.job import Job
 from server import schemas, transfers, wire, wishes
 from server.client import Client, ClientError
@@ -105,7 +105,7 @@ def test_a_refusal_has_the_servers_words(client: Client, tmp_path: Path) -> None
     assert refused.value.exit_code == UsageError.exit_code
     with pytest.raises(ClientError, match="no file") as refused:
         client.submit("stabilize", [wishes.Upload(blob="0" * 64, name="clip.mp4")])
-    assert refused.value.hint
+    assert refused.value.hint and refused.value.exit_code == InputError.exit_code
     with pytest.raises(ClientError) as refused:
         client.submit("stabilize", [wishes.Local(path=str(clip))])
     assert refused.value.status in (403, 409, 422)
@@ -120,10 +120,37 @@ def test_what_makes_no_sense_is_not_sent(client: Client, tmp_path: Path) -> None
         client.submit("stabilize", [holding(tmp_path / "clip.mp4")], colour="red")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_refused_and_never_the_default(client: Client, tmp_path: Path, number: float) -> None:
+    clip = holding(tmp_path / "clip.mp4")
+    for ask in (client.submit, client.plan):
+        with pytest.raises(ClientError, match="no number") as refused:
+            ask("stabilize", [clip], {"smoothing": number})
+        assert (refused.value.status, refused.value.exit_code) == (422, UsageError.exit_code)
+    assert client.jobs().jobs == []
+
+
+@pytest.mark.parametrize("word", ["a\nb", "\u00e9", " a", "a\0"])
+def test_what_no_header_can_carry_is_told_at_once(word: str) -> None:
+    with Client("http://127.0.0.1:1", "x" * 43) as client, pytest.raises(ClientError, match="the key") as refused:
+        client.submit("stabilize", [wishes.Local(path="/clip.mp4")], key=word)
+    assert (refused.value.status, refused.value.exit_code) == (None, UsageError.exit_code)
+    with pytest.raises(ClientError, match="the token"):
+        Client("http://127.0.0.1:1", word)
+
+
 def test_a_wrong_token_is_told(serving: Serving) -> None:
     with Client(serving.url, "x" * 43) as client, pytest.raises(ClientError, match="token") as refused:
         client.health()
-    assert refused.value.status == 401
+    assert (refused.value.status, refused.value.exit_code) == (401, ConfigError.exit_code)
+
+
+def test_a_job_that_there_is_not_is_told_as_on_the_command_line(client: Client, broker: Broker) -> None:
+    with pytest.raises(UsageError) as here:
+        broker.find("nope")
+    with pytest.raises(ClientError) as there:
+        client.job("nope")
+    assert (str(there.value), there.value.exit_code) == (str(here.value), UsageError.exit_code)
 
 
 class Lossy(httpx.HTTPTransport):
@@ -338,6 +365,14 @@ def test_what_is_there_is_not_replaced_unasked(client: Client, broker: Broker, t
     assert mine.read_bytes() == b"mine"
     assert client.download(job, output, tmp_path, overwrite=True) == mine
     assert mine.read_bytes() == fakework.expected(b"data")
+
+
+def test_a_folder_that_is_not_there_is_told(client: Client, broker: Broker, tmp_path: Path) -> None:
+    output = done(broker, tmp_path / "media")
+    job = client.job(client.jobs().jobs[0].job)
+    with pytest.raises(UsageError, match=r"/no/b\.bin cannot be written: No such file") as refused:
+        client.download(job, output, tmp_path / "no" / "b.bin")
+    assert refused.value.hint
 
 
 def test_a_name_that_is_taken_meanwhile_stays_with_who_took_it(

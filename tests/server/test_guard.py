@@ -117,7 +117,9 @@ def _is_refused(answer: httpx.Response, status: int) -> bool:
     """Whether it is a problem of that status, with all headers."""
     told = answer.status_code == status and answer.headers["content-type"] == "application/problem+json"
     clean = HYGIENE.items() <= dict(answer.headers).items() and "sandbox" in answer.headers["content-security-policy"]
-    body = answer.request.method == "HEAD" or {"status": status, "type": "about:blank"}.items() <= answer.json().items()
+    code = {401: 7, 403: 7, 413: 8}.get(status, 2)
+    known = {"status": status, "type": "about:blank", "exit_code": code}
+    body = answer.request.method == "HEAD" or known.items() <= answer.json().items()
     return told and clean and body
 
 
@@ -224,6 +226,7 @@ def test_what_there_is_not_is_a_problem(client: TestClient, method: str, path: s
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert ("allow" in answer.headers) == (status == 405)
+    assert method == "HEAD" or answer.json()["exit_code"] == 2
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])

@@ -99,6 +99,7 @@ SAID: list[tuple[str, dict[str, Any], str]] = [
     ("transcribe", {"format": "srt"}, "format 'srt': it takes a list"),
     ("transcribe", {"format": []}, "format []: it takes a list, with one entry at least"),
     ("transcribe", {"format": ["exe"]}, "format ['exe']: it takes txt or srt or vtt or tsv or json"),
+    ("transcribe", {"format": ["srt,json"]}, "format ['srt,json']: it takes txt or srt or vtt or tsv or json"),
     ("transcribe", {"language": "Germna"}, "language 'Germna': whisper knows no such language; near it: german"),
     ("upscale", {"size": "3x3", "height": 3}, "size and height are both given"),
     ("upscale", {"denoise": 0.5}, "denoise is not for realesrgan-x4plus"),
@@ -114,7 +115,7 @@ def test_a_mistake_is_told_as_on_the_command_line_and_named_as_the_field_is(
     assert "--" not in f"{error.value} {error.value.hint}" and len(str(error.value)) < 500
 
 
-def test_null_is_as_not_given_and_a_list_as_it_is_typed() -> None:
+def test_null_is_as_not_given_and_a_list_as_its_words_are_typed() -> None:
     transcribe = services.find("transcribe")
     assert parameters.check(transcribe, {"language": None, "format": None}) == parameters.check(transcribe, {})
     assert parameters.check(transcribe, {"format": ["srt", "json"]}) == parse(transcribe.params, {"format": "srt,json"})

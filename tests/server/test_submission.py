@@ -273,7 +273,11 @@ def odd_bodies(sha256: str) -> list[bytes]:
             good[:-1] + b', "deadline": ' + value + b', "when": "remote"}'
             for value in (b"NaN", b"1e999", b'"x"', b"1e9")
         ),
-        *(good[:-1] + b', "priority": ' + value + b"}" for value in (b"NaN", b"1e999", b"9" * 4000, b"0.5")),
+        *(
+            good[:-1] + b', "priority": ' + value + b"}"
+            for value in (b"NaN", b"1e999", b"9" * 4000, b"0.5", b'"5"', b"true")
+        ),
+        *(good[:-1] + b', "fallback": ' + value + b"}" for value in (b"0", b'"no"')),
         good[:-1] + b', "inputs": [' + b",".join([b'{"name": "x", "size": 1, "path": "/x"}'] * 3) + b"]}",
     ]
 
@@ -352,6 +356,12 @@ def test_files_here_are_named_only_where_that_is_allowed(http: httpx.Client, tmp
 def test_files_here_are_regular_ones_used_where_they_are(tmp_path: Path, offload_dirs: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(NOISE)
     os.mkfifo(tmp_path / "pipe.mp4")
+    key, private = tmp_path / "key.pem", offload_dirs / "config" / "clip.mp4"
+    (tmp_path / "to-key.mp4").symlink_to(key)
+    (tmp_path / "to-private.mp4").symlink_to(private)
+    (tmp_path / "state").symlink_to(offload_dirs / "state")
+    for path in (key, private):
+        path.write_bytes(NOISE)
     with Serving(tmp_path, {"OFFLOAD_SERVE_PATHS": "1"}) as serving, serving.http() as http:
 
         def ask_for(path: object) -> httpx.Response:
@@ -360,6 +370,12 @@ def test_files_here_are_regular_ones_used_where_they_are(tmp_path: Path, offload
         for path in (tmp_path / "pipe.mp4", tmp_path, "/dev/zero", tmp_path / "none", "clip.mp4", f"{tmp_path}/\0"):
             answer = ask_for(path)
             assert (answer.status_code, answer.json()["exit_code"]) == (422, 3), path
+        for path in (key, tmp_path / "to-key.mp4"):
+            assert "stabilize takes .avi" in ask_for(path).json()["detail"], path
+        token = "state/server/token"
+        for path in (private, tmp_path / "to-private.mp4", tmp_path / token, f"{offload_dirs}/cache/../{token}"):
+            answer = ask_for(path)
+            assert (answer.status_code, "may not be named" in answer.json()["detail"]) == (403, True), path
         assert folders(offload_dirs) == []
         assert ask_for(tmp_path / "clip.mp4").status_code == 201
     [job] = recorded()
