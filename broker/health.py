@@ -28,6 +28,9 @@ LAPSED = -1.0
 
 LASTING = ("cpus", "gpu", "gpu_memory_bytes", "memory_bytes")
 """What a target has for longer than an answer is good for."""
+DISK = "disk_free_bytes"
+DISK_SECONDS = 3600.0
+"""How long what was seen of a target's free space is believed."""
 
 
 class Health:
@@ -102,20 +105,29 @@ class Health:
         return probe
 
     def _with_known(self, target: Target, probe: Probe) -> Probe:
-        """`probe`, with what lasts of what was known before. Free space does not."""
+        """`probe`, with what lasts of what was known before."""
         row = self._row(target)
-        before = _probe(row) if row is not None else probe
-        lasting = {name: getattr(before, name) for name in LASTING if getattr(probe, name) is None}
-        return replace(probe, **lasting)
+        if row is None:
+            return probe
+        before, lasts = _probe(row), 0 <= self._clock() - _fields(row)["disk_at"] <= DISK_SECONDS
+        names = (*LASTING, DISK) if lasts else LASTING
+        return replace(probe, **{name: getattr(before, name) for name in names if getattr(probe, name) is None})
 
     def _row(self, target: Target) -> Any:
         return self._db.row("SELECT * FROM health WHERE target = ? AND identity = ?", (target.name, identity(target)))
 
     def _remember(self, target: Target, failures: int, reason: str, seconds: float, probe: Probe) -> None:
-        until = self._clock() + seconds
-        values = (target.name, identity(target), failures, reason, until, json.dumps(asdict(probe)))
+        until, fields = self._clock() + seconds, {**asdict(probe), "disk_at": self._disk_at(target, probe)}
+        values = (target.name, identity(target), failures, reason, until, json.dumps(fields))
         with self._db.write_lightly():  # who has lost it asks again
             self._db.execute("INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def _disk_at(self, target: Target, probe: Probe) -> float:
+        """When the free space was seen that a probe tells."""
+        row = self._row(target)
+        before = _fields(row) if row is not None else {}
+        carried = probe.disk_free_bytes is not None and before.get(DISK) == probe.disk_free_bytes
+        return float(before["disk_at"]) if carried else self._clock()
 
 
 def _look(target: Target) -> Probe:
@@ -124,8 +136,13 @@ def _look(target: Target) -> Probe:
 
 
 def _probe(row: Any) -> Probe:
-    fields = json.loads(row["probe"])
+    fields = _fields(row)
+    del fields["disk_at"]
     return Probe(**{**fields, "steps": tuple(fields.get("steps", ()))})
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {"disk_at": 0.0, **json.loads(row["probe"])}
 
 
 def identity(target: Target) -> str:

@@ -113,7 +113,7 @@ def measured(run: Attempted, ledger: Ledger, target: Target, again: bool, prepar
     """Drive an attempt, and remember what it tells of its target. One that was taken up `again` tells no times."""
     history, health = ledger.journal.history, ledger.journal.health
     known, before = health.known(target), target.holding()
-    run.sheet.curious = target.name != LOCAL and (known is None or known.cpus is None)
+    run.sheet.curious = target.name != LOCAL and (known is None or None in (known.cpus, known.disk_free_bytes))
     run.sheet.began = time.monotonic()
     try:
         yield from run

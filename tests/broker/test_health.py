@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.database import Database
-from broker.health import FIRST_PAUSE, FRESH_SECONDS, LONGEST_PAUSE, Health
+from broker.health import DISK_SECONDS, FIRST_PAUSE, FRESH_SECONDS, LONGEST_PAUSE, Health
 from broker.targets import Target
 from executors import KINDS
 from executors.base import ExecutorError, NotInstalled, Probe, Refused, Unreachable
@@ -209,6 +209,8 @@ def test_what_was_seen_from_inside_is_known_for_longer_than_an_answer(fake: type
     health.learned(BOX, cpus=4, gpu="A", memory_bytes=8, disk_free_bytes=9)
     assert health.probe(BOX) == Probe(True, cpus=4, gpu="A", memory_bytes=8, disk_free_bytes=9)
     clock.now += FRESH_SECONDS + 1
+    assert health.probe(BOX) == Probe(True, cpus=4, gpu="A", memory_bytes=8, disk_free_bytes=9)
+    clock.now += DISK_SECONDS
     assert health.probe(BOX) == Probe(True, cpus=4, gpu="A", memory_bytes=8)
     health.failed(BOX, "lost")
     assert health.probe(BOX).gpu == "A"
