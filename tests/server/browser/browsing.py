@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from tests.server.serving import REPO, Serving
 
@@ -61,6 +61,27 @@ def complaints(page: Page) -> list[str]:
     """Errors and warnings of a page's console so far: refusals by its security policy are among them."""
     told: list[str] = page.__dict__["complaints"]
     return told
+
+
+class Held:
+    """Requests of a page for an address: they go nowhere until they are let go, and those that come later go on."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self._routes: list[Route] = []
+        self._over = False
+        page.route(address, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if self._over:
+            route.continue_()
+        else:
+            self._routes.append(route)
+
+    def let_go(self) -> None:
+        """Let them go on."""
+        self._over = True
+        for route in self._routes:
+            route.continue_()
 
 
 def log_in(page: Page, serving: Serving, view: str = "") -> None:

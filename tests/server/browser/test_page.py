@@ -87,18 +87,18 @@ def compare_plays(page: Page) -> None:
 
 
 def test_a_stream_that_is_refused_is_asked_for_again(page: Page) -> None:
-    asked: list[str] = []
+    asked: list[Route] = []
 
     def refuse_twice(route: Route) -> None:
-        asked.append(route.request.url)
+        asked.append(route)
         if len(asked) < 3:
             route.fulfill(status=503)  # a browser gives up on that by itself
-        else:
-            route.continue_()
 
     page.route("**/v1/events", refuse_twice)
     page.reload()
     expect(page.locator(".link.lost")).to_be_visible()
+    until(lambda: page.evaluate("1") and len(asked) == 3, "that it is asked for again")
+    asked[2].continue_()
     expect(page.locator(".link.live")).to_be_visible()
     assert len(asked) == 3
 
@@ -171,18 +171,17 @@ def test_a_folder_that_is_dropped_is_named(page: Page, small: Path, tmp_path: Pa
     expect(page.locator(".files li")).to_contain_text(small.name)
 
 
-def test_the_log_of_a_running_job_is_read_again_while_it_is_open(page: Page) -> None:
+def test_the_log_of_a_running_job_is_read_again_while_it_is_open(page: Page, serving: Serving, tmp_path: Path) -> None:
+    job, _ = held(tmp_path)
     read: list[str] = []
 
     def tell(route: Route) -> None:
         read.append(route.request.url)
         route.fulfill(body=f"line {len(read)}")
 
-    choose(page, SAMPLE)
-    page.get_by_text("More settings").click()
-    page.get_by_label("Preset").select_option("slow")
     page.route("**/log", tell)
-    start(page)
+    page.goto(f"{serving.url}/#/jobs/{job}")
+    expect(state(page)).to_have_text("running")
     page.clock.install()
     page.locator("summary", has_text="Log").click()
     for _ in range(3):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.server.browser.browsing import choose, complaints, log_in, start, state, visit
+from tests.server.browser.browsing import Held, choose, complaints, log_in, start, state, visit
 from tests.server.serving import Serving
 
 PHONE = {"width": 360, "height": 740}
@@ -107,15 +107,12 @@ def test_the_console_stays_empty(page: Page, views: list[str], small: Path) -> N
 
 
 def test_the_page_of_a_job_is_there_by_its_address_alone(browser: Browser, views: list[str], serving: Serving) -> None:
-    held: list[Route] = []
     with visit(browser) as other:
-        for asked in ("events", views[2]):
-            other.route(f"**/v1/{asked}", lambda route: held.append(route))
+        held = [Held(other, f"**/v1/{asked}") for asked in ("events", views[2])]
         log_in(other, serving, views[2])
         expect(other.get_by_role("heading", name="Job", exact=True)).to_be_focused()
-        for route in held:
-            route.continue_()
-        other.unroute_all()
+        for request in held:
+            request.let_go()
         expect(state(other)).to_have_text("done")
         expect(other.locator("h1")).to_be_focused()
         other.goto(f"{serving.url}/#/jobs/000000000000")

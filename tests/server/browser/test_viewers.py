@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.offload.background import until as waiting
 from tests.server.browser.browsing import complaints, log_in, visit
 from tests.server.browser.looking import Gallery, coloured, document, page, picture, shows, until
 
@@ -171,4 +172,5 @@ def test_a_search_that_fails_is_told(page: Page, shows: Gallery) -> None:
     page.route("**/v1/search?*", lambda route: route.fulfill(json=problem, status=424))
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("alert")).to_contain_text("the model is not here")
-    complaints(page).clear()  # the browser tells of every answer that is no success
+    waiting(lambda: page.evaluate("1") and complaints(page), "what the browser tells of an answer that is no success")
+    complaints(page).clear()

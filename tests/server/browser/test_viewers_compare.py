@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.server.browser.browsing import PATIENCE_MS, visit
+from tests.server.browser.browsing import PATIENCE_MS, Held, visit
 from tests.server.browser.looking import BLUE, RATE, RED, SECONDS, Gallery, coloured, page, picture, shows, until
 
 __all__ = ["page", "shows"]  # fixtures
@@ -158,16 +158,13 @@ def test_a_seek_a_frame_and_a_loop_are_of_both(page: Page, shows: Gallery, jobs:
 
 
 def test_who_is_ready_waits_for_who_is_not(page: Page, shows: Gallery, jobs: Mapping[str, str]) -> None:
-    held: list[Route] = []
-    page.route("**/inputs/0", lambda route: held.append(route))
+    held = Held(page, "**/inputs/0")
     viewer = shows.look(page, jobs["steadied"])
     until(page, f"{BOTH}[1]?.readyState >= 3")
     viewer.get_by_role("button", name="Play").click()
     page.wait_for_timeout(500)
     assert times(page)[1] < NEAR
-    for route in held:
-        route.continue_()
-    page.unroute("**/inputs/0")
+    held.let_go()
     until(page, f"{BOTH}.every((one) => one.currentTime > 0.5) && {APART} < {NEAR}")
 
 
