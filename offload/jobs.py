@@ -25,7 +25,7 @@ from services.base.progress import Describe, say
 from services.base.text import near, plain, typed
 from services.base.through import opened, see_through
 
-CLOSING_SECONDS = 5.0
+CLOSING_SECONDS = 15.0
 """How long the driver of a cancelled job may take to close it, before we stop waiting for that."""
 
 STATES = ("open", *(state.value for state in State))

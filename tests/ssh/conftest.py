@@ -14,6 +14,7 @@ import pytest
 
 from tests import media
 from tests.executors.sshd import Server, sshd
+from tests.offload.background import until
 from tests.ssh.jobs import configure, through
 from tests.ssh.wire import Wire, wire
 
@@ -40,7 +41,7 @@ def nothing_is_left(tmp_path: Path, offload_dirs: Path) -> Iterator[None]:
     """After every test: no half-written file, and no process of a command."""
     yield
     assert not list(tmp_path.rglob("*.part"))
-    assert not [process for process in psutil.process_iter() if _is_ours(process, offload_dirs)]
+    until(lambda: not any(_is_ours(process, offload_dirs) for process in psutil.process_iter()), "the end of all")
 
 
 def _is_ours(process: psutil.Process, dirs: Path) -> bool:

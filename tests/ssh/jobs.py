@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker import settings
+from broker.journal import Journal
 from tests import fakework
 from tests.executors.sshd import Server, public
 from tests.services.typed import FAKEWORK, QUICK, Said, Word, environment
@@ -19,8 +21,8 @@ from tests.services.typed import FAKEWORK, QUICK, Said, Word, environment
 COMES_TO_IT = 120.0
 """Seconds after which what should come about will not: far more than it takes on a busy machine."""
 
-SILENCE = 2
-"""Seconds that the target of these tests may be silent."""
+SILENCE = 60
+"""Seconds that the target of these tests may be silent: a busy machine may be for a few."""
 
 TIMED = {"upload": {"stage_in"}, "run": {"stage_in", "run"}, "download": {"stage_in", "run", "stage_out"}}
 """What a receipt has times for, by the stage in which the machine was lost."""
@@ -43,6 +45,15 @@ def through(server: Server, port: int) -> str:
 def there(server: Server, pattern: str) -> list[Path]:
     """What lies under a target's root."""
     return list((server.folder / "root").glob(pattern))
+
+
+def heard_of() -> bool:
+    """Whether the driver has heard of a job's progress: it is in the run, and not only about to start it."""
+    journal = settings.load().journal
+    if not journal.exists():
+        return False
+    with Journal(journal, mend=False) as opened:
+        return any(sum(opened.progress(job.id)) > 0 for job in opened.jobs())
 
 
 @dataclass(frozen=True)

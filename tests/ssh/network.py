@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.executors.sshd import Server, public
+from tests.executors.sshd import Server
 
 NEAR, FAR = "10.77.1.1", "10.77.2.1"
-RATE = "200mbit"
-"""Of the link: so slow that an upload of 20 MB can be caught in the middle."""
+RATE, SLOW = "200mbit", "10mbit"
+"""Of the link, and of one on which 20 MB are for a long time on their way."""
 
 SETUP = """
 link add near type veth peer name wire netns {near}
@@ -52,7 +52,7 @@ class Network:
                 f"addr add {address}/30 dev wire\nlink set wire up\nlink set lo up\nroute add default via {router}\n"
             )
             _ip("-n", self.names[name], "-batch", "-", said=lines)
-            self._inside(name, "tc", *f"qdisc add dev wire root tbf rate {RATE} burst 256k latency 100ms".split())
+            self._shape("add", name, RATE)
 
     def remove(self) -> None:
         """Remove what `make` made, as far as it came."""
@@ -69,14 +69,25 @@ class Network:
             _ip("-n", self.names["router"], "route", "add", "blackhole", f"{address}/32")
 
     def carry(self) -> None:
-        """Let the router do its work again."""
+        """Let the router do its work again, and the link be fast."""
+        for name in ("near", "far"):
+            self._shape("change", name, RATE)
         _ip("-n", self.names["router"], "route", "flush", "type", "blackhole")
+
+    def slow(self) -> None:
+        """Let the link be slow from now on."""
+        for name in ("near", "far"):
+            self._shape("change", name, SLOW)
 
     @property
     def sent(self) -> int:
         """Bytes that the near machine has sent."""
         (link,) = json.loads(_ip("-n", self.names["near"], "-s", "-j", "link", "show", "wire"))
         return int(link["stats64"]["tx"]["bytes"])
+
+    def _shape(self, verb: str, machine: str, rate: str) -> None:
+        shape = f"qdisc {verb} dev wire root tbf rate {rate} burst 256k latency 100ms"
+        self._inside(machine, "tc", *shape.split())
 
     def _inside(self, machine: str, *words: str) -> None:
         subprocess.run([*self.on(machine), *words], check=True, capture_output=True)
@@ -106,14 +117,4 @@ class FarServer(Server):
     """An sshd on the far machine."""
 
     def __init__(self, folder: Path, network: Network, environment: dict[str, str]) -> None:
-        listens = 'exec "$@" -o ListenAddress=' + FAR
-        super().__init__(folder, environment, (*network.on("far"), "sh", "-c", listens, "sh"))
-        self.known_hosts.write_text(f"[{FAR}]:{self.port} {public(self.host_key)}\n")
-
-    @property
-    def url(self) -> str:
-        """The target's url, as the near machine reaches it."""
-        return super().url.replace("127.0.0.1", FAR)
-
-    def _answers(self) -> bool:
-        return f"Server listening on {FAR}" in (self.folder / "sshd.log").read_text()
+        super().__init__(folder, environment, network.on("far"), FAR)

@@ -10,11 +10,14 @@ import pytest
 from tests.executors.sshd import Server, needs_sshd
 from tests.services.typed import Said
 from tests.ssh.conftest import CLIP_BYTES, PATH
-from tests.ssh.jobs import Command, Work, configure, made_by, there, through, tried
+from tests.ssh.jobs import Command, Work, configure, heard_of, made_by, there, through, tried
 from tests.ssh.network import FarServer, Network, network
 from tests.ssh.wire import Behaviour, Wire, greet_and_stop, greet_and_trickle, nothing, says, trickle
 
 pytestmark = needs_sshd
+
+IMPATIENT = {"connect_timeout": 10, "silence": 10}
+"""Of a target that is reached, and falls silent then: a busy machine must not be taken for that."""
 
 LORISES = [nothing, trickle, greet_and_stop, greet_and_trickle]
 
@@ -46,7 +49,7 @@ def test_slow_loris_and_no_fallback(loris: Behaviour, clip: Path) -> None:
 @pytest.mark.parametrize("bytes_through", [2500, 3500], ids=["in the login", "after the login"])
 @pytest.mark.parametrize("clip", [100], indirect=True)
 def test_slow_loris_later(bytes_through: int, cable: Wire, server: Server, offload_dirs: Path, clip: Path) -> None:
-    configure(offload_dirs, server, url=through(server, cable.port), connect_timeout=1)
+    configure(offload_dirs, server, url=through(server, cable.port), **IMPATIENT)
     cable.jam(after=bytes_through)
     work = Work(clip)
     assert_done_here(work, work.type())
@@ -82,18 +85,20 @@ def far(net: Network, tmp_path: Path, offload_dirs: Path) -> Iterator[Server]:
     """A server at the far end of the network, as the target `box`."""
     server = FarServer(tmp_path / "far", net, {"PATH": PATH})
     server.start()
-    configure(offload_dirs, server, connect_timeout=2)
+    configure(offload_dirs, server, **IMPATIENT)
     yield server
     server.kill()
 
 
-def come_to(command: Command, work: Work, server: Server, stage: str) -> None:
-    """Wait until a command is in a stage."""
+def come_to(command: Command, work: Work, server: Server, net: Network, stage: str) -> None:
+    """Wait until a command is in a stage, which it does not leave before the test does something."""
     if stage == "upload":
+        net.slow()
         command.comes_to(lambda: there(server, "parts/*/*"))
     if stage in ("run", "download"):
-        command.comes_to(lambda: there(server, "jobs/*/out/0/worked.bin"))
+        command.comes_to(heard_of)
     if stage == "download":
+        net.slow()
         work.go_on()
         command.comes_to(lambda: list(work.outputs[0].parent.glob(".*.part")))
 
@@ -112,7 +117,7 @@ def test_black_hole_in(net: Network, far: Server, clip: Path, stage: str) -> Non
     size = CLIP_BYTES if stage == "download" else 1000
     work = Work(clip, before=net.on("near"), size=size)
     with work.typed() as command:
-        come_to(command, work, far, stage)
+        come_to(command, work, far, net, stage)
         net.drop()
         work.assert_moved_here(work.end(command), stage)
 
@@ -122,7 +127,7 @@ def test_black_hole_that_ends_in_time_in(net: Network, far: Server, clip: Path, 
     """The job goes on there: one attempt, and nothing is sent twice that had arrived."""
     work = Work(clip, before=net.on("near"), size=CLIP_BYTES if stage == "download" else 1000)
     with work.typed() as command:
-        come_to(command, work, far, stage)
+        come_to(command, work, far, net, stage)
         net.drop()
         sent = net.sent
         command.comes_to(lambda: "waiting for it" in command.said)
@@ -139,7 +144,7 @@ def test_black_hole_and_no_fallback(net: Network, far: Server, clip: Path) -> No
     """The job may be going on there: the same command takes it up when the target is back."""
     work = Work(clip, before=net.on("near"), words=("--no-fallback",))
     with work.typed() as command:
-        come_to(command, work, far, "run")
+        come_to(command, work, far, net, "run")
         net.drop()
         lost = command.end()
     work.assert_ended_there(lost)

@@ -10,7 +10,7 @@ from executors.base import PART_BYTES
 from tests.executors.sshd import Server, needs_sshd
 from tests.services.typed import Said
 from tests.ssh.conftest import CLIP_BYTES
-from tests.ssh.jobs import Work, made_by, there, tried
+from tests.ssh.jobs import Work, heard_of, made_by, there, tried
 from tests.ssh.wire import Wire
 
 pytestmark = needs_sshd
@@ -54,7 +54,7 @@ def test_a_dead_target_is_asked_once_for_many_jobs(box: Server, clip: Path) -> N
 def test_connection_dies_in_the_run(box: Server, clip: Path) -> None:
     work = Work(clip)
     with work.typed() as command:
-        command.comes_to(lambda: there(box, "jobs/*/out/0/worked.bin"))
+        command.comes_to(heard_of)
         box.kill()
         work.assert_moved_here(work.end(command), "run")
 
@@ -62,7 +62,7 @@ def test_connection_dies_in_the_run(box: Server, clip: Path) -> None:
 def test_connection_comes_back_in_the_run(box: Server, clip: Path, patience: None) -> None:
     work = Work(clip)
     with work.typed() as command:
-        command.comes_to(lambda: there(box, "jobs/*/out/0/worked.bin"))
+        command.comes_to(heard_of)
         (blob,) = there(box, "blobs/*")
         sent = blob.stat().st_ino
         box.kill()
@@ -89,7 +89,7 @@ def test_connection_comes_back_in_the_upload(cable: Wire, server: Server, clip: 
 def test_connection_comes_back_in_the_download(cable: Wire, server: Server, clip: Path, patience: None) -> None:
     work = Work(clip, size=CLIP_BYTES)
     with work.typed() as command:
-        command.comes_to(lambda: there(server, "jobs/*/out/0/worked.bin"))
+        command.comes_to(heard_of)
         cable.jam(after=CLIP_BYTES // 2)
         work.go_on()
         command.comes_to(cable.jammed.is_set)

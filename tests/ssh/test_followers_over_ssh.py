@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker.jobs import let_go
 from tests.executors.sshd import Server, needs_sshd, sshd
 from tests.offload.background import LONG, Stage, at_work, finish, follower, kill, stage, state, tries, until
 from tests.services.conftest import data, here
 from tests.services.typed import OFFLOAD, offload
+from tests.ssh.jobs import configure, through
+from tests.ssh.wire import Wire, wire
 
 __all__ = ["data", "here", "stage"]
 
@@ -32,8 +35,17 @@ def box(tmp_path: Path, offload_dirs: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def cable(box: Server, offload_dirs: Path) -> Iterator[Wire]:
+    """A wire to the machine, which is the target `box` at its near end."""
+    with wire(box.port) as laid:
+        configure(offload_dirs, box, url=through(box, laid.port))
+        yield laid
+
+
 def test_a_machine_that_is_away_is_waited_for(stage: Stage, box: Server) -> None:
-    job = stage.detach("--seconds", "3", *THERE, "a.dat")
+    hold = let_go(stage.here / "hold")
+    job = stage.detach("--seconds", "0", "--hold", str(hold), *THERE, "a.dat")
     until(lambda: at_work(job), "the script")
     process = follower(job)
     box.kill()
@@ -41,6 +53,7 @@ def test_a_machine_that_is_away_is_waited_for(stage: Stage, box: Server) -> None
     assert "box" in offload(stage.here, "jobs", "show", job).out.decode()
     assert follower(job) == process
     box.start()
+    let_go(hold, 0)
     until(lambda: state(job) == "done", "the job's end")
     assert tries(job) == [("box", "done")]
     assert (stage.here / "a.worked.bin").exists()
@@ -67,13 +80,15 @@ def test_cancelled_it_is_gone_with_all_its_processes(stage: Stage, box: Server) 
     assert not list((box.folder / "root/jobs").iterdir())
 
 
-def test_cancelled_in_upload_it_never_runs(stage: Stage, box: Server) -> None:
-    (stage.here / "a.dat").write_bytes(os.urandom(100_000_000))
+def test_cancelled_in_upload_it_never_runs(stage: Stage, box: Server, cable: Wire) -> None:
+    (stage.here / "a.dat").write_bytes(os.urandom(40_000_000))
+    cable.jam(after=20_000_000)
     command = stage.start(*LONG, *THERE, "a.dat")
-    until(lambda: list((box.folder / "root").glob("parts/*/0")), "an upload")
+    until(cable.jammed.is_set, "an upload")
     held = box.sessions()
     for session in held:
         session.send_signal(signal.SIGSTOP)
+    cable.go_on()  # who cancels is let through
     job = offload(stage.here, "jobs", "ls", "--json").document[0]["job"]
     said = offload(stage.here, "jobs", "cancel", job)
     for session in held:
@@ -85,16 +100,23 @@ def test_cancelled_in_upload_it_never_runs(stage: Stage, box: Server) -> None:
 
 
 def test_a_replaced_follower_takes_the_job_up_where_it_is(stage: Stage) -> None:
-    job = stage.detach("--seconds", "3", *THERE, "a.dat")
+    hold = let_go(stage.here / "hold")
+    job = stage.detach("--seconds", "0", "--hold", str(hold), *THERE, "a.dat")
     until(lambda: at_work(job), "the script")
     kill(follower(job))
     until(lambda: state(job) == "interrupted", "that nobody drives it")
+    let_go(hold, 0)
     assert offload(stage.here, "jobs", "attach", job, "-q").lines == [str(stage.here / "a.worked.bin")]
     assert tries(job) == [("box", "done")]
 
 
 def test_its_log_is_told_as_it_grows(stage: Stage) -> None:
-    job = stage.detach("--noise", "--seconds", "3", *THERE, "a.dat")
-    said = finish(stage.start("jobs", "logs", "-f", job, command=OFFLOAD))
-    assert (said.code, said.lines[0]) == (0, "--- attempt 1 on box: running")
-    assert said.lines[-1] == "a warning"
+    hold = let_go(stage.here / "hold")
+    job = stage.detach("--steps", "10", "--seconds", "0", "--hold", str(hold), *THERE, "a.dat")
+    logs = stage.start("jobs", "logs", "-f", job, command=OFFLOAD)
+    assert logs.stdout
+    assert next(logs.stdout) == b"--- attempt 1 on box: running\n"
+    assert [next(logs.stdout) for _ in range(7)][-1] == b"made step-6 of item 0\n"
+    let_go(hold, 0)
+    said = finish(logs)
+    assert (said.code, said.lines) == (0, [f"made step-{step} of item 0" for step in (7, 8, 9)])

@@ -11,7 +11,7 @@ import pytest
 from tests.executors.sshd import needs_sshd
 from tests.services.typed import STABILIZE, Said
 from tests.ssh.conftest import CLIP_BYTES, Machine, started
-from tests.ssh.jobs import TIMED, Work, configure, made_by, there, through, tried, typed
+from tests.ssh.jobs import TIMED, Work, configure, heard_of, made_by, through, tried, typed
 from tests.ssh.wire import Wire, says, wire
 
 pytestmark = needs_sshd
@@ -34,7 +34,7 @@ def lose(machine: Machine, cable: Wire, work: Work, stage: str) -> Said:
             cable.jam(after=CLIP_BYTES // 2)
             command.comes_to(cable.jammed.is_set)
         else:
-            command.comes_to(lambda: there(machine, "jobs/*/out/0/worked.bin"))
+            command.comes_to(heard_of)
         if stage == "download":
             cable.jam(after=work.size // 2)
             work.go_on()

@@ -44,6 +44,12 @@ class Wire:
             _shut(end)
         self._flows.set()
 
+    def go_on(self) -> None:
+        """Carry again, on all connections."""
+        with self._turn:
+            self._most = None
+        self._flows.set()
+
     def close(self) -> None:
         """Take the wire away: what connects is refused."""
         _shut(self._listener)
