@@ -218,8 +218,11 @@ class Broker:
         return receipt.receipt(self.journal, job)
 
     def find(self, prefix: str) -> Job:
-        """The job whose id starts with `prefix`. Raises UsageError when there is none, or more than one."""
-        found = self.journal.with_prefix(prefix)
+        """The job whose id starts with `prefix`. Raises UsageError when there is none, or more than one.
+
+        Nothing names none, though every id starts so.
+        """
+        found = self.journal.with_prefix(prefix) if prefix else []
         if len(found) != 1:
             count = f"{len(found)} jobs are" if found else "no job is"
             raise UsageError(f"{count} named {prefix!r}", "offload jobs ls")

@@ -8,7 +8,6 @@ refuses one that has been overtaken.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -34,8 +33,8 @@ from broker.totals import Totals
 
 OPEN = (State.QUEUED, State.RUNNING)
 
-Place = tuple[float, str]
-"""Of a job in the list of all: when it was made, in seconds since the epoch, and its id."""
+Place = int
+"""Of a job in the list of all: one made later has a greater one, whatever the clock says."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Journal:
             job = self._same(key, seen) or insert_job(self._db, request, key, inputs, limits)
         return self.job(job)
 
-    def place(self) -> int:
+    def place(self) -> Place:
         """How far the journal has come: jobs made later come after it."""
         return int(self._db.rows("SELECT COALESCE(MAX(rowid), 0) FROM jobs")[0][0])
 
@@ -133,14 +132,19 @@ class Journal:
         self, limit: int = 50, service: str | None = None, states: Collection[State] = (), before: Place | None = None
     ) -> list[Job]:
         """The latest jobs, newest first: of a service, in one of some states, and after a place, if these are given."""
-        created, job = before or (math.inf, "")
+        return [*self.placed(limit, service, states, before).values()]
+
+    def placed(
+        self, limit: int, service: str | None = None, states: Collection[State] = (), before: Place | None = None
+    ) -> dict[Place, Job]:
+        """The same, each with its place."""
         rows = self._db.rows(
-            "SELECT * FROM jobs WHERE service = COALESCE(:service, service)"
+            "SELECT rowid AS place, * FROM jobs WHERE service = COALESCE(:service, service)"
             " AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))"
-            " AND (created, id) < (:created, :job) ORDER BY created DESC, id DESC LIMIT :limit",
-            {"service": service, "states": json.dumps([*states]), "limit": limit, "created": created, "job": job},
+            " AND rowid < COALESCE(:before, rowid + 1) ORDER BY rowid DESC LIMIT :limit",
+            {"service": service, "states": json.dumps([*states]), "limit": limit, "before": before},
         )
-        return [read_job(self._db, row) for row in rows]
+        return {row["place"]: read_job(self._db, row) for row in rows}
 
     def folders(self) -> set[Path]:
         """The folders that jobs were asked for in."""
@@ -174,7 +178,7 @@ class Journal:
 
     def unfinished(self, key: str) -> Job | None:
         """The latest job with this resume key that is not over."""
-        row = self._db.row("SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY created DESC", (key, *OPEN))
+        row = self._db.row("SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY rowid DESC", (key, *OPEN))
         return read_job(self._db, row) if row else None
 
     def key(self, job: str) -> str:

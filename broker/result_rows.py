@@ -102,15 +102,20 @@ class ResultRows:
             made=result.origin.at,
             measured=json.dumps(dict(result.measured)),
             origin=json.dumps(asdict(result.origin)),
-            used=time.time(),
+            used=self._now(),
         )
 
     def use(self, result: Result) -> None:
         """Note that a result was of use just now."""
-        if abs(time.time() - result.used) < USED_SECONDS:
+        if (now := self._now()) - result.used < USED_SECONDS:
             return
         with self._db.write_lightly():
-            self._db.execute("UPDATE results SET used = ? WHERE key = ?", (time.time(), result.key))
+            self._db.execute("UPDATE results SET used = ? WHERE key = ?", (now, result.key))
+
+    def _now(self) -> float:
+        """A time that no use is later than: a clock that was set back makes nothing older than what was used before."""
+        latest = self._db.rows("SELECT MAX(used) FROM results")[0][0]
+        return max(time.time(), latest or 0.0)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Forget results. Inside a `turn`."""

@@ -114,16 +114,18 @@ class Results:
         """
         with self.rows.turn():
             found = self.rows.all()
-            kept = self._fitting([result for result in found if self.has(result)], most)
+            here = self.here(found)
+            kept = self._fitting(here, most)
             keys = {result.key for result in kept}
             gone = [result for result in found if result.key not in keys]
             freed = self._files(gone) - self._files(kept)
             sizes = {sha256: size for result in gone for size, sha256 in result.files.values()}
+            told = Freed(len(here) - len(kept), sum(sizes[sha256] for sha256 in freed if self._is_here(sha256)))
             if not pretend:
                 self.rows.forget(result.key for result in gone)
                 self._unlink(freed)
                 self._sweep_strays(self._files(kept))
-            return Freed(len(gone), sum(sizes[sha256] for sha256 in freed))
+            return told
 
     def _fitting(self, found: Iterable[Result], most: int) -> list[Result]:
         kept: list[Result] = []
@@ -137,9 +139,16 @@ class Results:
             kept.append(result)
         return kept
 
+    def here(self, results: Iterable[Result]) -> list[Result]:
+        """Those of the results whose files are here."""
+        return [result for result in results if self.has(result)]
+
     def has(self, result: Result) -> bool:
         """Whether the files of a result are here; what is in them is looked at when somebody wants them."""
-        return all((self.folder / sha256).is_file() for _, sha256 in result.files.values())
+        return all(self._is_here(sha256) for _, sha256 in result.files.values())
+
+    def _is_here(self, sha256: str) -> bool:
+        return (self.folder / sha256).is_file()
 
     def _files(self, results: Iterable[Result]) -> set[str]:
         return {sha256 for result in results for _, sha256 in result.files.values()}

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from broker import background, followers, settings
 from broker.broker import Broker
-from broker.errors import OffloadError
-from broker.health import LONGEST_PAUSE
+from broker.errors import ConfigError, OffloadError
+from broker.health import LONGEST_PAUSE, identity
+from broker.job import FileId
 from broker.places import Places
 from broker.policy import Patience
 from broker.queue import soonest
@@ -31,7 +32,7 @@ TICK_SECONDS = 1.0
 """How soon it sees what another process wrote."""
 
 LONGEST_SECONDS = 30.0
-"""How long it sleeps at most: the clock may be set, a target added, and this machine suspended."""
+"""How long it sleeps at most: the clock may be set, and this machine suspended."""
 
 
 def ensure(broker: Broker) -> None:
@@ -53,16 +54,16 @@ class Scheduler:
     """Starts what waits. `say` hears when a target that jobs wait for is away, and when it is back."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, tuple[Patience, float]] = {}
+        self._asked: dict[tuple[str, str], tuple[Patience, float]] = {}
 
     def round(self, broker: Broker) -> Iterator[str]:
         """Ask whom it is time to ask, and start what can be started; tells what is new."""
         places = Places(broker)
         heads = places.heads(broker.drivers())
-        wanted = {target.name: target for head in heads for target in places.away(head)}
-        self._asked = {name: asked for name, asked in self._asked.items() if name in wanted}
-        for target in wanted.values():
-            if time.monotonic() >= self._asked.get(target.name, (None, -math.inf))[1]:
+        wanted = {_key(target): target for head in heads for target in places.away(head)}
+        self._asked = {key: asked for key, asked in self._asked.items() if key in wanted}
+        for key, target in wanted.items():
+            if time.monotonic() >= self._asked.get(key, (None, -math.inf))[1]:
                 yield from self._ask(broker, target, sum(head.count for head in heads))
         with suppress(OffloadError):  # no process can be started now: in the next round
             followers.fill(broker)
@@ -74,13 +75,13 @@ class Scheduler:
         probe = broker.journal.health.probe(target)
         if probe.reachable:
             yield f"{target.name} answers"
-            self._asked.pop(target.name, None)
+            self._asked.pop(_key(target), None)
             return
-        if target.name not in self._asked:
+        if _key(target) not in self._asked:
             known = broker.journal.health.recent(target) or probe
             yield f"{target.name} cannot be reached: {known.reason}; waiting: {count} jobs"
-        patience, _ = self._asked.setdefault(target.name, (Patience(math.inf, longest=LONGEST_PAUSE), 0.0))
-        self._asked[target.name] = patience, time.monotonic() + (patience.pause() or LONGEST_PAUSE)
+        patience, _ = self._asked.setdefault(_key(target), (Patience(math.inf, longest=LONGEST_PAUSE), 0.0))
+        self._asked[_key(target)] = patience, time.monotonic() + (patience.pause() or LONGEST_PAUSE)
 
     def rest(self, broker: Broker) -> float:
         """Seconds until something is to be looked at, unless the journal tells of it before."""
@@ -90,12 +91,17 @@ class Scheduler:
         return max(TICK_SECONDS, min([*due, LONGEST_SECONDS]))
 
 
+def _key(target: Target) -> tuple[str, str]:
+    """A target as it is configured: one that was mended is asked at once."""
+    return target.name, identity(target)
+
+
 def run(config: settings.Settings, lock: int) -> Iterator[str]:
     """Be the scheduler, under a lock that was handed over, until nothing waits. Tells what happens."""
     scheduler, slots = Scheduler(), Slots(config.state_dir / NAME, config.lease_seconds)
     slot: Slot | None = Slot(NAME, NAME, lock)
     while slot:
-        with Broker(config) as broker:  # anew each time: targets may have been added
+        with _opened() as broker:
             yield from scheduler.round(broker)
             if broker.journal.queue.heads(broker.drivers()):
                 _sleep(broker, scheduler.rest(broker))
@@ -107,11 +113,32 @@ def run(config: settings.Settings, lock: int) -> Iterator[str]:
                     slot = slots.take(NAME, 1, NAME)
 
 
+def _opened() -> Broker:
+    """A broker, as everything is configured now. A file that makes no sense may be one that is being written."""
+    try:
+        return Broker(settings.load())
+    except ConfigError:
+        time.sleep(LONGEST_SECONDS)
+        return Broker(settings.load())
+
+
 def _sleep(broker: Broker, seconds: float) -> None:
-    until, version = time.monotonic() + seconds, broker.journal.queue.version()
+    until, before = time.monotonic() + seconds, _versions(broker)
     time.sleep(TICK_SECONDS)
-    while time.monotonic() < until and broker.journal.queue.version() == version:
+    while time.monotonic() < until and _versions(broker) == before:
         time.sleep(TICK_SECONDS)
+
+
+def _versions(broker: Broker) -> list[object]:
+    """What is another after each write to the journal, and each change of what the user configured."""
+    files = (broker.settings.config_dir / name for name in ("config.toml", "targets.toml"))
+    return [broker.journal.queue.version(), *map(_as_it_is, files)]
+
+
+def _as_it_is(file: Path) -> FileId | None:
+    with suppress(OSError):  # it is not there
+        return FileId.of(file)
+    return None
 
 
 def main() -> None:

@@ -173,6 +173,7 @@ STEPS = (
         PRIMARY KEY (key, name)
     ) STRICT;
     CREATE INDEX results_of ON results (service, target);
+    CREATE INDEX results_used ON results (used);
     ALTER TABLE hashes ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE items ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0
     """,

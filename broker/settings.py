@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from broker.errors import ConfigError
 from broker.rules import Rule, rule_mistake
@@ -21,6 +22,20 @@ APP = "offload"
 
 Absolute = Annotated[Path, AfterValidator(Path.absolute)]
 """A folder that stays the same for processes that start elsewhere."""
+
+
+SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def read_size(size: str | int) -> int:
+    """So many bytes as people write them: `20G`, `500M`, `1.5T`, or a plain number. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(size).strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{size!r} is no size: write 20G, 500M or a number of bytes")
+    return int(float(found[1]) * SIZES[found[2].upper()])
+
+
+Bytes = Annotated[int, BeforeValidator(read_size)]
 
 
 class Settings(BaseModel):
@@ -38,9 +53,9 @@ class Settings(BaseModel):
     grace_seconds: Annotated[float, Field(ge=0, description="seconds a silent target is waited for")] = 90.0
     lease_seconds: Annotated[float, Field(gt=0, description="seconds after which a silent driver is replaced")] = 30.0
     keep_days: Annotated[float, Field(ge=0, description="days that a target keeps what nobody asked for")] = 7.0
-    keep_bytes: Annotated[int, Field(ge=0, description="bytes of inputs a target keeps")] = 20 * 10**9
-    checkpoint_bytes: Annotated[int, Field(ge=0, description="bytes of checkpoints kept of a job")] = 20 * 10**9
-    result_bytes: Annotated[int, Field(ge=0, description="bytes of results kept to be had again; 0 keeps none")] = (
+    keep_bytes: Annotated[Bytes, Field(ge=0, description="bytes of inputs a target keeps")] = 20 * 10**9
+    checkpoint_bytes: Annotated[Bytes, Field(ge=0, description="bytes of checkpoints kept of a job")] = 20 * 10**9
+    result_bytes: Annotated[Bytes, Field(ge=0, description="bytes of results kept to be had again; 0 keeps none")] = (
         20 * 10**9
     )
     worth: Annotated[
@@ -49,7 +64,7 @@ class Settings(BaseModel):
     rules: tuple[Rule, ...] = ()
     local_jobs: Annotated[int, Field(gt=0, description="jobs that run here at the same time")] = 1
     serve_paths: Annotated[bool, Field(description="the server's clients may name files on this machine")] = False
-    serve_bytes: Annotated[int, Field(gt=0, description="bytes of an upload to the server")] = 50 * 10**9
+    serve_bytes: Annotated[Bytes, Field(gt=0, description="bytes of an upload to the server")] = 50 * 10**9
     offline: Annotated[bool, Field(description="ask nobody: what is not here is missing")] = False
 
     @property
@@ -81,7 +96,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         if first["loc"][0] == "rules":
             raise ConfigError(rule_mistake(first, file), f"edit {file}") from error
         name = ".".join(str(word) for word in first["loc"])
-        raise ConfigError(f"{name}: {first['msg']}", f"set OFFLOAD_{name.upper()}, or edit {file}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{name}: {said}", f"set OFFLOAD_{name.upper()}, or edit {file}") from error
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,13 @@ def choose(targets: Mapping[str, Target], on: str) -> list[Target]:
         return list(targets.values())
     if on == "remote":
         return [target for target in targets.values() if target.name != LOCAL]
-    unknown = [name for name in on.split(",") if name not in targets]
+    found = named(on)
+    unknown = [name for name in found if name not in targets]
     if unknown:
         raise UsageError(f"no target named {unknown[0]!r}; there are: {', '.join(targets)}", "offload targets ls")
-    return [targets[name] for name in on.split(",")]
+    return [targets[name] for name in found]
+
+
+def named(on: str) -> list[str]:
+    """The names in `on`, each once, in their order."""
+    return list(dict.fromkeys(name.strip() for name in on.split(",")))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
 from broker.broker import Broker
 from broker.keeping import results
+from broker.result_rows import Result
 from broker.results import Results
+from broker.settings import read_size
 from services.base.output import print_document
 from services.base.text import plain
 from services.base.through import opened
@@ -23,16 +24,13 @@ class Size(click.ParamType[int]):
     """So many bytes: `20G`, `500M`, `1.5T`, or a plain number."""
 
     name = "20G|500M"
-    _units: ClassVar = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Bytes."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", value.strip(), re.IGNORECASE)
-        if not found:
-            self.fail(f"{value!r} is no size: write 20G, 500M or a number of bytes", param, ctx)
-        return int(float(found[1]) * self._units[found[2].upper()])
+        try:
+            return read_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.group(help="Results that are kept, so that the same request again is answered at once.")
@@ -54,14 +52,14 @@ def show(as_json: bool) -> None:
 
 
 def _found(broker: Broker) -> dict[str, Any]:
-    kept, folder = _kept(broker).rows.all(), broker.settings.cache_dir
+    kept, folder = _here(broker), broker.settings.cache_dir
     counts, sizes = Counter(one.service for one in kept), Counter[str]()
     for one in kept:
         sizes[one.service] += one.size
     return {
         "folder": str(_kept(broker).folder),
         "results": len(kept),
-        "bytes": _kept(broker).rows.bytes(),
+        "bytes": _room(kept),
         "most_bytes": broker.settings.result_bytes,
         "oldest": min((one.origin.at for one in kept), default=None),
         "services": {name: {"results": counts[name], "bytes": sizes[name]} for name in sorted(counts)},
@@ -72,6 +70,16 @@ def _found(broker: Broker) -> dict[str, Any]:
 
 def _kept(broker: Broker) -> Results:
     return results(broker.settings, broker.journal)
+
+
+def _here(broker: Broker) -> list[Result]:
+    kept = _kept(broker)
+    return kept.here(kept.rows.all())
+
+
+def _room(kept: Iterable[Result]) -> int:
+    """The bytes of their files: each counts once, however many results it is part of."""
+    return sum({sha256: size for one in kept for size, sha256 in one.files.values()}.values())
 
 
 def _bytes(folder: Path) -> int:
@@ -104,6 +112,6 @@ def gc(most: int | None, dry_run: bool) -> None:
     with opened() as broker:
         kept = _kept(broker)
         freed = kept.sweep(kept.most if most is None else most, pretend=dry_run)
-        left = kept.rows.bytes() - (freed.bytes if dry_run else 0)
+        left = _room(_here(broker)) - (freed.bytes if dry_run else 0)
     done = "would be deleted" if dry_run else "deleted"
     print(f"{freed.results} results, {_amount(freed.bytes)}, {done}; {_amount(left)} left")

@@ -104,11 +104,10 @@ def show(job: str, as_json: bool) -> None:
     """Show one job's receipt."""
     with opened() as broker:
         found = broker.find(job)
-        receipt = broker.receipt(found.id)
+        receipt, waits = broker.receipt(found.id), why(broker, found)
         if as_json:
-            print_document(receipt)
+            print_document({**receipt, "why": waits or None})
         else:
-            waits = why(broker, found)
             print(story({**receipt, "error": waits or receipt["error"]}, state(broker, found), found))
 
 

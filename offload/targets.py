@@ -109,7 +109,7 @@ def _give_back(broker: Broker, target: configured.Target) -> None:
 def _refuse_in_use(broker: Broker, name: str) -> None:
     for job in broker.journal.open_jobs():
         runs = any(one.target == name and one.state == "running" for one in broker.journal.attempts(job.id))
-        if runs or name in job.on.split(","):
+        if runs or name in configured.named(job.on):
             raise UsageError(f"job {job.id} uses {name}", f"offload jobs cancel {job.id}")
 
 

@@ -108,7 +108,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 
 def _callback(service: Service, values: dict[str, Any]) -> int:
     words = values.pop("inputs")
-    values["on"] = tuple(filter(None, values["on"].split(",")))
+    values["on"] = tuple(filter(None, map(str.strip, values["on"].split(","))))
     choices = Choices(**{name: values.pop(name) for name in Choices.__dataclass_fields__})
     return _verify(service, parse(service.params, values), choices, words)
 

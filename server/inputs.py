@@ -166,7 +166,7 @@ def _terms(asked: wishes.Asked) -> Iterator[str]:
     flags = {"--no-fallback": not asked.fallback, "--no-cache": not asked.cache, "--spread": asked.spread}
     yield from (flag for flag, given in flags.items() if given)
     if asked.deadline is not None:
-        yield f"--deadline={asked.deadline:g}s"
+        yield f"--deadline={asked.deadline:.0f}s"
     for name, value in (("on", asked.on), ("when", asked.when), ("priority", asked.priority)):
         if value != wishes.Asked.model_fields[name].default:
             yield f"--{name}={value}"

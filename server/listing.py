@@ -7,11 +7,11 @@ from typing import Any
 from starlette.datastructures import URL
 
 from broker.broker import Broker
-from broker.job import ID_CHARS, Job, State
-from broker.journal import OPEN, Place
+from broker.job import State
+from broker.journal import OPEN
 from server import schemas, snapshots
 
-MARK = rf"^[0-9]{{1,12}}\.[0-9]{{1,12}}-[0-9a-f]{{{ID_CHARS}}}$"
+MARK = r"^[0-9]{1,18}$"
 """What a place in the list looks like."""
 
 PAGE: dict[str, Any] = {
@@ -25,22 +25,13 @@ PAGE: dict[str, Any] = {
 def page(broker: Broker, limit: int, service: str | None, only: str | None, before: str | None) -> schemas.Jobs:
     """The latest jobs, or those that come after the place `before`: `limit` at most."""
     states = OPEN if only == "open" else (State(only),) if only else ()
-    found = broker.journal.jobs(limit + 1, service, states, _place(before) if before else None)
-    told, more = found[:limit], len(found) > limit
-    rows = [snapshots.row(broker, job) for job in told]
-    return schemas.Jobs(jobs=rows, more=more, before=_mark(told[-1]) if more else None)
+    found = broker.journal.placed(limit + 1, service, states, int(before) if before else None)
+    told, more = [*found][:limit], len(found) > limit
+    rows = [snapshots.row(broker, found[place]) for place in told]
+    return schemas.Jobs(jobs=rows, more=more, before=f"{told[-1]}" if more else None)
 
 
 def links(asked: URL, page: schemas.Jobs) -> dict[str, str]:
     """The headers that lead from a page to the next."""
     after = asked.include_query_params(before=page.before)
     return {"Link": f'<{after.path}?{after.query}>; rel="next"'} if page.more else {}
-
-
-def _mark(job: Job) -> str:
-    return f"{job.created!r}-{job.id}"
-
-
-def _place(mark: str) -> Place:
-    created, _, job = mark.partition("-")
-    return float(created), job

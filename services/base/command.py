@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from broker.errors import Interrupted, LimitError, OffloadError
 from executors.base import ExecutorError
-from services.base.deadline import DEADLINE
+from services.base.deadline import DEADLINE, TYPED
 from services.base.options import options, parse
 from services.base.service import Service
 from services.base.text import complain, program
@@ -198,5 +198,6 @@ def _given(context: click.Context) -> Iterator[str]:
     for option in context.command.params:
         given = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
         if given and isinstance(option, click.Option):
-            value = context.params[str(option.name)]
+            typed = context.meta.get(TYPED, {})  # what became a number
+            value = typed.get(option.name, context.params[str(option.name)])
             yield option.opts[-1] if option.is_flag else f"{option.opts[-1]}={value}"

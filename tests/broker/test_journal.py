@@ -131,7 +131,7 @@ def test_find_wants_exactly_one(broker: Broker, tmp_path: Path) -> None:
     job = broker.submit(request(tmp_path / "media", b"one"))
     broker.submit(request(tmp_path / "media2", b"one"))
     assert broker.find(job.id[:11]).id == job.id
-    with pytest.raises(UsageError, match="2 jobs"):
+    with pytest.raises(UsageError, match="no job is named ''"):
         broker.find("")
     with pytest.raises(UsageError, match="no job is named 'zz'"):
         broker.find("zz")
@@ -292,6 +292,16 @@ def test_a_newer_journal_is_refused_with_a_sentence_and_left_alone(path: Path) -
         assert db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0
     db.close()
     assert len(path.read_bytes()) == len(before)
+
+
+def test_a_clock_set_back_hides_no_new_job(path: Path) -> None:
+    with Journal(path) as journal:
+        first, later = submit(journal, "one"), submit(journal, "two")
+        journal._db.execute("UPDATE jobs SET created = created + 1e8 WHERE id = ?", (first,))
+        assert [job.id for job in journal.jobs(1)] == [later]
+        [(place, job)] = journal.placed(1).items()
+        journal.forget(job.id)
+        assert [job.id for job in journal.jobs(1, before=place)] == [first]
 
 
 def test_a_journal_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from broker import results
+from broker import result_rows, results
 from broker.broker import Broker
 from broker.events import Note, Progress, Published, Started
 from broker.job import State
@@ -464,6 +465,23 @@ def test_the_one_used_last_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert runs(broker) == 4
 
 
+def test_a_clock_set_back_makes_nothing_that_is_used_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=2000.0)
+    clock.time = lambda: clock.now
+    monkeypatch.setattr(result_rows, "time", clock)
+    with reopened(result_bytes=2500) as broker:
+        asked = [request(tmp_path / f"media{n}", b"%d" % n, size=1000) for n in range(3)]
+        drive(broker, asked[0])
+        clock.now = 9000.0
+        drive(broker, asked[1])
+        clock.now = 100.0
+        drive(broker, asked[2])  # the first makes way for it
+        drive(broker, elsewhere(asked[1], tmp_path / "again1"))
+        drive(broker, elsewhere(asked[2], tmp_path / "again2"))
+        assert runs(broker) == 3
+        assert {one.used for one in kept(broker).rows.all()} == {9000.0}
+
+
 def test_one_larger_than_all_is_not_kept(tmp_path: Path) -> None:
     with reopened(result_bytes=100) as broker:
         told = drive(broker, request(tmp_path / "media", b"one", size=101))
@@ -487,9 +505,10 @@ def test_tidying_up_drops_what_belongs_to_nothing(broker: Broker, tmp_path: Path
     folder = broker.settings.cache_dir / "results"
     (folder / ".abc.part").write_bytes(b"left by one that was killed")
     files(broker)[-1].unlink()
-    assert kept(broker).sweep(MOST, pretend=True) == results.Freed(1, 1000)
+    assert kept(broker).sweep(MOST, pretend=True) == results.Freed(0, 0)  # there was nothing to delete
     assert len(kept(broker).rows.all()) == 2
-    assert kept(broker).sweep(MOST) == results.Freed(1, 1000)
+    assert kept(broker).sweep(MOST) == results.Freed(0, 0)
+    assert len(kept(broker).rows.all()) == 1
     assert len(files(broker)) == 2  # somebody may be at the draft
     results_stray, results.STRAY_SECONDS = results.STRAY_SECONDS, -1.0
     try:

@@ -43,6 +43,19 @@ def test_a_wrong_variable_is_named(name: str, value: str, environ: dict[str, str
     assert f"OFFLOAD_{name}" in caught.value.hint
 
 
+@pytest.mark.parametrize(("size", "bytes_"), [("20G", 20 * 10**9), ("1.5 MB", 1_500_000), ("700", 700), ("0", 0)])
+def test_sizes_are_as_people_write_them(size: str, bytes_: int, file: Path, environ: dict[str, str]) -> None:
+    assert settings.load({**environ, "OFFLOAD_RESULT_BYTES": size}).result_bytes == bytes_
+    file.write_text(f"result_bytes = {size!r}\n")
+    assert settings.load(environ).result_bytes == bytes_
+
+
+@pytest.mark.parametrize("size", ["20X", "-1", "many"])
+def test_what_is_no_size_is_said(size: str, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=f"result_bytes: '{size}' is no size: write 20G, 500M or"):
+        settings.load({**environ, "OFFLOAD_RESULT_BYTES": size})
+
+
 @pytest.mark.parametrize("text", ["max_pixels = 'many'", "max_pixel = 3", "max_pixels = = 3", "\0"])
 def test_a_wrong_file_is_named(text: str, file: Path, environ: dict[str, str]) -> None:
     file.write_text(text)

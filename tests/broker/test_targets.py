@@ -48,6 +48,8 @@ def test_targets_come_in_the_files_order_and_this_machine_last(file: Path) -> No
         ("box", ["box"]),
         ("box,zoe", ["box", "zoe"]),
         ("local,zoe", ["local", "zoe"]),
+        ("box, zoe", ["box", "zoe"]),
+        ("box,box", ["box"]),
     ],
 )
 def test_forms_of_on(on: str, chosen: list[str], file: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from broker import scheduler, settings, waiting
 from broker.broker import Broker
-from broker.errors import NoTarget, OutOfReach
+from broker.errors import ConfigError, NoTarget, OutOfReach
 from broker.health import Health
 from broker.job import Job, State
 from broker.targets import Target
@@ -99,6 +99,9 @@ def test_two_commands_never_run_at_the_same_time_and_the_second_says_what_it_wai
     said_so(second, f"waiting for local: job {first} (fake a.dat) is running there".encode())
     job = job_of("b.dat")
     assert (state(job), tries(job), at_work(job)) == ("waiting", [], [])
+    listed, shown = (offload(stage.here, "jobs", *words, "--json").document for words in (["ls"], ["show", job]))
+    assert shown["why"] == listed[0]["why"]
+    assert "waiting for " in shown["why"]
     (hold / "0").touch()
     assert finish(second).code == 0
     with Broker(settings.load()) as broker:
@@ -421,6 +424,56 @@ def test_a_target_that_is_away_is_asked_with_growing_pauses_however_many_wait(
     assert pauses == sorted(pauses)
     assert len(asked) < 40
     assert len(said) == 1
+
+
+def test_a_target_that_was_mended_is_asked_at_once(
+    offload_dirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, mine, asked = offload_dirs / "config/targets.toml", scheduler.Scheduler(), list[str]()
+    monkeypatch.setattr("broker.followers.fill", lambda broker: None)
+    monkeypatch.setattr(Health, "probe", lambda self, target: asked.append(target.options["url"]) or Probe(False))
+    for port in (1, 1, 2):
+        file.write_text(f'[other]\nurl = "ssh://127.0.0.1:{port}"\n')
+        with Broker(settings.load()) as broker:
+            if not broker.journal.jobs():
+                waits(broker, tmp_path)
+            list(mine.round(broker))
+    assert asked == ["ssh://127.0.0.1:1", "ssh://127.0.0.1:2"]
+
+
+@pytest.mark.parametrize("name", ["targets.toml", "config.toml"])
+def test_what_is_configured_anew_ends_the_schedulers_sleep(
+    name: str, offload_dirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, file = Clock(wall=0.0, ticks=0.0), offload_dirs / "config" / name
+
+    def sleep(seconds: float) -> None:
+        clock.ticks += seconds
+        if clock.ticks == 3 * scheduler.TICK_SECONDS:
+            file.write_text("")
+
+    clock.sleep = sleep
+    monkeypatch.setattr(scheduler, "time", clock)
+    with Broker(settings.load()) as broker:
+        scheduler._sleep(broker, 20.0)
+        assert clock.ticks == 3 * scheduler.TICK_SECONDS
+        scheduler._sleep(broker, 20.0)
+        assert clock.ticks == pytest.approx(23.0, abs=scheduler.TICK_SECONDS)
+
+
+def test_a_file_that_is_being_written_does_not_end_the_scheduler(
+    offload_dirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, file = Clock(wall=0.0, ticks=0.0), offload_dirs / "config/targets.toml"
+    file.write_text("[half")
+    clock.sleep = lambda seconds: file.write_text("")
+    monkeypatch.setattr(scheduler, "time", clock)
+    with scheduler._opened() as broker:
+        assert list(broker.targets) == ["local"]
+    file.write_text("[half")
+    clock.sleep = lambda seconds: None
+    with pytest.raises(ConfigError):
+        scheduler._opened()
 
 
 PREFER_HERE = '[[rules]]\nservice = "fake"\nprefer = ["local"]\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,18 @@ def test_nothing_is_shown_of_an_empty_one(tmp_path: Path) -> None:
     assert offload(tmp_path, "cache", "show").out.decode().splitlines()[0] == "results\t0\t0 bytes\tof 100.0 kB"
     off = offload(tmp_path, "cache", "show", env={"OFFLOAD_RESULT_BYTES": "0"})
     assert "none are kept" in off.out.decode()
+
+
+def test_what_somebody_deleted_is_neither_shown_nor_deleted_again(
+    inputs: list[Path], tmp_path: Path, offload_dirs: Path
+) -> None:
+    fake(tmp_path, *inputs, *SIZE)
+    folder(offload_dirs)[0].unlink()
+    assert offload(tmp_path, "cache", "show").out.decode().startswith("results\t2\t2.0 kB\t")
+    shutil.rmtree(offload_dirs / "cache/results")
+    assert offload(tmp_path, "cache", "show").out.decode().startswith("results\t0\t0 bytes\t")
+    for how in (["--dry-run"], []):
+        assert offload(tmp_path, "cache", "gc", *how).out.startswith(b"0 results, 0 bytes, ")
 
 
 def test_gc_deletes_the_least_recently_used(inputs: list[Path], tmp_path: Path, offload_dirs: Path) -> None:

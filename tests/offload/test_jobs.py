@@ -108,6 +108,14 @@ def test_an_unknown_job_is_named(here: Path, done: str, verb: str) -> None:
     assert "jobs ls" in said.err
 
 
+@pytest.mark.parametrize("verb", ["show", "logs", "attach", "retry", "cancel", "rm"])
+def test_nothing_names_no_job_though_there_is_but_one(here: Path, done: str, verb: str) -> None:
+    said = offload(here, "jobs", verb, "")
+    assert (said.code, said.out) == (2, b"")
+    assert "no job is named ''" in said.err
+    assert latest(here) == done
+
+
 def test_an_ambiguous_job_is_refused(here: Path, done: str) -> None:
     assert fake(here, "a.dat", "--overwrite").code == 0
     with sqlite3.connect(settings.load().journal) as journal:

@@ -62,10 +62,10 @@ def test_the_list_goes_on_page_by_page_whatever_is_removed_meanwhile(
     sha256 = upload(http)
     made = [ask(http, wish(sha256, **WAITING)).json()["job"] for _ in range(5)]
     with sqlite3.connect(settings.load().journal) as db:
-        db.execute("UPDATE jobs SET created = 1000.5 WHERE rowid < 4")  # at one moment
+        db.execute("UPDATE jobs SET created = 1000.5 WHERE rowid > 3")  # at one moment, by a clock that was set back
     db.close()
     whole = [row["job"] for row in http.get("/v1/jobs").json()["jobs"]]
-    assert sorted(whole) == sorted(made) and "Link" not in http.get("/v1/jobs").headers
+    assert whole == made[::-1] and "Link" not in http.get("/v1/jobs").headers
     first = http.get("/v1/jobs", params={"limit": 2, "state": "open", "service": "stabilize"})
     for method in ("cancel", "remove"):
         with serving.client() as client:
@@ -76,7 +76,7 @@ def test_the_list_goes_on_page_by_page_whatever_is_removed_meanwhile(
     third = http.get(second.links["next"]["url"])
     assert [[row["job"] for row in page.json()["jobs"]] for page in (second, third)] == [whole[2:4], whole[4:]]
     assert "next" not in third.links and third.json()["before"] is None
-    for odd in ("", "x", "1.5", f"1.5-{'g' * 12}", f"-1.5-{made[0]}", f"1e9-{made[0]}", f"{'9' * 13}.5-{made[0]}"):
+    for odd in ("", "x", "1.5", "-1", "1e9", "\u0663", "9" * 19, made[0][:-1] + "x"):
         assert http.get("/v1/jobs", params={"before": odd}).status_code == 422, odd
     with serving.client() as client:
         assert [row.job for row in client.all_jobs(limit=1)] == [whole[0], *whole[2:]]

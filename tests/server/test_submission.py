@@ -175,15 +175,15 @@ def test_blobs_are_linked_not_copied_and_hashed_once(http: httpx.Client, offload
 
 def test_the_job_is_what_a_person_would_type_in_its_folder(http: httpx.Client) -> None:
     how = {"params": {"smoothing": 7, "fast": True, "to_sdr": False, "report": True}, "priority": 3, "cache": False}
-    ask(http, wish(upload(http), deadline=3600, **how, **WAITING))
+    ask(http, wish(upload(http), deadline=1234567, **how, **WAITING))
     [job] = recorded()
     assert job.command == (
         *("offload", "stabilize", "--smoothing=7", "--fast", "--report=out/"),
-        *("--no-cache", "--deadline=3600s", "--when=remote", "--priority=3", "-o", "out/", "in/clip.mp4"),
+        *("--no-cache", "--deadline=1234567s", "--when=remote", "--priority=3", "-o", "out/", "in/clip.mp4"),
     )
     assert job.params["smoothing"] == 7 and job.params["fast"] is True and job.params["report"] is True
     assert (job.priority, job.cache, job.waits, job.spread, job.fallback) == (3, False, "remote", False, True)
-    assert job.deadline is not None and 3500 < job.deadline - time.time() <= 3600
+    assert job.deadline is not None and 1234400 < job.deadline - time.time() <= 1234567
     out = job.folder / "out" if job.folder else Path()
     assert [made.dest for made in job.items[0].outputs] == [out / "clip.stabilized.mp4", out / "clip.report.png"]
     assert out.is_dir() and job.session == submission.SESSION
