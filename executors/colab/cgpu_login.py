@@ -35,6 +35,14 @@ COLD_SECONDS = 400.0
 """Somebody else may be taking a runtime, and preparing it."""
 
 
+OVER = "invalid_grant"
+"""What Google says of a login that was revoked or has ended. Another no is about the OAuth client, and not about it."""
+
+
+class _Over(Refused):
+    """The login opens nothing any more."""
+
+
 class Guard:
     """One call: whether it was let in, or found no login, and what is to be said of its login where it was not."""
 
@@ -112,7 +120,7 @@ class CgpuLogin:
 
     def _mend(self) -> ExecutorError | None:
         verdict = self._judged()
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, _Over):
             self._copy.unlink(missing_ok=True)
         else:
             self._restore()
@@ -127,7 +135,10 @@ class CgpuLogin:
             if client is not None:
                 ask(self._address, client, grant_type="refresh_token", refresh_token=str(token))
         except Denied as error:
-            return Refused(f"{name}: Google does not take the login of cgpu: {error}", step=LOGIN, hint=CONNECT)
+            said = f"{name}: Google does not take the login of cgpu: {error}"
+            if str(error) == OVER:
+                return _Over(said, step=LOGIN, hint=CONNECT)
+            return Refused(said, step=LOGIN, hint=f"mend its OAuth client in {self._address.cgpu / 'config.json'}")
         except NotInstalled:  # by which it is asked: then nobody knows
             return None
         except ExecutorError as error:

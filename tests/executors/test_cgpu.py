@@ -67,11 +67,9 @@ class TestCgpu(AtCgpu, Files, Commands):
     test_start = Jobs.test_a_script_runs_and_leaves_its_outputs
     test_send = Jobs.test_an_input_sent_as_a_blob_lies_where_the_script_looks
     test_fail = Jobs.test_a_killed_script_tells_its_signal
-    test_secrets = Jobs.test_secrets_reach_the_script_and_no_file
     test_acknowledge = Jobs.test_an_acknowledged_job_is_gone
     test_missing_parts = Blobs.test_a_missing_part_is_named_and_the_others_are_kept
     test_events = Following.test_each_event_comes_once_to_one_who_asks_where_he_stopped
-    test_pages_of_events = Following.test_many_events_come_a_page_at_a_time_and_the_end_comes_with_the_last
     test_reattach = Following.test_a_job_outlives_the_command_and_the_connection_that_started_it
     test_cancel = Endings.test_cancel_ends_grandchildren_that_ignore_sigterm_in_sessions_of_their_own
     test_cancel_politely = Endings.test_a_polite_script_has_its_time_to_save

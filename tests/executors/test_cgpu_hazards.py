@@ -197,6 +197,20 @@ def test_a_failing_token_page_deletes_it_too(command: Cgpu, tmp_path: Path) -> N
     assert_intact(command, session)
 
 
+def test_where_its_client_is_refused_its_login_is_put_back(command: Cgpu, tmp_path: Path) -> None:
+    session, config = command.session.read_bytes(), command.folder / "config.json"
+    right = config.read_text()
+    config.write_text(right.replace("double-secret", "another"))
+    try:
+        with pytest.raises(Refused, match="invalid_client") as caught:
+            called(command, tmp_path).status(DEADLINE)
+        assert str(config) in caught.value.hint
+    finally:
+        config.write_text(right)
+    assert_intact(command, session)
+    assert called(command, tmp_path).status(DEADLINE) == ("T4",)
+
+
 def test_a_revoked_login_does_not_wait_for_a_person_and_is_not_put_back(command: Cgpu, executor: CgpuExecutor) -> None:
     command.google.oauth.revoke()
     with pytest.raises(Refused, match="does not take the login of cgpu") as caught:

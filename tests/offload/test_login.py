@@ -192,6 +192,12 @@ def test_a_client_is_named_in_the_file_or_as_an_option(here: Path, google: Doubl
     assert accepted(google)
 
 
+def test_a_list_tells_at_once_who_has_logged_in_and_out(here: Path, google: Double) -> None:
+    for verb, state in ((LOGIN, "up"), (LOGOUT, "refused"), (LOGIN, "up")):
+        assert offload(here, *verb).code == 0
+        assert offload(here, "targets", "ls").lines[0].startswith(f"colab\tcolab\t{state}\t")
+
+
 def test_the_login_of_cgpu_will_do(here: Path, google: Double) -> None:
     google.log_in_cgpu()
     before = cgpu(google)
