@@ -67,7 +67,7 @@ class Blobs:
     def state(self, upload: str) -> schemas.Blob:
         """An upload, as far as it has come. Raises NotFound."""
         sha256, size = _parsed(upload)
-        offset = self._part(upload).offset  # first: it may become a blob just now
+        offset = self._offset(self._part(upload))  # first: it may become a blob just now
         known = offset is None
         if known and not self._touched(self._blobs / sha256, size):
             raise _unknown(upload)
@@ -169,10 +169,14 @@ class Blobs:
         sha256, size = _parsed(upload)
         return self._parts.get(upload) or Part(self._uploads / upload, sha256, size)
 
+    def _offset(self, part: Part) -> int | None:
+        with self._explained():
+            return part.offset
+
     def _taken(self, upload: str, offset: int) -> Part:
         with self._lock:
             part = self._part(upload)
-            there = part.offset
+            there = self._offset(part)
             if there is None:
                 raise _unknown(upload)
             if part.is_taken:

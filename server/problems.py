@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from broker.errors import (
     Busy,
@@ -165,7 +167,16 @@ def _is_no_json(request: Request, error: RequestValidationError) -> bool:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer(error.status_code, str(error.detail), headers=error.headers)
+    return answer(error.status_code, str(error.detail), headers={**(error.headers or {}), **_allowed(request, error)})
+
+
+def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
+    """All methods of a path, to whoever came with another: a route knows its own alone."""
+    path, routes = request.scope["path"], iter_route_contexts(request.app.routes)
+    methods = {
+        method for route in routes if compile_path(route.path or "")[0].match(path) for method in route.methods or ()
+    }
+    return {"Allow": ", ".join(sorted(methods))} if error.status_code == 405 and methods else {}
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
