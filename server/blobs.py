@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from broker.errors import IntegrityError, LimitError
+from broker.errors import IntegrityError
 from broker.staging import sync
 from server import parts, schemas
 from server.parts import PIECE_BYTES, Part, explained
@@ -151,7 +151,7 @@ class Blobs:
             self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
             if size > (room := shutil.disk_usage(self._uploads).free - parts.SPARE_BYTES):
                 what = f"{size} bytes do not fit on the disk that holds {self._folder}: {max(0, room)} may be taken"
-                raise LimitError(what, "make room there")
+                raise Refusal(413, what, "make room there")
             os.close(os.open(self._uploads / upload, os.O_WRONLY | os.O_CREAT, 0o600))
 
     @contextmanager
@@ -199,7 +199,7 @@ class Blobs:
                 part.path.unlink()
         if not right:
             what = f"what came is not the {part.size} bytes of sha256 {part.sha256}: nothing of it is kept"
-            raise IntegrityError(what, "send it again, from its beginning")
+            raise IntegrityError(what, "send it again")
         sync(self._blobs)
 
     @contextmanager

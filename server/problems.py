@@ -27,6 +27,7 @@ from broker.errors import (
     UsageError,
 )
 from executors.base import ExecutorError
+from server.examples import PROBLEMS
 from server.schemas import Problem
 
 KIND = "application/problem+json"
@@ -130,7 +131,15 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: document(status, "")["title"] for status in sorted({400, 401, 403, 422, *statuses})
     }
     said["default"] = "Any other problem"
-    return {status: {"model": Problem, "description": text, "content": {KIND: {}}} for status, text in said.items()}
+    return {
+        status: {"model": Problem, "description": text, "content": {KIND: {"example": _example(status)}}}
+        for status, text in said.items()
+    }
+
+
+def _example(status: int | str) -> dict[str, Any]:
+    code = status if isinstance(status, int) else 500
+    return document(code, *PROBLEMS[code])
 
 
 def install(app: FastAPI) -> None:

@@ -343,8 +343,9 @@ def test_a_full_disk_is_told_and_the_upload_goes_on(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(parts, "SPARE_BYTES", 0)
     with tmpfs(tmp_path) as small:
         store, data = Blobs(small, MOST), content(3_000_000)
-        with pytest.raises(LimitError, match="do not fit"):
+        with pytest.raises(Refusal, match="do not fit") as refused:
             store.begin(5_000_000, "0" * 64)
+        assert (refused.value.status, refused.value.exit_code) == (413, LimitError.exit_code)
         upload, other = begin(store, data), small / "other"
         other.write_bytes(content(2_500_000))
         with pytest.raises(LimitError, match="is full"):
