@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from broker.errors import IntegrityError, LimitError
+from broker.errors import IntegrityError
 from broker.staging import sync
 from server import parts, schemas
 from server.parts import PIECE_BYTES, Part, explained
@@ -67,7 +67,7 @@ class Blobs:
     def state(self, upload: str) -> schemas.Blob:
         """An upload, as far as it has come. Raises NotFound."""
         sha256, size = _parsed(upload)
-        offset = self._part(upload).offset  # first: it may become a blob just now
+        offset = self._offset(self._part(upload))  # first: it may become a blob just now
         known = offset is None
         if known and not self._touched(self._blobs / sha256, size):
             raise _unknown(upload)
@@ -151,7 +151,7 @@ class Blobs:
             self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
             if size > (room := shutil.disk_usage(self._uploads).free - parts.SPARE_BYTES):
                 what = f"{size} bytes do not fit on the disk that holds {self._folder}: {max(0, room)} may be taken"
-                raise LimitError(what, "make room there")
+                raise Refusal(413, what, "make room there")
             os.close(os.open(self._uploads / upload, os.O_WRONLY | os.O_CREAT, 0o600))
 
     @contextmanager
@@ -169,10 +169,14 @@ class Blobs:
         sha256, size = _parsed(upload)
         return self._parts.get(upload) or Part(self._uploads / upload, sha256, size)
 
+    def _offset(self, part: Part) -> int | None:
+        with self._explained():
+            return part.offset
+
     def _taken(self, upload: str, offset: int) -> Part:
         with self._lock:
             part = self._part(upload)
-            there = part.offset
+            there = self._offset(part)
             if there is None:
                 raise _unknown(upload)
             if part.is_taken:
@@ -195,7 +199,7 @@ class Blobs:
                 part.path.unlink()
         if not right:
             what = f"what came is not the {part.size} bytes of sha256 {part.sha256}: nothing of it is kept"
-            raise IntegrityError(what, "send it again, from its beginning")
+            raise IntegrityError(what, "send it again")
         sync(self._blobs)
 
     @contextmanager

@@ -41,6 +41,6 @@ def _operations(described: Described) -> Iterator[tuple[str, str, Described]]:
 
 def _is_problem(status: str, content: Described) -> None:
     """Errors are problem documents and nothing else: FastAPI would have them be plain JSON as well."""
-    if KIND in content and not content[KIND]:
+    if KIND in content and "schema" not in content[KIND]:
         for kind in [kind for kind in content if kind != KIND]:
-            content[KIND] = content.pop(kind)
+            content[KIND] |= content.pop(kind)

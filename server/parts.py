@@ -38,7 +38,10 @@ class Part:
 
     @property
     def offset(self) -> int | None:
-        """Where it goes on, None when there is no such file. Never at its end: with its last byte it is a blob."""
+        """Where it goes on, None when there is no such file. Never at its end: with its last byte it is a blob.
+
+        Raises OSError.
+        """
         try:
             return self._goes_on(self.path.stat().st_size)
         except FileNotFoundError:

@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from broker.errors import (
     Busy,
@@ -25,6 +27,7 @@ from broker.errors import (
     UsageError,
 )
 from executors.base import ExecutorError
+from server.examples import PROBLEMS
 from server.schemas import Problem
 
 KIND = "application/problem+json"
@@ -128,7 +131,15 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: document(status, "")["title"] for status in sorted({400, 401, 403, 422, *statuses})
     }
     said["default"] = "Any other problem"
-    return {status: {"model": Problem, "description": text, "content": {KIND: {}}} for status, text in said.items()}
+    return {
+        status: {"model": Problem, "description": text, "content": {KIND: {"example": _example(status)}}}
+        for status, text in said.items()
+    }
+
+
+def _example(status: int | str) -> dict[str, Any]:
+    code = status if isinstance(status, int) else 500
+    return document(code, *PROBLEMS[code])
 
 
 def install(app: FastAPI) -> None:
@@ -165,7 +176,16 @@ def _is_no_json(request: Request, error: RequestValidationError) -> bool:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer(error.status_code, str(error.detail), headers=error.headers)
+    return answer(error.status_code, str(error.detail), headers={**(error.headers or {}), **_allowed(request, error)})
+
+
+def _allowed(request: Request, error: HTTPException) -> dict[str, str]:
+    """All methods of a path, to whoever came with another: a route knows its own alone."""
+    path, routes = request.scope["path"], iter_route_contexts(request.app.routes)
+    methods = {
+        method for route in routes if compile_path(route.path or "")[0].match(path) for method in route.methods or ()
+    }
+    return {"Allow": ", ".join(sorted(methods))} if error.status_code == 405 and methods else {}
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

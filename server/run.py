@@ -92,7 +92,8 @@ def _log() -> None:
     """Let what goes wrong be said on stderr: by the server, not by what it uses, which says it in errors."""
     said = logging.StreamHandler()
     said.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    for name, level in (("uvicorn", logging.ERROR), ("offload", logging.WARNING)):  # it warns of odd clients
+    levels = {"uvicorn": logging.ERROR, "python_multipart": logging.ERROR, "offload": logging.WARNING}
+    for name, level in levels.items():  # the first two warn of odd clients
         logging.getLogger(name).setLevel(level)
         logging.getLogger(name).addHandler(said)
 

@@ -1,32 +1,23 @@
-"""What goes over the wire, for the server and its client alike. Nothing here needs FastAPI."""
+"""What the server tells, for itself and its client alike. Nothing here needs FastAPI."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["0" * 64])]
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+from server.examples import EXAMPLES
 
 
-WHOLE = BeforeValidator(_whole)
-"""Marks a whole number: to JSON, 5.0 is one."""
-
-
-class Sent(BaseModel):
-    """What a client sends: nothing is passed over, nothing taken for what it is not, and no NaN becomes null."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
+def _with_example(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    if model.__name__ in EXAMPLES:
+        schema["examples"] = [EXAMPLES[model.__name__]]
 
 
 class Told(BaseModel):
     """What the server tells. A later one may tell more."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra=_with_example)
 
 
 class Problem(Told):
@@ -155,13 +146,6 @@ class Removed(Told):
 # Blobs
 
 
-class Begin(Sent):
-    """An upload to begin. What is known by its sha256 already need not be sent."""
-
-    size: Annotated[int, Field(ge=0, le=2**53, examples=[1048576]), WHOLE]
-    sha256: Sha256
-
-
 class Blob(Told):
     """An upload, as far as it has come; whole when `offset` is `size`, and then an input may name its sha256."""
 
@@ -286,12 +270,6 @@ class Health(Told):
     version: str
     open_jobs: int
     notices: list[Notice]
-
-
-class Code(Sent):
-    """A one-time code, from a login link."""
-
-    code: Annotated[str, Field(min_length=1, max_length=200, examples=["a7Jc0bWn5m2Q"])]
 
 
 class Link(Told):

@@ -26,7 +26,7 @@ RESUMABLE = (404, 408, 409)
 def upload(wire: Wire, path: Path) -> wishes.Upload:
     """Send a file, unless the server has it. Raises InputError for one that cannot be read, ClientError."""
     try:
-        begin = schemas.Begin(size=path.stat().st_size, sha256=file_sha256(path))
+        begin = wishes.Begin(size=path.stat().st_size, sha256=file_sha256(path))
         with path.open("rb") as file:
             furthest = 0
 
@@ -52,7 +52,7 @@ def planned(path: Path) -> wishes.Planned:
         raise InputError(f"{path}: {error.strerror}") from error
 
 
-def _begun(wire: Wire, begin: schemas.Begin) -> schemas.Blob:
+def _begun(wire: Wire, begin: wishes.Begin) -> schemas.Blob:
     answer = checked(wire.http.post("/v1/blobs", json=begin.model_dump()))
     return schemas.Blob.model_validate_json(answer.content)
 

@@ -1,12 +1,39 @@
-"""What a client asks for: a job, or the plan of one that is yet to be asked for. Nothing here needs FastAPI."""
+"""What a client sends: a job it asks for, or the plan of one; an upload it begins. Nothing here needs FastAPI."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from server.schemas import WHOLE, Sent, Sha256
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["0" * 64])]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Marks a whole number: to JSON, 5.0 is one."""
+
+
+class Sent(BaseModel):
+    """What a client sends: nothing is passed over, nothing taken for what it is not, and no NaN becomes null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
+
+
+class Begin(Sent):
+    """An upload to begin. What is known by its sha256 already need not be sent."""
+
+    size: Annotated[int, Field(ge=0, le=2**53, examples=[1048576]), WHOLE]
+    sha256: Sha256
+
+
+class Code(Sent):
+    """A one-time code, from a login link."""
+
+    code: Annotated[str, Field(min_length=1, max_length=200, examples=["a7Jc0bWn5m2Q"])]
 
 
 class Upload(Sent):
@@ -37,7 +64,7 @@ class Asked(Sent):
     """
 
     service: Annotated[str, Field(max_length=100, examples=["stabilize"])]
-    params: Annotated[dict[str, Any], Field(examples=[{"smoothing": 30}])] = {}  # noqa: RUF012 - a model copies it
+    params: Annotated[dict[str, Any], Field(examples=[{"smoothing": 30}])] = {}
     on: Annotated[str, Field(max_length=1000, examples=["auto"])] = "auto"
     fallback: bool = True
     cache: bool = True

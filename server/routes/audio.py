@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from broker.errors import InputError, NoTarget, OffloadError, UsageError
 from executors.base import ExecutorError
-from server import forms, problems, speech
+from server import examples, forms, problems, speech
 from server.desk import Desk, desk
 from server.leaving import left
 from server.problems import Refusal
@@ -38,7 +38,7 @@ GRAINS = {
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The text, in the format that was asked for",
-        "content": {kind.partition(";")[0]: {} for kind in speech.KINDS.values()},
+        "content": {kind: {"example": told} for kind, told in examples.SPEECH.items()},
         "headers": {"Offload-Job": {"description": "the job that made it", "schema": {"type": "string"}}},
     }
 }

@@ -9,7 +9,8 @@ from starlette.requests import ClientDisconnect
 
 from server import problems
 from server.desk import Desk, desk
-from server.schemas import Begin, Blob
+from server.schemas import Blob
+from server.wishes import Begin
 
 router = APIRouter(prefix="/v1/blobs", tags=["uploads"])
 

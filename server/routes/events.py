@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from server import problems
 from server.desk import Desk, desk
+from server.examples import EVENT
 from server.listeners import STILL, News
 from server.schemas import Gone
 
@@ -70,7 +71,7 @@ def told(description: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
         "retry": {"type": "integer"},
         "data": data,
     }
-    item = {"itemSchema": {"type": "object", "properties": fields}}
+    item = {"itemSchema": {"type": "object", "properties": fields}, "example": EVENT}
     return {
         200: {"description": description, "content": {EventStream.media_type: item}},
         **problems.refusals(*statuses),

@@ -15,7 +15,7 @@ from broker.again import again
 from broker.broker import Broker
 from broker.errors import UsageError
 from broker.lease import Held
-from server import files, folders, listing, schemas, snapshots, submission, wishes
+from server import examples, files, folders, listing, schemas, snapshots, submission, wishes
 from server.desk import Desk, desk
 from server.problems import NotFound, Refusal, refusals
 from services.base.text import plain
@@ -188,10 +188,7 @@ def _reopen(broker: Broker, job: jobs.Job) -> None:
     operation_id="get_receipt",
     summary="A job's receipt",
     response_class=Response,
-    responses={
-        200: {"description": "The receipt", "content": {"application/json": {"schema": {"type": "object"}}}},
-        **refusals(404),
-    },
+    responses=examples.answer("The receipt", "application/json", examples.RECEIPT) | refusals(404),
 )
 def receipt(job: Id, at: At) -> Response:
     """What ran where and why, versions, hashes, timings: the document that the command line prints with --json."""
@@ -205,7 +202,7 @@ def receipt(job: Id, at: At) -> Response:
     operation_id="get_log",
     summary="What a job's script logged",
     response_class=Response,
-    responses={200: {"description": "The logs, attempt by attempt", "content": {TEXT: {}}}, **refusals(404)},
+    responses=examples.answer("The logs, attempt by attempt", TEXT, examples.LOG) | refusals(404),
 )
 def log(job: Id, at: At) -> Response:
     """What the job's script said, attempt by attempt; of one that runs, so far."""
@@ -224,6 +221,7 @@ Download = Annotated[bool, Query(description="have it saved, not shown")]
     "/{job}/outputs/{name}",
     operation_id="head_output",
     summary="About an output",
+    response_class=Response,
     responses={**FILE, **refusals(404, 416)},
 )
 @router.get(
@@ -259,6 +257,7 @@ def _output(made: jobs.Output) -> files.Served:
     "/{job}/inputs/{index}",
     operation_id="head_input",
     summary="About an input",
+    response_class=Response,
     responses={**FILE, **refusals(404, 416)},
 )
 @router.get(

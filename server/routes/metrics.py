@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from server import problems
 from server.desk import Desk, desk
+from server.examples import METRICS, answer
 
 router = APIRouter(tags=["server"])
 
@@ -17,7 +18,7 @@ router = APIRouter(tags=["server"])
     "/metrics",
     operation_id="metrics",
     response_class=Response,
-    responses=problems.refusals() | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses=answer("Figures", "text/plain", METRICS) | problems.refusals(),
 )
 def metrics(request: Request, at: Annotated[Desk, Depends(desk)]) -> Response:
     """Figures in Prometheus' text format: jobs, attempts, targets and requests."""

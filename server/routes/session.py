@@ -10,7 +10,8 @@ from server import problems, running
 from server.access import COOKIE_SECONDS, Guessed
 from server.desk import Desk, desk
 from server.guard import cookie_name
-from server.schemas import Code, Link
+from server.schemas import Link
+from server.wishes import Code
 
 router = APIRouter(prefix="/v1", tags=["session"])
 

@@ -21,7 +21,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from broker.errors import IntegrityError, LimitError
+from broker.errors import ConfigError, IntegrityError, LimitError
 from broker.job import FileId
 from server import parts, senders
 from server.blobs import DAY, Blobs
@@ -343,8 +343,9 @@ def test_a_full_disk_is_told_and_the_upload_goes_on(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(parts, "SPARE_BYTES", 0)
     with tmpfs(tmp_path) as small:
         store, data = Blobs(small, MOST), content(3_000_000)
-        with pytest.raises(LimitError, match="do not fit"):
+        with pytest.raises(Refusal, match="do not fit") as refused:
             store.begin(5_000_000, "0" * 64)
+        assert (refused.value.status, refused.value.exit_code) == (413, LimitError.exit_code)
         upload, other = begin(store, data), small / "other"
         other.write_bytes(content(2_500_000))
         with pytest.raises(LimitError, match="is full"):
@@ -354,6 +355,16 @@ def test_a_full_disk_is_told_and_the_upload_goes_on(tmp_path: Path, monkeypatch:
         assert 1_000_000 < offset < 2_000_000
         send(store, upload, offset, data[offset:])
         assert store.path(sha256(data)).read_bytes() == data
+
+
+def test_a_file_where_uploads_go_is_told(store: Blobs, tmp_path: Path) -> None:
+    data = content(1000)
+    upload = f"{sha256(data)}-{len(data)}"
+    (tmp_path / "uploads").touch()
+    for ask in (lambda: begin(store, data), lambda: store.state(upload), lambda: send(store, upload, 0, data)):
+        with pytest.raises(ConfigError, match="uploads cannot be kept") as refused:
+            ask()
+        assert "OFFLOAD_STATE_DIR" in refused.value.hint
 
 
 def test_uploads_leave_room_for_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,6 +229,21 @@ def test_what_there_is_not_is_a_problem(client: TestClient, method: str, path: s
     assert method == "HEAD" or answer.json()["exit_code"] == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/jobs", "GET, HEAD, POST"),
+        ("/v1/jobs/0", "DELETE, GET, HEAD"),
+        ("/v1/blobs/0", "DELETE, GET, HEAD, PATCH"),
+        ("/v1/links", "POST"),
+        ("/index.html", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_there_is_not_is_told_all_that_there_are(client: TestClient, path: str, allowed: str) -> None:
+    answer = client.put(path, headers=LET_IN)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
 def test_json_must_be_said_to_be_json(client: TestClient, kind: str | None) -> None:
     headers = LET_IN | ({"Content-Type": kind} if kind else {})
@@ -320,6 +335,14 @@ def test_odd_bytes_get_nobody_in_and_nothing_wrong(served: Serving, head: bytes)
         answer = to.recv(65536)
     assert answer == b"" or answer.split(b" ")[1][:1] == b"4", answer
     assert "Traceback" not in served.log.read_text()
+
+
+def test_a_form_that_is_none_is_told_to_its_sender_alone(served: Serving) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=XX"}
+    with served.http() as http:
+        answer = http.post("/v1/audio/transcriptions", content=b"--XX no form", headers=kind)
+    assert (answer.status_code, "cannot be read" in answer.json()["detail"]) == (400, True)
+    assert "boundary" not in served.log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ The description is checked as if it made no room for what it does not name: "any
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from server import schemas
+from server import examples, problems, schemas
 from tests.server.asking import ask, end_all, over, upload, wish
 from tests.server.serving import Serving
 from tests.services.typed import FAKEWORK, type_
@@ -98,17 +99,36 @@ def test_the_description_is_whole(serving: Serving) -> None:
         assert "security" in operation or (method, path) == ("post", "/v1/session")
         for status, answer in operation["responses"].items():
             assert answer["description"], (path, status)
+            for kind in answer.get("content", {}).values():
+                assert "example" in kind or _has_example(described, kind["schema"]), (path, status)
             if status.startswith(("4", "5")):
                 assert list(answer["content"]) == ["application/problem+json"], (path, status)
                 assert answer["content"]["application/problem+json"]["schema"], (path, status)
         for kind in operation.get("requestBody", {}).get("content", {}).values():
-            _has_example(described, kind["schema"], path)
+            assert _has_example(described, kind["schema"]), path
 
 
-def _has_example(described: Described, schema: Described, path: str) -> None:
+def _has_example(described: Described, schema: Described) -> bool:
+    """A schema's own, that of its entries, or those of its fields; a file needs none."""
+    schema = schema.get("items", schema)
     found = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     fields = found.get("properties", {}).values()
-    assert "format" in found or "examples" in found or any("examples" in field for field in fields), path
+    return "format" in found or "examples" in found or any("examples" in field for field in fields)
+
+
+@pytest.mark.parametrize("name", examples.EXAMPLES)
+def test_an_example_is_what_the_server_tells(name: str) -> None:
+    """With all its fields, and no others."""
+    example = examples.EXAMPLES[name]
+    model = getattr(schemas, name)
+    assert model.model_validate_json(json.dumps(example), strict=True).model_dump(mode="json") == example
+
+
+def test_an_example_of_a_problem_is_of_its_status() -> None:
+    described = problems.refusals(*examples.PROBLEMS)
+    for status in examples.PROBLEMS:
+        example = described[status]["content"][problems.KIND]["example"]
+        assert schemas.Problem.model_validate(example, strict=True).status == status and example["detail"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,31 @@ def bare(browser: Browser) -> Iterator[Page]:
         yield opened
 
 
+PLAN = {
+    "targets": [
+        {"target": "colab", "state": "ready", "seconds": 40.2, "send_bytes": 12_000_000},
+        {"target": "local", "state": "ready", "seconds": 540, "send_bytes": 0},
+    ],
+    "cached": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("", "colab, about 40 s, 12 MB to send; here 9 min"),
+        ("plan.targets.reverse()", "this machine, about 9 min"),
+        ("plan.targets[0].state = 'away'", "this machine, about 9 min"),
+        ("plan.targets[1].seconds = null", "colab, about 40 s, 12 MB to send"),
+        ("plan.targets[0].seconds = null", "colab, time not known yet, 12 MB to send; here 9 min"),
+        ("plan.targets.length = 0", "No target can take it now."),
+    ],
+)
+def test_a_plan_is_told_in_a_sentence(bare: Page, change: str, said: str) -> None:
+    told = f"async (plan) => {{ const {{ sentence }} = await import('/plan.js'); {change}; return sentence(plan); }}"
+    assert bare.evaluate(told, PLAN) == said
+
+
 def test_a_hash_that_grows_is_the_browsers_own(bare: Page) -> None:
     wrong = bare.evaluate(
         """async () => {

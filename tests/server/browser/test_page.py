@@ -9,6 +9,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, Route, expect
 
+from broker.broker import Broker
+from broker.job import State
+from tests.broker import jobs as a_job
 from tests.offload.background import until
 from tests.server.browser import looking
 from tests.server.browser.browsing import SAMPLE, choose, start, state, visit
@@ -204,6 +207,17 @@ def test_a_mistake_is_told_where_it_was_made(page: Page, tmp_path: Path) -> None
     expect(state(page)).to_have_text("failed")
     expect(page.locator("[role=alert]").first).to_be_visible()
     expect(page.get_by_text("offload jobs logs")).to_be_visible()
+
+
+def test_a_job_that_failed_says_what_to_do_next(page: Page, broker: Broker, serving: Serving, tmp_path: Path) -> None:
+    job = broker.submit(a_job.request(tmp_path / "media", b"work"))
+    ledger = a_job.ledger(broker.journal, job.id)
+    ledger.advance(State.RUNNING)
+    ledger.advance(State.FAILED, "base is not here", 4, "offload models prefetch base")
+    page.goto(f"{serving.url}/#/jobs/{job.id}")
+    told = page.locator("main [role=alert]").first
+    expect(told).to_contain_text("base is not here")
+    expect(told.locator("code", has_text="offload models prefetch base")).to_be_visible()
 
 
 def test_a_link_is_good_once_and_its_code_leaves_the_address(browser: Browser, serving: Serving) -> None:

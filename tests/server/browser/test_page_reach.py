@@ -92,7 +92,40 @@ def test_nothing_is_wider_than_a_phone(page: Page, views: list[str], small: Path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (view, wide)
 
 
-def test_the_console_stays_empty(page: Page, views: list[str], small: Path) -> None:
+FAINT = """() => {
+    const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+    const light = (color) => {
+        const linear = (one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+        const [r, g, b] = numbers(color).map((one) => linear(one / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (one) => {
+        const color = getComputedStyle(one).backgroundColor;
+        return (numbers(color)[3] ?? 1) === 1 || !one.parentElement ? color : behind(one.parentElement);
+    };
+    const contrast = (one) => {
+        const [low, high] = [light(getComputedStyle(one).color), light(behind(one))].sort((a, b) => a - b);
+        return (high + 0.05) / (low + 0.05);
+    };
+    const says = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    const seen = (one) => one.checkVisibility() && !one.closest(".unseen, :disabled");
+    const all = [...document.querySelectorAll("body *")].filter((one) => says(one) && seen(one));
+    const faint = all.filter((one) => contrast(one) < 4.5).map((one) => [contrast(one), one.outerHTML.slice(0, 100)]);
+    return { page: light(getComputedStyle(document.body).backgroundColor), looked: all.length, faint };
+}"""
+"""Texts that stand out less from what is behind them than WCAG asks for (AA, 4.5 to 1), and how light the page is."""
+
+
+def check_legible(page: Page, dark: bool) -> None:
+    page.emulate_media(color_scheme="dark" if dark else "light")
+    page.wait_for_timeout(300)  # colours may fade
+    told = page.evaluate(FAINT)
+    assert (told["page"] < 0.05, told["faint"]) == (dark, []) and told["looked"] > 5, told
+
+
+def test_every_view_is_legible_light_or_dark_and_has_nothing_to_complain_of(
+    page: Page, views: list[str], small: Path
+) -> None:
     page.evaluate("addEventListener('securitypolicyviolation', (event) => console.error(event.blockedURI))")
     for view in views:
         page.goto(f"{page.url.partition('#')[0]}#/{view}")
@@ -102,7 +135,8 @@ def test_the_console_stays_empty(page: Page, views: list[str], small: Path) -> N
             expect(page.locator(".sentence")).to_contain_text("this machine")
         for folded in page.locator("summary").all():
             folded.click()
-        page.wait_for_timeout(300)
+        for dark in (True, False):
+            check_legible(page, dark)
     assert complaints(page) == []
 
 
