@@ -167,8 +167,7 @@ class Journal:
         return open_jobs | self._also_over(set(jobs) - open_jobs)
 
     def _also_over(self, jobs: set[str]) -> set[str]:
-        asked = json.dumps([*jobs])
-        rows = self._db.rows("SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (asked,))
+        rows = self._db.rows("SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps([*jobs]),))
         return {row["id"] for row in rows}
 
     def is_open(self, job: str) -> bool:
@@ -273,10 +272,9 @@ class Journal:
 
     def machine_gone(self, target: str) -> None:
         """Record that nothing is left on a target: its machine is gone, with all that was on it."""
+        left = "UPDATE attempts SET remains = ? WHERE target = ? AND state != 'running'"
         with self._db.write():
-            self._db.execute(
-                "UPDATE attempts SET remains = ? WHERE target = ? AND state != 'running'", (Remains.NOTHING, target)
-            )
+            self._db.execute(left, (Remains.NOTHING, target))
             self._db.execute("DELETE FROM sent WHERE target = ?", (target,))
 
     def cleaned(self, attempt: Attempt, remains: Remains = Remains.NOTHING) -> None:
