@@ -166,9 +166,8 @@ class Journal:
         return open_jobs | self._also_over(set(jobs) - open_jobs)
 
     def _also_over(self, jobs: set[str]) -> set[str]:
-        asked = json.dumps([*jobs])
-        rows = self._db.rows("SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (asked,))
-        return {row["id"] for row in rows}
+        asked = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+        return {row["id"] for row in self._db.rows(asked, (json.dumps([*jobs]),))}
 
     def is_open(self, job: str) -> bool:
         """Whether a job is in the journal, and not over."""
@@ -177,10 +176,7 @@ class Journal:
 
     def unfinished(self, key: str) -> Job | None:
         """The latest job with this resume key that is not over."""
-        row = self._db.row(
-            "SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY rowid DESC",
-            (key, *OPEN),
-        )
+        row = self._db.row("SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY rowid DESC", (key, *OPEN))
         return read_job(self._db, row) if row else None
 
     def key(self, job: str) -> str:
