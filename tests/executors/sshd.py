@@ -155,7 +155,8 @@ class Server:
     def pause(self) -> None:
         """Let nothing be answered any more, as if the network were cut."""
         for process in self.sessions():
-            process.send_signal(signal.SIGSTOP)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
         self.process.send_signal(signal.SIGSTOP)
 
 
