@@ -214,7 +214,7 @@ class Client:
 
     def models(self, service: str = "") -> list[schemas.Model]:
         """The models of the catalogue, of one service if it is given."""
-        return self._read(list[schemas.Model], "GET", "/v1/models", params={"service": service})
+        return self._read(schemas.Models, "GET", "/v1/models", params={"service": service}).data
 
     def search(self, text: str, top: int = 10) -> schemas.Found:
         """Moments in what was tagged that fit a text, the best first."""

@@ -122,6 +122,19 @@ PLACE = {
     "reason": "no other target to choose from",
 }
 
+MODEL = {
+    "id": "tiny",
+    "object": "model",
+    "name": "tiny",
+    "service": "transcribe",
+    "engine": "whisper",
+    "licence": "MIT",
+    "size_bytes": 75000000,
+    "default": False,
+    "gated": False,
+    "here": False,
+}
+
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Job": JOB,
     "Jobs": {"jobs": [ROW], "more": True, "before": "1795324840.748-16d5ad00804f"},
@@ -160,16 +173,8 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         ],
     },
     "Plan": {"targets": [PLACE], "why": "", "cached": []},
-    "Model": {
-        "name": "tiny",
-        "service": "transcribe",
-        "engine": "whisper",
-        "licence": "MIT",
-        "size_bytes": 75000000,
-        "default": False,
-        "gated": False,
-        "here": False,
-    },
+    "Model": MODEL,
+    "Models": {"object": "list", "data": [MODEL]},
     "Found": {
         "moments": [
             {"job": "0a1b2c3d4e5f", "item": 0, "name": "trip.mp4", "seconds": 12.5, "score": 0.31, "viewable": True}

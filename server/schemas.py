@@ -227,8 +227,10 @@ class Plan(Told):
 
 
 class Model(Told):
-    """A model of the catalogue, and whether it is on the server's machine."""
+    """A model of the catalogue, and whether it is on the server's machine. `id`, its name, is for OpenAI's clients."""
 
+    id: str
+    object: Literal["model"] = "model"
     name: str
     service: str
     engine: str
@@ -237,6 +239,13 @@ class Model(Told):
     default: bool
     gated: bool
     here: bool
+
+
+class Models(Told):
+    """The models, in the shape that OpenAI's clients list them."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
 
 
 class Moment(Told):

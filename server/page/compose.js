@@ -15,7 +15,7 @@ const PHASES = { waiting: "waits", reading: "reading", sending: "sending", ready
 /** The view in which a job is put together. */
 export function New() {
   const { told: services, problem } = useAnswer((signal) => read("/v1/services", signal), [useValue(returns)]);
-  const { told: models = [] } = useAnswer((signal) => read("/v1/models", signal), [useValue(returns)]);
+  const { told: models } = useAnswer((signal) => read("/v1/models", signal), [useValue(returns)]);
   const chosen = useValue(files);
   const asked = useValue(choice);
   const [fit, others] = offered(services ?? [], chosen);
@@ -33,7 +33,7 @@ export function New() {
         ${chosen.length > 0 && ready && html`<section class="panel"><div class="body stack">
           <h2>Settings</h2>
           <${Form} service=${service.name} schema=${service.params} set=${asked.set[service.name] ?? {}}
-            models=${models.filter((model) => model.service === service.name)}
+            models=${(models?.data ?? []).filter((model) => model.service === service.name)}
             onSet=${(name, value) => setParam(service.name, name, value)} />
           <${Places} many=${chosen.length > 1} />
         </div></section>`}

@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import psutil
 
 from tests.executors.sshd import free_port
+from tests.offload.background import until
 
 FIXED = (
     "--ServerApp.port_retries=0",
@@ -111,8 +112,11 @@ class Server:
 
     def kernels(self) -> list[psutil.Process]:
         """The processes of its kernels."""
-        children = psutil.Process(self.process.pid).children() if self.process.poll() is None else []
-        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        return living_children(psutil.Process(self.process.pid)) if self.process.poll() is None else []
+
+    def rest(self) -> None:
+        """Wait until it has no kernel any more: who ends one does not wait for its process."""
+        until(lambda: not self.kernels(), "the end of its kernels")
 
     def kill(self) -> None:
         """Kill it and its kernels at once; what runs on the machine goes on."""
@@ -129,6 +133,20 @@ class Server:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def living_children(process: psutil.Process) -> list[psutil.Process]:
+    """A process's children that have not ended."""
+    found = []
+    with suppress(psutil.NoSuchProcess):  # it has ended itself
+        found = process.children()
+    return [child for child in found if _lives(child)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -53,10 +54,11 @@ needs_sshd = pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is o
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port on which nothing listens, and which the system gives to nobody who asks for any."""
+    while True:
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", Random().randrange(10_000, 32_000)))
+            return int(sock.getsockname()[1])
 
 
 def make_key(path: Path) -> Path:
@@ -153,7 +155,8 @@ class Server:
     def pause(self) -> None:
         """Let nothing be answered any more, as if the network were cut."""
         for process in self.sessions():
-            process.send_signal(signal.SIGSTOP)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
         self.process.send_signal(signal.SIGSTOP)
 
 

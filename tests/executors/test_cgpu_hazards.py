@@ -7,7 +7,6 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,8 +20,8 @@ from executors.colab.way import SAID
 from tests.colab.double import Double, double
 from tests.colab.double.asking import comes
 from tests.executors.cgpu_double import Cgpu, cgpu
+from tests.offload.background import words
 
-SHORT = 2.0
 DEADLINE = 60.0
 TELLS = b"one\n\n\n\x1b[31mred\x1b[0m\rtwo\r\n\nAuthenticated as nobody\n"
 
@@ -78,17 +77,12 @@ def assert_intact(command: Cgpu, session: bytes) -> None:
 
 def processes() -> list[psutil.Process]:
     """The commands that run."""
-    return [one for one in psutil.Process().children() if "cgpu_double/cgpu" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if "cgpu_double/cgpu" in " ".join(words(one))]
 
 
 def there(seconds: str) -> list[psutil.Process]:
     """The commands `sleep` that run on machines, which are all entered from here."""
-    found = []
-    for one in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has just ended
-            if one.cmdline() == ["sleep", seconds]:
-                found.append(one)
-    return found
+    return [one for one in psutil.Process().children(recursive=True) if words(one) == ["sleep", seconds]]
 
 
 # What it prints
@@ -225,10 +219,12 @@ def test_a_revoked_login_does_not_wait_for_a_person_and_is_not_put_back(command:
 def test_who_logs_out_while_a_job_runs_stays_logged_out(command: Cgpu, executor: CgpuExecutor) -> None:
     with executor, ThreadPoolExecutor(1) as pool:
         before = command.calls["run"]
-        running = pool.submit(executor.run, ["sleep", "1"])
+        running = pool.submit(executor.run, ["sh", "-c", "sleep 601; true"])
         comes(lambda: command.calls["run"] > before and bool(command.google.oauth._access))
-        comes(lambda: bool(there("1")))
+        comes(lambda: bool(there("601")))
         command.session.unlink()
+        for one in there("601"):
+            one.kill()
         assert running.result().status == 0
         assert not command.session.exists()
         with pytest.raises(Refused, match="not logged in"):
@@ -266,7 +262,7 @@ def test_a_call_has_an_end_of_its_own(command: Cgpu, tmp_path: Path) -> None:
 
 def test_what_a_killed_command_left_there_ends_by_itself(command: Cgpu, executor: CgpuExecutor) -> None:
     with executor, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(executor.run, ["sleep", "77"], b"", 2 * SHORT)
+        running = pool.submit(executor.run, ["sleep", "77"], b"", 15.0)
         comes(lambda: bool(there("77")))
         for one in processes():
             one.kill()

@@ -6,16 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from executors.base import PART_BYTES, Lost, NoSuchFile, Span, TransferFailed, read_part
+from executors.base import PART_BYTES, Completed, Lost, NoSuchFile, Span, TransferFailed, read_part
 from executors.jupyter import JupyterExecutor, contents, kernel
 from tests.executors.jupyter_front import HANG_UP, Front, Reply, Request, front
-from tests.executors.jupyter_server import Server, jupyter
+from tests.executors.jupyter_server import Server, jupyter, living_children
 
 PART = Span(0, PART_BYTES)
 COMES_TO_IT = 60.0
@@ -41,6 +41,7 @@ def server(module_server: Server) -> Iterator[Server]:
     """A server that a test may kill."""
     for name in ("runs", "go"):
         (module_server.root / name).unlink(missing_ok=True)
+    module_server.rest()
     yield module_server
     if module_server.process.poll() is not None:
         module_server.start()
@@ -94,9 +95,11 @@ def test_a_websocket_dropped_in_the_middle_of_a_command_costs_nothing(way: Front
 def test_a_websocket_dropped_again_and_again_loses_no_command_and_runs_none_twice(way: Front) -> None:
     with JupyterExecutor("jup", way.options()) as executor, ThreadPoolExecutor(4) as pool:
         script = 'printf %s "$1" >> "files-$1"; echo "$1"'
-        futures = [pool.submit(executor.run, ["sh", "-c", script, "sh", str(number)]) for number in range(24)]
-        for future in futures[::4]:
-            future.result(COMES_TO_IT)
+        futures: list[Future[Completed]] = []
+        for first in range(0, 24, 4):
+            numbers = map(str, range(first, first + 4))
+            futures += [pool.submit(executor.run, ["sh", "-c", script, "sh", number]) for number in numbers]
+            futures[first].result(COMES_TO_IT)  # over the connection that there is now
             way.cut()
         said = [future.result(COMES_TO_IT).stdout for future in futures]
     assert said == [f"{number}\n".encode() for number in range(24)]
@@ -123,7 +126,7 @@ def test_an_answer_that_is_made_while_nobody_is_connected_arrives(way: Front) ->
 
 
 def commands(server: Server) -> list[psutil.Process]:
-    return [child for kernel in server.kernels() for child in kernel.children() if child.status() != "zombie"]
+    return [child for kernel in server.kernels() for child in living_children(kernel)]
 
 
 def test_a_kernel_that_dies_is_lost_and_the_next_visit_has_another(server: Server, executor: JupyterExecutor) -> None:
@@ -135,6 +138,7 @@ def test_a_kernel_that_dies_is_lost_and_the_next_visit_has_another(server: Serve
     executor.__enter__()
     assert executor.run(["echo", "here"]).stdout == b"here\n"
     assert (server.root / "runs").read_text() == "here\n"
+    server.kill()  # with the kernel that it starts in the place of the dead one, for nobody
 
 
 def test_killed_in_the_middle_of_a_command(server: Server, executor: JupyterExecutor) -> None:
@@ -167,15 +171,16 @@ def test_killed_in_the_middle_of_a_get(server: Server, executor: JupyterExecutor
     server.process.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(executor.get, "files/whole", PART)
+        wait_for(future.running)
         time.sleep(0.3)
-        assert future.running()
         server.kill()
         assert isinstance(future.exception(COMES_TO_IT), Lost)
 
 
 def test_a_server_that_hangs_is_lost_after_its_silence(server: Server, large: Path) -> None:
-    with JupyterExecutor("jup", server.options(silence=2, connect_timeout=5)) as executor:
-        executor.put(large, PART, "files/whole")
+    with JupyterExecutor("jup", server.options()) as patient:
+        patient.put(large, PART, "files/whole")
+    with JupyterExecutor("jup", server.options(silence=10, connect_timeout=10)) as executor:
         server.process.send_signal(signal.SIGSTOP)
         try:
             for call in (lambda: executor.get("files/whole", PART), lambda: executor.run(["true"])):
@@ -219,7 +224,6 @@ def test_nothing_is_left_in_the_drafts(server: Server, executor: JupyterExecutor
 
 
 def test_what_a_killed_client_left_is_tidied_by_the_next(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = len(server.kernels())
     left = JupyterExecutor("jup", server.options())
     left.__enter__()
     monkeypatch.setattr(kernel.Kernel, "_end", lambda self: None)
@@ -229,20 +233,19 @@ def test_what_a_killed_client_left_is_tidied_by_the_next(server: Server, monkeyp
     old.touch()
     os.utime(old, (0, 0))
     with JupyterExecutor("jup", server.options()):
-        assert len(server.kernels()) == before + 2  # it could be somebody who is about to connect again
+        assert len(server.kernels()) == 2  # it could be somebody who is about to connect again
         assert not old.exists()
     monkeypatch.setattr(kernel, "LEFT_SECONDS", -3600.0)
     with JupyterExecutor("jup", server.options()), JupyterExecutor("jup", server.options()):
-        wait_for(lambda: len(server.kernels()) == before + 2)  # and none whose client is connected
-    wait_for(lambda: len(server.kernels()) == before)
+        wait_for(lambda: len(server.kernels()) == 2)  # and none whose client is connected
+    server.rest()
 
 
 def test_the_kernel_ends_with_the_visit(server: Server) -> None:
-    before = server.kernels()
     with JupyterExecutor("jup", server.options()) as executor:
         assert executor.run(["echo", "here"]).stdout == b"here\n"
-        assert len(server.kernels()) == len(before) + 1
-    wait_for(lambda: server.kernels() == before)
+        assert len(server.kernels()) == 1
+    server.rest()
 
 
 def test_a_command_does_not_draw_for_a_notebook(executor: JupyterExecutor) -> None:

@@ -34,14 +34,14 @@ def test_without_its_packages_a_target_is_not_away_and_says_what_to_type(monkeyp
 def test_a_look_tells_an_untrusted_key_as_entering_does(server: Server, tmp_path: Path) -> None:
     for file in (str(tmp_path / "empty"), known(tmp_path / "known", server, other_key(tmp_path))):
         options = server.options(known_hosts=file)
-        probe = SSHExecutor("my-box", options).probe(10.0)
+        probe = SSHExecutor("my-box", options).probe(60.0)
         assert f"my-box: {probe.reason}" == refusal(options)
         assert (probe.step, probe.exit_code, probe.away) == ("host key", Refused.exit_code, False)
 
 
 def test_a_look_at_a_hop_tells_its_key_by_its_name(way: Way) -> None:
     way.know(way.server)
-    probe = SSHExecutor("my-box", way.options).probe(10.0)
+    probe = SSHExecutor("my-box", way.options).probe(60.0)
     assert (probe.step, probe.exit_code) == ("host key of gate", Refused.exit_code)
     assert fingerprint(way.gate.host_key) in probe.reason
 
@@ -56,19 +56,19 @@ def test_a_look_logs_nobody_in_and_leaves_nothing_open(server: Server) -> None:
     logins = log.read_text().count("Accepted publickey")
     assert logins > 0
     before = transports()
-    assert SSHExecutor("my-box", server.options()).probe(10.0).reachable
-    assert SSHExecutor("my-box", server.options(identity="")).probe(10.0).reachable
+    assert SSHExecutor("my-box", server.options()).probe(60.0).reachable
+    assert SSHExecutor("my-box", server.options(identity="")).probe(60.0).reachable
     for thread in transports() - before:
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
-    assert psutil.wait_procs(server.sessions(), timeout=30)[1] == []
+    assert psutil.wait_procs(server.sessions(), timeout=120)[1] == []
     assert log.read_text().count("Accepted publickey") == logins
 
 
 def test_a_server_too_far_for_a_look_at_its_key_still_answers(server: Server, tmp_path: Path) -> None:
     with says(b"SSH-2.0-far_away\r\n", hang_up=False) as port:
         url = f"ssh://127.0.0.1:{port}"
-        assert SSHExecutor("my-box", server.options(url=url)).probe(0.3).reachable
+        assert SSHExecutor("my-box", server.options(url=url)).probe(5.0).reachable
 
 
 # What else an address says

@@ -165,6 +165,10 @@ def test_each_format_has_its_media_type(form: str, kind: str, server: Serving, t
     assert answer.headers["offload-job"] in {job["job"] for job in jobs(server)}
 
 
+def test_the_models_are_listed(client: openai.OpenAI) -> None:
+    assert QUICK in [model.id for model in client.models.list()]
+
+
 def test_words_have_times(client: openai.OpenAI, talk: Path) -> None:
     for grains in (["word"], ["word", "segment"]):
         told: Any = client.audio.transcriptions.create(

@@ -15,7 +15,7 @@ class Suite:
     """Hooks, and the `target` fixture over the `executor` fixture that a kind supplies."""
 
     short_timeout = 2.0
-    """Seconds in which a command surely has started on this kind of target."""
+    """Seconds in which a command has mostly started on this kind of target."""
 
     @pytest.fixture
     def target(self, executor: Executor, tmp_path: Path) -> Target:
