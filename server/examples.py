@@ -137,7 +137,7 @@ MODEL = {
 
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Job": JOB,
-    "Jobs": {"jobs": [ROW], "more": True, "before": "1795324840.748-16d5ad00804f"},
+    "Jobs": {"jobs": [ROW], "more": True, "before": "1"},
     "Gone": {"job": "16d5ad00804f"},
     "Removed": {"job": "16d5ad00804f", "did": "cancelled", "silent": []},
     "Blob": BLOB,
