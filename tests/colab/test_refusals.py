@@ -13,7 +13,7 @@ from executors.colab import ColabExecutor
 from executors.colab.places import new_hash
 from tests.colab.double import Double, double
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 @pytest.fixture
