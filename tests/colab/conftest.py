@@ -17,15 +17,27 @@ from broker.broker import Broker
 from broker.health import FRESH_SECONDS, LONGEST_PAUSE, Health
 from tests.colab.double import Double, double
 from tests.colab.jobs import furnish
+from tests.offload.background import kill as end
 from tests.offload.background import until
 from tests.processes import carrying, told
 
+SILENCE = 60
+"""Seconds that a runtime may be silent: what loads torch, say, may keep a busy machine from answering."""
+
 
 def configure(dirs: Path, google: Double, **changed: object) -> None:
-    """Make the double the one target, `colab`; its user is logged in."""
-    options: dict[str, Any] = {**google.options(state=dirs / "state/colab/colab"), "silence": 2, **changed}
+    """Make the double the one target, `colab`, which has just answered; its user is logged in."""
+    options: dict[str, Any] = {**google.options(state=dirs / "state/colab/colab"), "silence": SILENCE, **changed}
     lines = [f"{key} = {json.dumps(str(value))}" for key, value in options.items()]
     (dirs / "config/targets.toml").write_text("\n".join(["[colab]", *lines]))
+    answers("colab")
+
+
+def answers(target: str) -> None:
+    """Remember that it did: no command on a busy machine is to pass it over because a look at it took too long."""
+    with Broker(settings.load()) as broker:
+        later = Health(broker.journal._db, clock=lambda: time.time() + LONGEST_PAUSE - FRESH_SECONDS - 60)
+        later.learned(broker.targets[target])
 
 
 @pytest.fixture
@@ -43,21 +55,7 @@ def no_keeper_is_left(offload_dirs: Path) -> Iterator[None]:
     """Keepers outlive the commands that start them, and would outlive the test."""
     yield
     for keeper in keepers(offload_dirs):
-        keeper.kill()
-        keeper.wait()
-
-
-@pytest.fixture
-def answered(google: Double) -> None:
-    """Colab, as it is configured, answered a moment ago."""
-    answers()
-
-
-def answers() -> None:
-    """Remember that it did: no command on a busy machine is to pass it over because a look at it took too long."""
-    with Broker(settings.load()) as broker:
-        later = Health(broker.journal._db, clock=lambda: time.time() + LONGEST_PAUSE - FRESH_SECONDS - 60)
-        later.learned(broker.targets["colab"])
+        end(keeper)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
 @pytest.fixture
 def google(cloud: Double, offload_dirs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
     """The same, as the target `colab`: what is away comes back in time."""
-    configure(offload_dirs, cloud, state=cloud.folder / "state", silence=30)
+    configure(offload_dirs, cloud, state=cloud.folder / "state")
     monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "100")
     cloud.faults.calls.clear()
     yield cloud

@@ -11,7 +11,7 @@ import pytest
 import remote_scripts
 from broker.scripts import bundle, runner
 from tests import fakework
-from tests.colab.conftest import answers, configure
+from tests.colab.conftest import configure
 from tests.colab.double import double
 from tests.colab.jobs import HERE, LOST, at_work, furnish, taken
 from tests.colab.test_commands import SAMPLE
@@ -30,8 +30,7 @@ def command(tmp_path: Path, offload_dirs: Path, monkeypatch: pytest.MonkeyPatch)
     with double(tmp_path / "google") as google, cgpu(google, monkeypatch) as command:
         furnish(google)
         command.connect()
-        configure(offload_dirs, google, url="colab+cgpu://", client_file="", silence=60)
-        answers()
+        configure(offload_dirs, google, url="colab+cgpu://", client_file="")
         yield command
 
 

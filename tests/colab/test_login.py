@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,7 +23,7 @@ import httpx
 import pytest
 
 from executors.base import ExecutorError, NotInstalled, Refused, Unreachable
-from executors.colab import browser, client
+from executors.colab import browser, client, login
 from executors.colab.address import Address
 from executors.colab.login import Login, forget, saved
 from tests.colab.double import Double, double
@@ -315,7 +317,7 @@ def test_a_token_that_is_good_for_less_than_a_minute_is_not_used(google: Double)
     google.oauth.expires_in = 59
     login = Login(logged_in(google))
     assert login.token() != login.token()
-    google.oauth.expires_in = 62
+    google.oauth.expires_in = 120
     assert login.token() == login.token()
 
 
@@ -367,7 +369,7 @@ for line in sys.stdin:  # when all are ready
 
 def test_eight_processes_at_once_share_one_token(google: Double) -> None:
     address = logged_in(google)
-    words = [sys.executable, "-c", ASK, json.dumps(google.options())]
+    words = [sys.executable, "-c", ASK, json.dumps(google.options(connect_timeout=60))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT, "text": True}
     google.faults.slow["token-page"] = 0.3  # time enough for all to want one
     processes = [subprocess.Popen(words, **pipes) for _ in range(8)]  # type: ignore[call-overload]
@@ -389,11 +391,16 @@ def ask(processes: list[subprocess.Popen[str]], line: str) -> set[str]:
     return {process.stdout.readline().strip() for process in processes if process.stdout}
 
 
-def test_who_was_stopped_while_it_asked_holds_up_nobody_for_long(google: Double) -> None:
-    address = logged_in(google, connect_timeout=1)
+def test_who_was_stopped_while_it_asked_holds_up_nobody_for_long(
+    google: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, slept = logged_in(google), [0.0]
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: sum(slept), sleep=slept.append)
+    monkeypatch.setattr(login, "time", clock)
     with (address.state / "access.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert google.oauth.accepts(f"Bearer {Login(address).token()}")
+    assert sum(slept) == pytest.approx(address.timeout, abs=0.1)
 
 
 def test_another_login_is_used_at_once(google: Double) -> None:

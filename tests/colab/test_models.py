@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.colab.conftest import configure, keepers
+from tests.colab.conftest import keepers
 from tests.colab.double import Double
 from tests.hub import Hub
 from tests.offload.background import until
@@ -19,7 +19,6 @@ def test_a_cache_is_filled_before_the_first_job(
     google: Double, offload_dirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    configure(offload_dirs, google, silence=60)
     with Hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         hub.publish("a/b", FILES)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.colab.conftest import answers, configure, keepers
+from tests.colab.conftest import configure, keepers
 from tests.colab.double import Double
 from tests.colab.jobs import LOST, THERE, assert_ended, assert_nothing_left, at_work, taken, there
 from tests.offload.background import kill as end
@@ -19,7 +19,7 @@ from tests.ssh.jobs import Command, Work
 
 __all__ = ["clip"]
 
-pytestmark = pytest.mark.usefixtures("nothing_is_left", "answered")
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 small = pytest.mark.parametrize("clip", [1000], indirect=True)
 
@@ -60,9 +60,7 @@ def assert_told(err: str) -> None:
 
 @small
 @pytest.mark.parametrize("count", [4, pytest.param(8, marks=pytest.mark.soak)])
-def test_commands_at_once_take_one_runtime(count: int, google: Double, clip: Path, offload_dirs: Path) -> None:
-    configure(offload_dirs, google, silence=30)
-    answers()
+def test_commands_at_once_take_one_runtime(count: int, google: Double, clip: Path) -> None:
     works = [Work(sibling(clip, number)) for number in range(count)]
     with ExitStack() as stack:
         commands = [stack.enter_context(work.typed()) for work in works]
@@ -131,7 +129,6 @@ def test_while_a_follower_works_there_it_is_kept_and_given_back_after(
     google: Double, clip: Path, offload_dirs: Path
 ) -> None:
     configure(offload_dirs, google, idle_seconds=0.5)
-    answers()
     hold = ("--hold", str(clip.parent))
     (job,) = type_([*FAKEWORK, *QUICK, *hold, "--detach", clip], clip.parent).lines
     until(lambda: any(map(at_work, google.runtimes.values())), "the script")
@@ -146,7 +143,6 @@ def test_while_a_follower_works_there_it_is_kept_and_given_back_after(
 @small
 def test_what_is_to_be_kept_is_and_without_it_nothing_is(google: Double, clip: Path, offload_dirs: Path) -> None:
     configure(offload_dirs, google, idle_seconds=0.5)
-    answers()
     work = Work(clip, words=("--keep",))
     said = work.type()
     assert_ended(work, said, THERE)

@@ -15,7 +15,7 @@ from executors.colab.hours import T4_RATE
 from executors.colab.places import new_hash
 from tests.colab.double import Double, double
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 @pytest.fixture

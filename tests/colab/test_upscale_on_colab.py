@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.colab.conftest import configure
 from tests.colab.double import Double
 from tests.services.enlarging import assert_same_there_as_here
 
 
 @pytest.mark.parametrize("kind", ["compact", pytest.param("rrdb", marks=pytest.mark.soak)])
-def test_the_same_there_as_here(kind: str, google: Double, offload_dirs: Path, tmp_path: Path) -> None:
-    configure(offload_dirs, google, silence=60)  # what loads torch may keep a busy machine from answering
+def test_the_same_there_as_here(kind: str, google: Double, tmp_path: Path) -> None:
     assert_same_there_as_here(tmp_path / "media", kind, "colab")

@@ -9,14 +9,25 @@ import pytest
 
 from tests.colab.conftest import configure
 from tests.colab.double import Double, double
-from tests.colab.jobs import HERE, LOST, THERE, assert_ended, assert_nothing_left, at_work, come_to, furnish, taken
+from tests.colab.jobs import (
+    HERE,
+    LOST,
+    THERE,
+    assert_ended,
+    assert_nothing_left,
+    at_work,
+    come_to,
+    furnish,
+    taken,
+    wire_to,
+)
 from tests.services.typed import offload
 from tests.ssh.conftest import CLIP_BYTES, clip
 from tests.ssh.jobs import Work
 
 __all__ = ["clip"]
 
-pytestmark = pytest.mark.usefixtures("nothing_is_left", "answered")
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 small = pytest.mark.parametrize("clip", [1000], indirect=True)
 
@@ -27,7 +38,7 @@ def google(request: pytest.FixtureRequest, tmp_path: Path, offload_dirs: Path) -
     with double(tmp_path / "google", warm=getattr(request, "param", 2), wired=True) as google:
         furnish(google)
         google.log_in(offload_dirs / "state/colab/colab")
-        configure(offload_dirs, google, silence=30)
+        configure(offload_dirs, google)
         yield google
 
 
@@ -149,12 +160,13 @@ def test_offline_for_longer_than_the_grace_the_next_target_does_the_rest(
     google: Double, clip: Path, offload_dirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OFFLOAD_GRACE_SECONDS", "1")
-    configure(offload_dirs, google, silence=2, connect_timeout=5)
+    configure(offload_dirs, google, silence=10)
     work = Work(clip)
     with work.typed() as command:
         silent = taken(command, google)
         command.comes_to(lambda: at_work(google.runtimes[silent]))
         google.runtimes[silent].cut()
+        wire_to(google.runtimes[silent]).cut()  # which is noticed sooner than silence
         with google.offline():
             said = work.end(command)
         google.runtimes[silent].mend()

@@ -71,7 +71,7 @@ def test_ffmpeg_does_not_outlive_a_killed_script(number: signal.Signals, tmp_pat
         started = wait_for(lambda: b"Output #0" in (tmp_path / "log").read_bytes() and passes(process))
         process.send_signal(number)
         process.wait()
-        _, alive = psutil.wait_procs(started, timeout=5)
+        _, alive = psutil.wait_procs(started, timeout=60)
         assert not alive
     finally:
         process.kill()
@@ -80,12 +80,12 @@ def test_ffmpeg_does_not_outlive_a_killed_script(number: signal.Signals, tmp_pat
 
 
 def wait_for(found: Callable[[], list[psutil.Process] | Literal[False]]) -> list[psutil.Process]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if result := found():
             return result
         time.sleep(0.02)
-    raise AssertionError("it did not happen in 30 s")
+    raise AssertionError("it did not happen in 120 s")
 
 
 def test_a_terminal_is_never_read(tmp_path: Path) -> None:

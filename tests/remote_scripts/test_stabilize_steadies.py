@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,15 +89,17 @@ def test_smoothing_and_zoom_are_used(tmp_path: Path) -> None:
 def test_progress_runs_once_from_0_to_1_over_both_passes(tmp_path: Path) -> None:
     slow = wrapped_ffmpeg(tmp_path, "-readrate 3 -readrate_initial_burst 0.1")
     clip = media.clip(tmp_path / "clip.mkv", 3)
+    begun = time.monotonic()
     run = stabilize(tmp_path / "job", clip, env={"IMAGEIO_FFMPEG_EXE": str(slow)})
+    took = time.monotonic() - begun
     events = run.of("progress")
     fractions = [event["fraction"] for event in events]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     assert any(0 < fraction < 0.2 for fraction in fractions)
     assert any(0.2 < fraction < 1 for fraction in fractions)
-    # 3 s of footage read at 3x take 1 s a pass: 2 s or more, 2 events a second, and the last one.
-    assert 3 <= len(fractions) <= 8
+    # 3 s of footage read at 3x take 1 s a pass: 2 s or more, 2 events a second, the first and the last one.
+    assert 3 <= len(fractions) <= 2 * took + 2
     assert all(event["eta"] >= 0 for event in events)
     assert any(event["speed"] > 0 for event in events)
 

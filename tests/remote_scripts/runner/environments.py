@@ -73,7 +73,7 @@ class PacedUv:
 
 def wait_for(path: Path, words: str = "") -> None:
     """Return once the file is there, and has the words."""
-    for _ in range(1500):
+    for _ in range(6000):
         if path.exists() and words in path.read_text():
             return
         time.sleep(0.02)

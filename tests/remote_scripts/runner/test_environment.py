@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tests.remote_scripts.runner.environments import (
     job,
     messages,
     start,
+    wait_for,
 )
 from tests.remote_scripts.runner.job import wait_for_end
 
@@ -156,8 +159,14 @@ class TestBuilding:
         self, root: Path, uv: PacedUv, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(build, "TELL", 0.0)
-        provide(root, FIRST, asked())
-        assert "installing the environment, 0 s" in messages(root / "jobs" / FIRST)
+        uv.hold()
+        with ThreadPoolExecutor(1) as pool:
+            building = pool.submit(provide, root, FIRST, asked())
+            wait_for(root / "jobs" / FIRST / "events.jsonl", "installing the environment, ")
+            uv.go()
+            building.result()
+        told = messages(root / "jobs" / FIRST)
+        assert any(re.fullmatch(r"installing the environment, \d+ s", words) for words in told)
 
     def test_one_that_lost_its_python_is_built_again(self, root: Path, uv: PacedUv) -> None:
         python = provide(root, FIRST, asked())

@@ -181,7 +181,7 @@ class TestCancel:
         start(root, JOB, asked())
         uv.waits()
         other = start(root, JOB + "2", asked())
-        wait_for(other / "events.jsonl")
+        wait_for(other / "events.jsonl", "waiting for it")
         verb(root, "cancel", {"job": JOB + "2", "grace": 0})
         assert "error" in (state.last_word(other) or {}), "its supervisor had to be killed"
         verb(root, "cancel", {"job": JOB, "grace": 0})
@@ -203,7 +203,7 @@ class TestAtOnce:
         first = start(root, JOB, asked())
         uv.waits()
         second = start(root, JOB + "2", asked())
-        wait_for(second / "events.jsonl")
+        wait_for(second / "events.jsonl", "waiting for it")
         assert messages(second) == ["another job is installing the environment; waiting for it"]
         uv.go()
         for folder in (first, second):
