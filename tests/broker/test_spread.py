@@ -138,7 +138,7 @@ def test_a_straggler_is_run_again_on_the_idle_target_and_told_to_stop(box: Box, 
             waited.add(event.index)
         attempts = broker.journal.attempts(job.id)
         again = [attempt for attempt in attempts if attempt.items and 0 in attempt.items]
-        if len(again) > 1:  # now that two are at it, it may go on
+        if len(again) > 1 and isinstance(event, Started):  # now that two are at it, it may go on
             let_go(hold, 0)
     assert right(asked)
     assert waited == {0, 1, 2, 3}
@@ -204,8 +204,10 @@ def test_a_driver_that_is_killed_leaves_shares_that_the_next_takes_up(box: Box, 
     told = drive(broker, broker.journal.job(job.id))
     assert right(asked)
     attempts = broker.journal.attempts(job.id)
-    assert {attempt.state for attempt in attempts} == {"done"}
-    assert {attempt.id for attempt in left} <= {attempt.id for attempt in attempts}
+    begun = {attempt.id for attempt in left}
+    assert [attempt.state for attempt in attempts if attempt.id in begun] == ["done", "done"]
+    # Who was idle may have been about to take something over that was done just then.
+    assert {attempt.state for attempt in attempts} <= {"done", "cancelled"}
     assert [event for event in told if isinstance(event, Started)][:2]
     nothing_runs(broker)
 
