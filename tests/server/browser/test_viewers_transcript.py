@@ -122,7 +122,7 @@ def test_words_are_found_and_the_text_is_copied(browser: Browser, shows: Gallery
         viewer = shows.look(page, jobs["said"])
         viewer.get_by_label("Find in the transcript").fill("SECOND")
         expect(viewer.get_by_text("1 of 3")).to_be_visible()
-        assert viewer.locator(".segments li:visible .said").all_inner_texts() == ["a second one"]
+        expect(viewer.locator(".segments li:visible .said")).to_have_text(["a second one"])
         button = viewer.get_by_role("button", name="Copy the text")
         button.evaluate(
             """(button) => {
