@@ -166,6 +166,19 @@ class Database:
         return shutil.disk_usage(self._path.parent).free < SPARE_BYTES
 
     @contextmanager
+    def looking(self) -> Iterator[None]:
+        """All that is read meanwhile is of one moment, whatever others write. Nothing may be written in it."""
+        if self._db.in_transaction:
+            yield
+            return
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db.in_transaction:
+                self.execute("ROLLBACK")
+
+    @contextmanager
     def write_lightly(self) -> Iterator[None]:
         """One transaction that no killed process undoes. A power cut may, unless one that is durable has followed."""
         self.execute("PRAGMA synchronous=NORMAL")

@@ -34,6 +34,10 @@ class UsageError(OffloadError):
     exit_code = 2
 
 
+class NoJob(UsageError):
+    """There is no job of that id, or no longer."""
+
+
 class InputError(OffloadError):
     """An input is missing, unreadable or not what the service takes."""
 

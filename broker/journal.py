@@ -18,7 +18,7 @@ from typing import Self
 
 from broker.backup import Backup
 from broker.database import Database, Row
-from broker.errors import UsageError
+from broker.errors import NoJob
 from broker.events import Progress
 from broker.hashes import Hashes
 from broker.health import Health
@@ -28,10 +28,14 @@ from broker.ledger import Ledger
 from broker.queue import Queue
 from broker.reports import Checkpoint
 from broker.result_rows import ResultRows
-from broker.rows import insert_job, read_attempt, read_job
+from broker.rows import insert_job, read_attempt, read_job, read_jobs
 from broker.totals import Totals
 
 OPEN = (State.QUEUED, State.RUNNING)
+PAGE = """
+    SELECT rowid AS place, * FROM jobs WHERE service = COALESCE(:service, service)
+    AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
+    AND rowid < COALESCE(:before, rowid + 1) ORDER BY rowid DESC LIMIT :limit"""
 
 Place = int
 """Of a job in the list of all: one made later has a greater one, whatever the clock says."""
@@ -51,13 +55,15 @@ class Ending:
 class Journal:
     """An open journal. `aside` is where a damaged one was put when this was opened, None otherwise.
 
-    What is too big for it, the checkpoints, lies beside it in `checkpoint_folder`.
+    All that is read of it in `looking` is of one moment; nothing may be written meanwhile. What is too big for it, the
+    checkpoints, lies beside it in `checkpoint_folder`.
 
     Raises ConfigError when the file cannot be used, LimitError when its disk is full.
     """
 
     def __init__(self, path: Path, mend: bool = True) -> None:
         self._db = Database(path, mend)
+        self.looking = self._db.looking
         self.aside = self._db.aside
         self.hashes = Hashes(self._db)
         self.health = Health(self._db)
@@ -119,13 +125,14 @@ class Journal:
                 self._db.execute("UPDATE jobs SET state = ? WHERE id = ?", (State.RUNNING, job))
 
     def job(self, job: str) -> Job:
-        """Read a job. Raises UsageError when there is none of that id."""
-        return read_job(self._db, self._row(job))
+        """Read a job. Raises NoJob when there is none of that id."""
+        with self._db.looking():
+            return read_job(self._db, self._row(job))
 
     def _row(self, job: str) -> Row:
         row = self._db.row("SELECT * FROM jobs WHERE id = ?", (job,))
         if row is None:
-            raise UsageError(f"no job {job}", "offload jobs ls")
+            raise NoJob(f"no job {job}", "offload jobs ls")
         return row
 
     def jobs(
@@ -138,23 +145,19 @@ class Journal:
         self, limit: int, service: str | None = None, states: Collection[State] = (), before: Place | None = None
     ) -> dict[Place, Job]:
         """The same, each with its place."""
-        rows = self._db.rows(
-            "SELECT rowid AS place, * FROM jobs WHERE service = COALESCE(:service, service)"
-            " AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))"
-            " AND rowid < COALESCE(:before, rowid + 1) ORDER BY rowid DESC LIMIT :limit",
-            {"service": service, "states": json.dumps([*states]), "limit": limit, "before": before},
-        )
-        return {row["place"]: read_job(self._db, row) for row in rows}
+        wanted = {"service": service, "states": json.dumps([*states]), "limit": limit, "before": before}
+        with self._db.looking():
+            return {row["place"]: read_job(self._db, row) for row in self._db.rows(PAGE, wanted)}
 
     def folders(self) -> set[Path]:
         """The folders that jobs were asked for in."""
-        rows = self._db.rows("SELECT DISTINCT folder FROM jobs WHERE folder IS NOT NULL")
-        return {Path(os.fsdecode(row["folder"])) for row in rows}
+        found = self._db.rows("SELECT DISTINCT folder FROM jobs WHERE folder IS NOT NULL")
+        return {Path(os.fsdecode(row["folder"])) for row in found}
 
     def in_folder(self, folder: Path) -> Job | None:
         """The first job that was asked for in `folder`, None where none was."""
-        row = self._db.row("SELECT * FROM jobs WHERE folder = ? ORDER BY rowid LIMIT 1", (os.fsencode(folder),))
-        return read_job(self._db, row) if row else None
+        statement = "SELECT * FROM jobs WHERE folder = ? ORDER BY rowid LIMIT 1"
+        return next(iter(read_jobs(self._db, statement, (os.fsencode(folder),))), None)
 
     def with_prefix(self, prefix: str) -> list[str]:
         """Ids of the jobs that start with `prefix`."""
@@ -167,8 +170,8 @@ class Journal:
         return open_jobs | self._also_over(set(jobs) - open_jobs)
 
     def _also_over(self, jobs: set[str]) -> set[str]:
-        rows = self._db.rows("SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps([*jobs]),))
-        return {row["id"] for row in rows}
+        found = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+        return {row["id"] for row in self._db.rows(found, (json.dumps([*jobs]),))}
 
     def is_open(self, job: str) -> bool:
         """Whether a job is in the journal, and not over."""
@@ -177,8 +180,8 @@ class Journal:
 
     def unfinished(self, key: str) -> Job | None:
         """The latest job with this resume key that is not over."""
-        row = self._db.row("SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY rowid DESC", (key, *OPEN))
-        return read_job(self._db, row) if row else None
+        statement = "SELECT * FROM jobs WHERE key = ? AND state IN (?, ?) ORDER BY rowid DESC LIMIT 1"
+        return next(iter(read_jobs(self._db, statement, (key, *OPEN))), None)
 
     def key(self, job: str) -> str:
         """The resume key of a job."""
@@ -186,8 +189,7 @@ class Journal:
 
     def open_jobs(self) -> list[Job]:
         """Jobs that are not over, oldest first."""
-        rows = self._db.rows("SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY rowid", OPEN)
-        return [read_job(self._db, row) for row in rows]
+        return read_jobs(self._db, "SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY rowid", OPEN)
 
     def detach(self, job: str) -> None:
         """Leave an open job to a follower in the background from now on."""

@@ -14,8 +14,9 @@ from broker.reports import Checkpoint
 
 def receipt(journal: Journal, job_id: str) -> dict[str, Any]:
     """Make the receipt of a job from the journal, as one JSON document."""
-    job, ending = journal.job(job_id), journal.ending(job_id)
-    made = journal.checkpoints(job_id)
+    with journal.looking():
+        job, ending = journal.job(job_id), journal.ending(job_id)
+        made, attempts = journal.checkpoints(job_id), journal.attempts(job_id)
     return {
         "job": job.id,
         "service": job.service,
@@ -25,7 +26,7 @@ def receipt(journal: Journal, job_id: str) -> dict[str, Any]:
         "created": ending.created,
         "seconds": round(ending.ended - ending.created, 3) if ending.ended else None,
         "items": [_item(item, made) for item in job.items],
-        "attempts": [_attempt(attempt) for attempt in journal.attempts(job_id)],
+        "attempts": [_attempt(attempt) for attempt in attempts],
     }
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from broker.database import Database, Row
+from broker.database import Database, Row, Values
 from broker.job import (
     ID_CHARS,
     Attempt,
@@ -62,6 +62,12 @@ def read_job(database: Database, row: Row) -> Job:
         created=row["created"],
         items=tuple(_item(database, item) for item in items),
     )
+
+
+def read_jobs(database: Database, statement: str, values: Values = ()) -> list[Job]:
+    """The jobs whose rows a query finds, each in whole: one that is removed meanwhile is either there or not."""
+    with database.looking():
+        return [read_job(database, row) for row in database.rows(statement, values)]
 
 
 def _preparation(found: dict[str, Any] | None) -> Preparation | None:

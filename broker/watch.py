@@ -59,7 +59,9 @@ def _how(journal: Journal, job: str) -> str:
 
 
 def _news(journal: Journal, job: str, told: dict[int, float]) -> Iterator[Event]:
-    for item, fraction in zip(journal.job(job).items, journal.progress(job), strict=True):
+    with journal.looking():
+        found = [*zip(journal.job(job).items, journal.progress(job), strict=True)]
+    for item, fraction in found:
         if not item.open:
             fraction = 2.0  # beyond all progress: told once
         if fraction > told.get(item.index, 0.0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import click
 
@@ -62,8 +62,11 @@ jobs.add_command(watch)
 def ls(number: int, service: str | None, only: str | None, as_json: bool) -> None:
     """List jobs."""
     with opened() as broker:
-        found = broker.journal.jobs(number, service, OPEN if only == "open" else (State(only),) if only else ())
-        rows = [_row(broker, job) for job in found]
+        states = OPEN if only == "open" else (State(only),) if only else ()
+        driven = broker.drivers()  # asked first, as `state` wants it
+        with broker.journal.looking():
+            found = broker.journal.jobs(number, service, states)
+            rows = [_row(broker, job, driven) for job in found]
     if as_json:
         print_document(rows)
         return
@@ -76,11 +79,11 @@ def ls(number: int, service: str | None, only: str | None, as_json: bool) -> Non
         say("no jobs yet")
 
 
-def _row(broker: Broker, job: Job) -> dict[str, object]:
+def _row(broker: Broker, job: Job, driven: Collection[str]) -> dict[str, object]:
     return {
         "job": job.id,
-        "state": state(broker, job),
-        "why": why(broker, job) or None,
+        "state": state(broker, job, driven),
+        "why": why(broker, job, driven) or None,
         "service": job.service,
         "progress": sum(broker.journal.progress(job.id)) / len(job.items),
         "created": job.created,
@@ -103,12 +106,15 @@ def _ago(job: Job) -> str:
 def show(job: str, as_json: bool) -> None:
     """Show one job's receipt."""
     with opened() as broker:
-        found = broker.find(job)
-        receipt, waits = broker.receipt(found.id), why(broker, found)
+        driven = broker.drivers()
+        with broker.journal.looking():
+            found = broker.find(job)
+            receipt = broker.receipt(found.id)
+            standing, waits = state(broker, found, driven), why(broker, found, driven)
         if as_json:
             print_document({**receipt, "why": waits or None})
         else:
-            print(story({**receipt, "error": waits or receipt["error"]}, state(broker, found), found))
+            print(story({**receipt, "error": waits or receipt["error"]}, standing, found))
 
 
 @jobs.command(help="Print what the job's script logged, attempt by attempt.")

@@ -25,9 +25,11 @@ PAGE: dict[str, Any] = {
 def page(broker: Broker, limit: int, service: str | None, only: str | None, before: str | None) -> schemas.Jobs:
     """The latest jobs, or those that come after the place `before`: `limit` at most."""
     states = OPEN if only == "open" else (State(only),) if only else ()
-    found = broker.journal.placed(limit + 1, service, states, int(before) if before else None)
-    told, more = [*found][:limit], len(found) > limit
-    rows = [snapshots.row(broker, found[place]) for place in told]
+    driven = broker.drivers()  # asked first, as `standing.state` wants it
+    with broker.journal.looking():
+        found = broker.journal.placed(limit + 1, service, states, int(before) if before else None)
+        told, more = [*found][:limit], len(found) > limit
+        rows = [snapshots.row(broker, found[place], driven) for place in told]
     return schemas.Jobs(jobs=rows, more=more, before=f"{told[-1]}" if more else None)
 
 

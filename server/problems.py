@@ -22,6 +22,7 @@ from broker.errors import (
     JobFailed,
     LimitError,
     MissingHere,
+    NoJob,
     NoTarget,
     OffloadError,
     UsageError,
@@ -85,6 +86,8 @@ def status_of(error: OffloadError | ExecutorError | Refusal) -> int:
     """The status that an error is answered with."""
     if isinstance(error, Refusal):
         return error.status
+    if isinstance(error, NoJob):
+        return 404
     return 503 if isinstance(error, Busy) else STATUS.get(error.exit_code, 500)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mimetypes
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,25 @@ KINDS = {
 """What not every machine's table has."""
 
 
-def snapshot(broker: Broker, job: jobs.Job) -> schemas.Job:
-    """All there is to tell of a job."""
+def snapshot(broker: Broker, job: str) -> schemas.Job:
+    """All there is to tell of a job, at one moment. Raises NoJob when there is none of that id."""
+    driven = {job} if broker.driven(job) else set()
+    with broker.journal.looking():
+        told = _told(broker, broker.journal.job(job), driven)
+    found = schemas.Job(revision="", **sound(told))
+    revision = hashlib.sha256(found.model_dump_json().encode()).hexdigest()[:16]
+    return found.model_copy(update={"revision": revision})
+
+
+def _told(broker: Broker, job: jobs.Job, driven: Collection[str]) -> dict[str, Any]:
     ending = broker.journal.ending(job.id)
     paces = broker.journal.paces(job.id)
-    told: dict[str, Any] = {
+    return {
         "job": job.id,
         "service": job.service,
-        "state": standing.state(broker, job),
+        "state": standing.state(broker, job, driven),
         "over": job.state.over,
-        "why": standing.why(broker, job),
+        "why": standing.why(broker, job, driven),
         "error": ending.error or None if job.state.over else None,
         "hint": standing.hint(broker, job) if job.state.over else "",
         "exit_code": ending.exit_code,
@@ -46,9 +56,6 @@ def snapshot(broker: Broker, job: jobs.Job) -> schemas.Job:
         "items": [_item(job, item, pace) for item, pace in zip(job.items, paces, strict=True)],
         "attempts": [_attempt(attempt) for attempt in broker.journal.attempts(job.id)],
     }
-    found = schemas.Job(revision="", **sound(told))
-    revision = hashlib.sha256(found.model_dump_json().encode()).hexdigest()[:16]
-    return found.model_copy(update={"revision": revision})
 
 
 def sound(told: Any) -> Any:
@@ -62,14 +69,14 @@ def sound(told: Any) -> Any:
     return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
-def row(broker: Broker, job: jobs.Job) -> schemas.Row:
-    """A job in a list."""
+def row(broker: Broker, job: jobs.Job, driven: Collection[str]) -> schemas.Row:
+    """A job in a list; `driven` as for `standing.state`."""
     told: dict[str, Any] = {
         "job": job.id,
         "service": job.service,
-        "state": standing.state(broker, job),
+        "state": standing.state(broker, job, driven),
         "over": job.state.over,
-        "why": standing.why(broker, job),
+        "why": standing.why(broker, job, driven),
         "progress": sum(broker.journal.progress(job.id)) / len(job.items),
         "created": job.created,
         "first": plain(job.items[0].source.name),

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapp
 from contextlib import aclosing, contextmanager
 
 from broker.broker import Broker
-from broker.errors import OffloadError, UsageError
+from broker.errors import NoJob, OffloadError
 from broker.settings import Settings
 from server.listeners import LATEST, STILL, Listener, Listeners, News
 from server.opening import opened
@@ -162,7 +162,7 @@ def _urgent(broker: Broker, wanted: Collection[str | None], told: Mapping[str, N
 
 def _news(broker: Broker, job: str) -> News:
     try:
-        found = snapshot(broker, broker.journal.job(job))
-    except UsageError:  # removed
+        found = snapshot(broker, job)
+    except NoJob:  # removed
         return News(job, "", json.dumps({"job": job}), over=True, gone=True)
     return News(job, found.revision, found.model_dump_json(), found.over)

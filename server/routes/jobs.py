@@ -83,7 +83,7 @@ def submit(wish: wishes.Wish, at: At, response: Response, key: Key = None) -> sc
         job, new = submission.submit(at, broker, wish, key)
         response.status_code = 201 if new else 200
         response.headers["Location"] = f"{router.prefix}/{job.id}"
-        return snapshots.snapshot(broker, job)
+        return snapshots.snapshot(broker, job.id)
 
 
 @router.get(
@@ -115,7 +115,7 @@ def latest(
 def one(job: Id, at: At) -> schemas.Job:
     """A job as it is now."""
     with at.broker() as broker:
-        return snapshots.snapshot(broker, _found(broker, job))
+        return snapshots.snapshot(broker, _found(broker, job).id)
 
 
 @router.delete(
@@ -168,7 +168,7 @@ def retry(job: Id, at: At) -> schemas.Job:
         _reopen(broker, _found(broker, job))
         broker.journal.detach(job)
         at.look_after()
-        return snapshots.snapshot(broker, broker.journal.job(job))
+        return snapshots.snapshot(broker, job)
 
 
 def _reopen(broker: Broker, job: jobs.Job) -> None:
