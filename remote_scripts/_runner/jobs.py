@@ -9,6 +9,7 @@ models/       those that the script needs
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -122,8 +123,11 @@ def cancel(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
         return {"state": "unknown"}
     (folder / "wanted").unlink(missing_ok=True)  # first: a supervisor that starts the script looks for it afterwards
     processes.end(folder.name, float(request["grace"]))
-    _outlast_supervisor(folder)
-    _conclude(folder)
+    try:
+        _outlast_supervisor(folder)
+        _conclude(folder)
+    except FileNotFoundError:  # its driver heard of its end first, and has acknowledged it
+        return {"state": "unknown"}
     return {"state": state.of(folder)}
 
 
@@ -156,7 +160,8 @@ def ack(root: Path, request: Dict[str, Any]) -> Dict[str, Any]:
             raise RunnerError("bad_request", "job %s is still running: cancel it first" % folder.name)
         processes.end(folder.name, grace=0)
         doomed = folder.with_name(".old-%s-%s" % (folder.name, layout.token()))
-        folder.replace(doomed)
+        with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
+            folder.replace(doomed)
         shutil.rmtree(str(doomed), ignore_errors=True)  # what resists is left to gc
     return {"state": "gone"}
 

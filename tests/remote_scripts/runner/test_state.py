@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
-from _runner import events, jobs, layout, state
+from _runner import events, jobs, layout, processes, state
 
 from tests.remote_scripts.runner.job import JOB, request, started, wait_for_end
 
@@ -46,6 +47,21 @@ class TestState:
         assert jobs.ack(root, {"job": JOB}) == {"state": "gone"}
         os.close(supervisor)
         assert not created.exists()
+
+    def test_a_job_that_is_acknowledged_while_it_is_cancelled_is_no_error(
+        self, root: Path, created: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(jobs, "_outlast_supervisor", shutil.rmtree)
+        assert jobs.cancel(root, {"job": JOB, "grace": 0}) == {"state": "unknown"}
+        assert not created.exists()
+
+    def test_nor_is_one_that_two_acknowledge_at_once(
+        self, root: Path, created: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layout.write_last_word(created, {"exit": 0})
+        monkeypatch.setattr(processes, "end", lambda job, grace: shutil.rmtree(created))
+        assert jobs.ack(root, {"job": JOB}) == {"state": "gone"}
+        assert list((root / "jobs").iterdir()) == []
 
     def test_what_is_printed_just_before_the_end_is_told_with_it(
         self, created: Path, monkeypatch: pytest.MonkeyPatch
