@@ -28,14 +28,10 @@ from broker.ledger import Ledger
 from broker.queue import Queue
 from broker.reports import Checkpoint
 from broker.result_rows import ResultRows
-from broker.rows import insert_job, read_attempt, read_job, read_jobs
+from broker.rows import LATEST, insert_job, read_attempt, read_job, read_jobs
 from broker.totals import Totals
 
 OPEN = (State.QUEUED, State.RUNNING)
-PAGE = """
-    SELECT rowid AS place, * FROM jobs WHERE service = COALESCE(:service, service)
-    AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
-    AND rowid < COALESCE(:before, rowid + 1) ORDER BY rowid DESC LIMIT :limit"""
 
 Place = int
 """Of a job in the list of all: one made later has a greater one, whatever the clock says."""
@@ -146,8 +142,8 @@ class Journal:
     ) -> dict[Place, Job]:
         """The same, each with its place."""
         wanted = {"service": service, "states": json.dumps([*states]), "limit": limit, "before": before}
-        with self._db.looking():
-            return {row["place"]: read_job(self._db, row) for row in self._db.rows(PAGE, wanted)}
+        with self.looking():
+            return {row["place"]: read_job(self._db, row) for row in self._db.rows(LATEST, wanted)}
 
     def folders(self) -> set[Path]:
         """The folders that jobs were asked for in."""
@@ -161,13 +157,13 @@ class Journal:
 
     def with_prefix(self, prefix: str) -> list[str]:
         """Ids of the jobs that start with `prefix`."""
-        rows = self._db.rows("SELECT id FROM jobs WHERE id >= ? AND id < ?", (prefix, f"{prefix}\U0010ffff"))
-        return [row["id"] for row in rows]
+        found = self._db.rows("SELECT id FROM jobs WHERE id >= ? AND id < ?", (prefix, f"{prefix}\U0010ffff"))
+        return [row["id"] for row in found]
 
     def knows(self, jobs: Iterable[str]) -> set[str]:
         """Which of these jobs are in the journal."""
-        open_jobs = {row["id"] for row in self._db.rows("SELECT id FROM jobs WHERE state IN ('queued', 'running')")}
-        return open_jobs | self._also_over(set(jobs) - open_jobs)
+        still = {row["id"] for row in self._db.rows("SELECT id FROM jobs WHERE state IN ('queued', 'running')")}
+        return still | self._also_over(set(jobs) - still)
 
     def _also_over(self, jobs: set[str]) -> set[str]:
         found = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))"

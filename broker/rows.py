@@ -64,6 +64,13 @@ def read_job(database: Database, row: Row) -> Job:
     )
 
 
+LATEST = """
+    SELECT rowid AS place, * FROM jobs WHERE service = COALESCE(:service, service)
+    AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
+    AND rowid < COALESCE(:before, rowid + 1) ORDER BY rowid DESC LIMIT :limit"""
+"""Jobs, each with its place, newest first: of a service, in some states, before a place, where these are not null."""
+
+
 def read_jobs(database: Database, statement: str, values: Values = ()) -> list[Job]:
     """The jobs whose rows a query finds, each in whole: one that is removed meanwhile is either there or not."""
     with database.looking():

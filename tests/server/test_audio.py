@@ -477,7 +477,7 @@ def test_a_job_that_failed_is_told_as_it_failed(code: int, status: int, broker: 
     said = ("it is not here", "offload models prefetch base", code)
     assert (answer.status_code, problem["detail"], problem["hint"], problem["exit_code"]) == (status, *said)
     assert answer.headers["x-should-retry"] == "false"
-    told = snapshots.snapshot(broker, broker.journal.job(job.id))
+    told = snapshots.snapshot(broker, job.id)
     assert (told.error, told.hint, told.exit_code) == said
     with pytest.raises(Ended) as seen:
         a_job.drive(broker, job)
