@@ -322,8 +322,8 @@ def test_many_who_listen_cost_one_look(broker: Broker, tmp_path: Path, monkeypat
     job, looks = submitted(broker, tmp_path / "media"), list[str]()
     ledger, real = begun(broker, job), watching.snapshot
 
-    def counted(broker: Broker, job: Job) -> Any:
-        looks.append(job.id)
+    def counted(broker: Broker, job: str) -> Any:
+        looks.append(job)
         return real(broker, job)
 
     monkeypatch.setattr(watching, "snapshot", counted)
@@ -412,9 +412,9 @@ def test_a_journal_that_cannot_be_used_for_a_while_ends_no_stream(
     job, broke, real = submitted(broker, tmp_path / "media"), list[str](), watching.snapshot
     ledger = begun(broker, job)
 
-    def breaking(broker: Broker, job: Job) -> Any:
+    def breaking(broker: Broker, job: str) -> Any:
         if len(broke) < 2:
-            broke.append(job.id)
+            broke.append(job)
             raise OSError("the disk does not answer")
         return real(broker, job)
 
